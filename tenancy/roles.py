@@ -1,0 +1,88 @@
+"""The four PostgreSQL roles of the house, and the SQL that makes them.
+
+Plain functions without Django, so that the launcher of an embedded server and the command that
+prints the SQL for a DBA say the same thing.
+"""
+
+import base64
+import hashlib
+import hmac
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Self
+
+SCRAM_ITERATIONS = 4096  # PostgreSQL's own default; the passwords are generated, not chosen
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Names of the roles in PostgreSQL; policies and grants speak of them by their field names."""
+
+    owner: str  # owns and migrates
+    app: str  # serves API and pages: bound by every wall
+    operator: str  # serves admin, worker and commands: sees all tenants
+    lookup: str  # can't log in: owns the pre-sign-in function
+
+    @classmethod
+    def of(cls, prefix: str) -> Self:
+        return cls(*(f"{prefix}_{field.name}" for field in fields(cls)))
+
+    def logins(self) -> tuple[str, ...]:
+        return (self.owner, self.app, self.operator)
+
+
+def role_statements(roles: Roles, passwords: Mapping[str, str]) -> Iterator[str]:
+    """Statements that make the roles or mend them; run as superuser in any database.
+
+    `passwords` maps role names to plain passwords. They leave here as SCRAM verifiers only, so
+    a server log that keeps a failed statement keeps no password.
+    """
+    for name in (*roles.logins(), roles.lookup):
+        yield (
+            f"DO $$ BEGIN CREATE ROLE {quoted(name)}; "
+            "EXCEPTION WHEN duplicate_object THEN NULL; END $$"
+        )
+        login = "LOGIN" if name in passwords else "NOLOGIN"
+        yield (
+            f"ALTER ROLE {quoted(name)} {login} NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE "
+            "NOREPLICATION NOINHERIT"
+        )
+        if name in passwords:
+            yield f"ALTER ROLE {quoted(name)} PASSWORD '{scram_verifier(passwords[name])}'"
+    yield f"GRANT {quoted(roles.lookup)} TO {quoted(roles.owner)}"
+
+
+def create_database_statement(database: str, roles: Roles) -> str:
+    return f"CREATE DATABASE {quoted(database)} OWNER {quoted(roles.owner)} TEMPLATE template0 ENCODING 'UTF8'"
+
+
+def database_statements(database: str, roles: Roles) -> Iterator[str]:
+    """Statements that close the database to everybody else; run as superuser inside it."""
+    yield f"REVOKE ALL ON DATABASE {quoted(database)} FROM PUBLIC"
+    yield f"ALTER SCHEMA public OWNER TO {quoted(roles.owner)}"
+    yield "REVOKE ALL ON SCHEMA public FROM PUBLIC"
+    for name in (roles.app, roles.operator):
+        yield f"GRANT CONNECT ON DATABASE {quoted(database)} TO {quoted(name)}"
+    for name in (roles.app, roles.operator, roles.lookup):
+        yield f"GRANT USAGE ON SCHEMA public TO {quoted(name)}"
+
+
+def quoted(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def scram_verifier(password: str) -> str:
+    """What PostgreSQL keeps of a password, made on our side of the wire (RFC 5803).
+
+    The password must be ASCII: SASLprep of anything else is the server's business.
+    """
+    if not password.isascii():
+        message = "a database password must be ASCII"
+        raise ValueError(message)
+    salt = os.urandom(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, SCRAM_ITERATIONS)
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    server = hmac.digest(salted, b"Server Key", "sha256")
+    b64 = [base64.b64encode(part).decode() for part in (salt, stored, server)]
+    return f"SCRAM-SHA-256${SCRAM_ITERATIONS}:{b64[0]}${b64[1]}:{b64[2]}"
