@@ -1,0 +1,45 @@
+# `make run` needs Python 3.11 or newer and nothing else; the rest is fetched, by hash, on the first call.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.PHONY: run test lint bench prove lock
+
+run: $(VENV)/requirements.installed
+	@exec $(BIN)/python -m config.launcher
+
+test: lint
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/requirements-dev.installed
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check .
+	@$(BIN)/python -m mypy .
+	@$(BIN)/lint-imports
+
+# Benchmarks and long proofs are files that `make test` does not collect.
+bench: $(VENV)/requirements-dev.installed
+	@for file in */tests/bench_*.py; do $(BIN)/python "$$file" || exit 1; done
+
+prove: $(VENV)/requirements-dev.installed
+	@$(BIN)/python -m pytest -p no:randomly */tests/prove_*.py
+
+# Pin what requirements*.in ask for; `make lock UPGRADE=--upgrade` takes the newest.
+lock: $(BIN)/python
+	@$(PIP) install uv
+	@for name in requirements requirements-dev; do \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
+	    $$name.in -o $$name.txt || exit 1; done
+
+$(VENV)/%.installed: %.txt | $(BIN)/python
+	@echo "Installing $<"
+	@$(PIP) install --require-hashes -r $<
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Python 3.11 or newer is needed as $(PYTHON); name another with PYTHON=python3.11" >&2; exit 1; }
+	@echo "Making $(VENV)"; rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV) >/dev/null || { rm -rf $(VENV); \
+	  echo "$(PYTHON) -m venv failed: install Python's venv module (Debian: apt install python3-venv)" >&2; exit 1; }

@@ -1,0 +1,52 @@
+"""Who is calling: the bearer token, verified once per request and read by middleware and DRF alike."""
+
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.request import Request
+
+from accounts.exceptions import InvalidTokenError
+from accounts.services.sessions import Caller, caller_of
+from accounts.tokens import AccessToken
+
+SCHEME = "bearer"
+
+
+def access_token_of(request: HttpRequest) -> AccessToken | None:
+    """The verified bearer token, None where there is none or it does not verify."""
+    if not hasattr(request, "access_token"):
+        request.access_token = _read(request)  # type: ignore[attr-defined]
+    token: AccessToken | None = request.access_token  # type: ignore[attr-defined]
+    return token
+
+
+def _read(request: HttpRequest) -> AccessToken | None:
+    scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != SCHEME:
+        return None
+    try:
+        return AccessToken.verified(text.strip())
+    except InvalidTokenError:
+        return None
+
+
+def resolve_tenant(request: HttpRequest) -> UUID | None:
+    """For the middleware: the creator of the verified token."""
+    token = access_token_of(request)
+    return token.creator_id if token else None
+
+
+class AccessTokenAuthentication(BaseAuthentication):
+    def authenticate(self, request: Request) -> tuple[Caller, AccessToken] | None:
+        token = access_token_of(request._request)
+        return (caller_of(token), token) if token else None
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer error="invalid_token"'
+
+
+def caller(request: Any) -> Caller:
+    found: Caller = request.user
+    return found

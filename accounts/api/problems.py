@@ -1,0 +1,134 @@
+"""RFC 9457 answers: the one table from exceptions to status codes."""
+
+import sys
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from rest_framework import exceptions as drf
+
+from accounts import exceptions as accounts
+
+RETRY_AFTER = 2  # seconds, where nobody knows better
+
+# exception → (status, code, detail); None takes the exception's own
+TABLE: dict[type[Exception], tuple[int, str | None, str | None]] = {
+    accounts.InvalidCredentialsError: (401, None, None),
+    accounts.InvalidTokenError: (401, None, None),
+    accounts.TokenReusedError: (401, None, None),
+    accounts.InvalidLinkError: (400, None, None),
+    accounts.WeakPasswordError: (400, None, None),
+    accounts.NoSigningKeyError: (503, None, None),
+    drf.ValidationError: (400, "invalid_input", "Some fields are missing or invalid."),
+    drf.ParseError: (400, "invalid_input", "The body is not the JSON that was expected."),
+    drf.NotAuthenticated: (401, "invalid_token", accounts.InvalidTokenError.detail),
+    drf.AuthenticationFailed: (401, "invalid_token", accounts.InvalidTokenError.detail),
+    drf.PermissionDenied: (403, "permission_denied", "This is not allowed."),
+    PermissionDenied: (403, "permission_denied", "This is not allowed."),
+    drf.NotFound: (404, "not_found", "There is nothing here."),
+    Http404: (404, "not_found", "There is nothing here."),
+    drf.MethodNotAllowed: (405, "method_not_allowed", "This method is not allowed here."),
+    drf.NotAcceptable: (406, "not_acceptable", "Answers are application/json."),
+    RequestDataTooBig: (413, "body_too_large", "The body is longer than 64 KiB."),
+    drf.UnsupportedMediaType: (415, "unsupported_media_type", "Send application/json."),
+    SuspiciousOperation: (400, "invalid_input", "The request is malformed."),
+    OperationalError: (503, "unavailable", "The service is unavailable at the moment."),
+    InterfaceError: (503, "unavailable", "The service is unavailable at the moment."),
+}
+
+
+def problem(  # noqa: PLR0913
+    request: Any,
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    errors: list[dict[str, str]] | None = None,
+    retry_after: int = RETRY_AFTER,
+) -> HttpResponse:
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": getattr(request, "request_id", ""),
+    }
+    if errors:
+        body["errors"] = errors
+    response = JsonResponse(body, status=status, content_type="application/problem+json")
+    if status == HTTPStatus.UNAUTHORIZED:
+        response["WWW-Authenticate"] = 'Bearer error="invalid_token"'
+    if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
+        response["Retry-After"] = str(max(1, retry_after))
+    return response
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
+    """DRF's hook. None, and so a 500, for what the table doesn't know."""
+    response = answer(context["request"], error)
+    if response is not None and isinstance(error, drf.MethodNotAllowed):
+        response["Allow"] = ", ".join(context["view"].allowed_methods)
+    return response
+
+
+def answer(request: Any, error: Exception) -> HttpResponse | None:
+    row = next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), None)
+    if row is None:
+        return None
+    status, code, detail = row
+    return problem(
+        request,
+        status,
+        code or error.code,  # type: ignore[attr-defined]
+        detail or error.detail,  # type: ignore[attr-defined]
+        errors=_errors(error),
+    )
+
+
+def _errors(error: Exception) -> list[dict[str, str]]:
+    if isinstance(error, accounts.WeakPasswordError):
+        return [{"field": "password", "code": code, "detail": detail} for code, detail in error.errors]
+    if isinstance(error, drf.ValidationError):
+        return list(_flat("", error.get_full_details()))
+    return []
+
+
+def _flat(field: str, details: Any) -> Any:
+    """DRF's nested details as one list; `a.b` names a field within a field."""
+    if isinstance(details, dict) and details.keys() == {"message", "code"}:
+        yield {"field": field, "code": str(details["code"]), "detail": str(details["message"])}
+    elif isinstance(details, dict):
+        for name, inner in details.items():
+            own = "" if name == "non_field_errors" else str(name)
+            yield from _flat(".".join(part for part in (field, own) if part), inner)
+    else:
+        for inner in details:
+            yield from _flat(field, inner)
+
+
+def _wants_html(request: HttpRequest) -> bool:
+    return request.path.startswith(("/account/", "/admin/"))
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if _wants_html(request):
+        return render(request, "400.html", status=400)
+    return answer(request, exception) or problem(request, 400, "invalid_input", "The request is malformed.")
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if _wants_html(request):
+        return render(request, "404.html", status=404)
+    return problem(request, 404, "not_found", "There is nothing here.")
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    error = sys.exc_info()[1]
+    known = answer(request, error) if isinstance(error, Exception) else None
+    if _wants_html(request):
+        return render(request, "500.html", status=known.status_code if known else 500)
+    return known or problem(request, 500, "internal_error", "Something went wrong on our side.")

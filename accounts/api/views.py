@@ -1,0 +1,132 @@
+"""The JSON doors of the account: read, call one service, answer."""
+
+from dataclasses import asdict
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.http import require_safe
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import Serializer
+from rest_framework.views import APIView
+
+from accounts.keys import key_ring
+from accounts.services import login, profile, registration, sessions, verification
+from accounts.tokens import TokenPair
+from tenancy.middleware import owns_transactions
+
+from . import serializers
+from .authentication import access_token_of, caller
+
+SIGN_UP_ANSWER = "If the address can be used, a mail with a link is on its way."
+RESEND_ANSWER = "If a sign-up waits at this address, a mail with a link is on its way."
+
+
+@owns_transactions
+class PublicView(APIView):
+    """A door without a lock: no bearer is read, and rubbish in its place does no harm."""
+
+    authentication_classes: ClassVar = []
+    permission_classes: ClassVar = []
+
+
+def read(serializer: type[Serializer], request: Request) -> dict[str, Any]:
+    form = serializer(data=request.data)
+    form.is_valid(raise_exception=True)
+    data: dict[str, Any] = form.validated_data
+    return data
+
+
+def token_answer(pair: TokenPair) -> Response:
+    return Response(asdict(pair) | {"token_type": "Bearer"})
+
+
+class RegisterView(PublicView):
+    @extend_schema(
+        request=serializers.RegisterRequest, responses={202: serializers.DetailAnswer, 400: serializers.Problem}
+    )
+    def post(self, request: Request) -> Response:
+        registration.register(**read(serializers.RegisterRequest, request), client=request.client)
+        return Response({"detail": SIGN_UP_ANSWER}, status=202)
+
+
+class VerifyEmailView(PublicView):
+    @extend_schema(
+        request=serializers.VerifyEmailRequest,
+        responses={200: serializers.TokenPairAnswer, 400: serializers.Problem},
+    )
+    def post(self, request: Request) -> Response:
+        data = read(serializers.VerifyEmailRequest, request)
+        return token_answer(verification.verify_email_and_log_in(**data, client=request.client))
+
+
+class ResendVerificationView(PublicView):
+    @extend_schema(
+        request=serializers.EmailRequest, responses={202: serializers.DetailAnswer, 400: serializers.Problem}
+    )
+    def post(self, request: Request) -> Response:
+        registration.resend_verification(**read(serializers.EmailRequest, request))
+        return Response({"detail": RESEND_ANSWER}, status=202)
+
+
+class LoginView(PublicView):
+    @extend_schema(
+        request=serializers.LoginRequest,
+        responses={200: serializers.TokenPairAnswer, 400: serializers.Problem, 401: serializers.Problem},
+    )
+    def post(self, request: Request) -> Response:
+        return token_answer(login.log_in(**read(serializers.LoginRequest, request), client=request.client))
+
+
+class RefreshView(PublicView):
+    @extend_schema(
+        request=serializers.RefreshRequest,
+        responses={200: serializers.TokenPairAnswer, 400: serializers.Problem, 401: serializers.Problem},
+    )
+    def post(self, request: Request) -> Response:
+        data = read(serializers.RefreshRequest, request)
+        return token_answer(sessions.refresh_session(**data, client=request.client))
+
+
+class LogoutView(PublicView):
+    @extend_schema(
+        request=serializers.RefreshRequest,
+        responses={204: None, 400: serializers.Problem, 401: serializers.Problem},
+    )
+    def post(self, request: Request) -> Response:
+        data = read(serializers.RefreshRequest, request)
+        sessions.log_out(**data, access=access_token_of(request._request), client=request.client)
+        return Response(status=204)
+
+
+class LogoutAllView(APIView):
+    @extend_schema(request=None, responses={204: None, 401: serializers.Problem})
+    def post(self, request: Request) -> Response:
+        sessions.log_out_everywhere(creator_id=caller(request).id, client=request.client)
+        return Response(status=204)
+
+
+class MeView(APIView):
+    @extend_schema(responses={200: serializers.ProfileAnswer, 401: serializers.Problem})
+    def get(self, request: Request) -> Response:
+        return Response(serializers.ProfileAnswer(caller(request)).data)
+
+    @extend_schema(
+        request=serializers.ProfileRequest,
+        responses={200: serializers.ProfileAnswer, 400: serializers.Problem, 401: serializers.Problem},
+    )
+    def patch(self, request: Request) -> Response:
+        data = read(serializers.ProfileRequest, request)
+        updated = profile.rename(caller(request), **data, client=request.client)
+        return Response(serializers.ProfileAnswer(updated).data)
+
+
+@require_safe
+def jwks(request: HttpRequest) -> JsonResponse:
+    """The public keys (RFC 7517); caches may keep them as long as a new key waits to sign."""
+    response = JsonResponse(key_ring().jwks(), content_type="application/jwk-set+json")
+    response["Cache-Control"] = f"public, max-age={settings.JWKS_MAX_AGE.seconds}"
+    response["Access-Control-Allow-Origin"] = "*"
+    return response

@@ -1,0 +1,1 @@
+"""Numbered system checks of settings that are unsafe together."""

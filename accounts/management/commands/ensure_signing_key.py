@@ -1,0 +1,12 @@
+from typing import Any
+
+from accounts.services.signing_keys import ensure_signing_key
+from tenancy.commands import OperatorCommand
+
+
+class Command(OperatorCommand):
+    help = "Make the first signing key, or the next one when it is due."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if ensure_signing_key():
+            self.stdout.write("A new signing key was made.")

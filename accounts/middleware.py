@@ -1,0 +1,41 @@
+from collections.abc import Callable
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponseBase
+from django.urls import reverse
+
+from accounts.api.problems import problem
+from tenancy.context import OPERATOR, using_alias
+
+Handler = Callable[[HttpRequest], HttpResponseBase]
+
+
+class BodyLimitMiddleware:
+    """Refuses bodies that are too long (413), or that don't say how long they are (411)."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if "Transfer-Encoding" in request.headers:
+            return problem(request, 411, "length_required", "Send the body with Content-Length, not chunked.")
+        length = request.headers.get("Content-Length") or "0"
+        if not (length.isascii() and length.isdigit()):
+            return problem(request, 400, "invalid_input", "Content-Length is not a number.")
+        if int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            return problem(request, 413, "body_too_large", "The body is longer than 64 KiB.")
+        return self.get_response(request)
+
+
+class OperatorAliasMiddleware:
+    """The admin, and nothing else, speaks through the operator role."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+        self.prefix = reverse("admin:index")
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if not request.path.startswith(self.prefix):
+            return self.get_response(request)
+        with using_alias(OPERATOR):
+            return self.get_response(request)

@@ -1,0 +1,277 @@
+"""Columns, constraints and predicates. The rules are in `services/`."""
+
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
+from django.db import models
+from uuid_utils.compat import uuid7
+
+from tenancy.constraints import Grant, Policy, Reference, tenant_walls
+
+from .addresses import canonical_email
+
+_WRITABLE = ["SELECT", "INSERT", "UPDATE", "DELETE"]
+
+
+class CreatorManager(BaseUserManager["Creator"]):
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "Creator":
+        """An operator with every right, for `createsuperuser`; never reachable through the API."""
+        creator = self.model(
+            email=canonical_email(email), holds_email=True, is_staff=True, is_superuser=True, **fields
+        )
+        creator.set_password(password)
+        creator.save(force_insert=True)
+        return creator
+
+    def get_by_natural_key(self, username: str | None) -> "Creator":
+        return self.get(email=canonical_email(username or ""), holds_email=True)
+
+
+class Creator(AbstractBaseUser, PermissionsMixin):
+    """The tenant; also, with `is_staff`, an operator, whom no policy shows to the app role.
+
+    Several rows may bear one e-mail address while nobody has confirmed it: each sign-up keeps its
+    own password. The one that `holds_email` is the account.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    email = models.CharField(max_length=254)  # canonical, see addresses.py
+    holds_email = models.BooleanField(default=False)
+    email_verified_at = models.DateTimeField(null=True, blank=True)
+    display_name = models.CharField(max_length=100, blank=True)
+    is_active = models.BooleanField(default=True)
+    is_staff = models.BooleanField(default=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    USERNAME_FIELD = "email"
+    EMAIL_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+
+    objects: ClassVar[CreatorManager] = CreatorManager()
+
+    class Meta:
+        db_table = "creators"
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["email"], condition=models.Q(holds_email=True), name="creators_email_held_once"
+            ),
+            *tenant_walls(
+                "creators",
+                field="id",
+                app=[
+                    "SELECT",
+                    "INSERT",
+                    "UPDATE (password, last_login, email, holds_email, email_verified_at, display_name)",
+                    "DELETE",
+                ],
+                operator=_WRITABLE,
+            ),
+            Policy(
+                name="creators_no_staff",
+                role="app",
+                expression="NOT is_staff AND NOT is_superuser",
+                restrictive=True,
+            ),
+            Policy(name="creators_lookup", role="lookup", expression="true"),
+            Grant(name="creators_lookup_grant", role="lookup", privileges=["SELECT (id, email, holds_email)"]),
+        ]
+
+    def __str__(self) -> str:
+        return self.email
+
+
+class TenantModel(models.Model):
+    """What every table of a creator has: a UUIDv7 key, and `creator_id` in all its references."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    creator = models.ForeignKey(
+        Creator, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    creator_id: UUID
+
+    class Meta:
+        abstract = True
+
+
+def _walls(table: str, *, app: list[str]) -> list[models.BaseConstraint]:
+    return [
+        models.UniqueConstraint(fields=["creator", "id"], name=f"{table}_tenant_key"),
+        Reference(name=f"{table}_creator", fields=["creator"], to="accounts.Creator", to_fields=["id"]),
+        *tenant_walls(table, app=app, operator=_WRITABLE),
+    ]
+
+
+def _session_reference(table: str) -> Reference:
+    return Reference(
+        name=f"{table}_session",
+        fields=["creator", "session"],
+        to="accounts.Session",
+        to_fields=["creator", "id"],
+    )
+
+
+class Session(TenantModel):
+    """One sign-in on one device: a family of refresh tokens, and the access tokens that go with it."""
+
+    class End(models.TextChoices):
+        LOGOUT = "logout"
+        LOGOUT_ALL = "logout_all"
+        REUSE = "reuse"
+
+    created_at = models.DateTimeField()
+    last_used_at = models.DateTimeField()  # sign-in or refresh
+    expires_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+    end_reason = models.CharField(max_length=16, choices=End.choices, blank=True)
+    ip_address = models.GenericIPAddressField(null=True)
+    user_agent = models.TextField(blank=True)
+
+    class Meta:
+        db_table = "sessions"
+        indexes: ClassVar = [
+            models.Index(fields=["creator", "-created_at"], name="sessions_newest"),
+            models.Index(fields=["expires_at"], name="sessions_expiry"),
+        ]
+        constraints: ClassVar = _walls(
+            "sessions", app=["SELECT", "INSERT", "UPDATE (last_used_at, ended_at, end_reason)"]
+        )
+
+    def __str__(self) -> str:
+        return f"session {self.id}"
+
+    def is_alive(self, now: datetime) -> bool:
+        return self.ended_at is None and now < self.expires_at
+
+
+class RefreshToken(TenantModel):
+    """The state of one refresh token; its id is the `jti`. The token itself is stored nowhere.
+
+    `created_at` and the session's end are the token's `iat` and `exp`, and `kid` names the key:
+    enough to mint the very same token again.
+    """
+
+    session = models.ForeignKey(
+        Session, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    parent = models.ForeignKey(
+        "self", models.DO_NOTHING, null=True, db_constraint=False, db_index=False, related_name="+"
+    )
+    kid = models.CharField(max_length=64)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True)
+
+    session_id: UUID
+
+    class Meta:
+        db_table = "refresh_tokens"
+        indexes: ClassVar = [
+            models.Index(fields=["creator", "session"], name="refresh_tokens_family"),
+            models.Index(fields=["expires_at"], name="refresh_tokens_expiry"),
+        ]
+        constraints: ClassVar = [
+            *_walls("refresh_tokens", app=["SELECT", "INSERT", "UPDATE (used_at)"]),
+            _session_reference("refresh_tokens"),
+            Reference(
+                name="refresh_tokens_parent",
+                fields=["creator", "parent"],
+                to="accounts.RefreshToken",
+                to_fields=["creator", "id"],
+            ),
+            # one refresh token has one successor, whatever the code above it does
+            models.UniqueConstraint(fields=["creator", "parent"], name="refresh_tokens_one_successor"),
+        ]
+
+    def __str__(self) -> str:
+        return f"refresh token {self.id}"
+
+
+class BlacklistedToken(TenantModel):
+    """An access token that died before its time; its id is the `jti`."""
+
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "jwt_blacklist"
+        indexes: ClassVar = [models.Index(fields=["expires_at"], name="jwt_blacklist_expiry")]
+        constraints: ClassVar = _walls("jwt_blacklist", app=["SELECT", "INSERT"])
+
+    def __str__(self) -> str:
+        return f"blacklisted {self.id}"
+
+
+class LinkToken(TenantModel):
+    """A token sent by mail, of which only the SHA-256 digest stays here."""
+
+    digest = models.BinaryField(max_length=32)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        abstract = True
+
+
+class EmailVerificationToken(LinkToken):
+    attempts = models.PositiveSmallIntegerField(default=0)  # passwords tried with the link
+
+    class Meta:
+        db_table = "email_verification_tokens"
+        indexes: ClassVar = [models.Index(fields=["expires_at"], name="email_verification_expiry")]
+        constraints: ClassVar = _walls(
+            "email_verification_tokens", app=["SELECT", "INSERT", "UPDATE (used_at, attempts)"]
+        )
+
+    def __str__(self) -> str:
+        return f"e-mail verification {self.id}"
+
+
+class PasswordResetToken(LinkToken):
+    class Meta:
+        db_table = "password_reset_tokens"
+        indexes: ClassVar = [models.Index(fields=["expires_at"], name="password_reset_tokens_expiry")]
+        constraints: ClassVar = _walls("password_reset_tokens", app=["SELECT", "INSERT", "UPDATE (used_at)"])
+
+    def __str__(self) -> str:
+        return f"password reset {self.id}"
+
+
+class UserSession(TenantModel):
+    """The session of an anonymous end user of a creator."""
+
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    metadata = models.JSONField(default=dict)
+
+    class Meta:
+        db_table = "user_sessions"
+        indexes: ClassVar = [models.Index(fields=["expires_at"], name="user_sessions_expiry")]
+        constraints: ClassVar = _walls("user_sessions", app=_WRITABLE)
+
+    def __str__(self) -> str:
+        return f"end-user session {self.id}"
+
+
+class SigningKey(models.Model):
+    """A key of the store: it is published at once, signs from `activates_at`, verifies until `expires_at`."""
+
+    kid = models.CharField(primary_key=True, max_length=64)
+    algorithm = models.CharField(max_length=8)
+    private_key = models.BinaryField()  # PEM, encrypted under SECRET_KEY
+    public_key = models.TextField()  # PEM
+    created_at = models.DateTimeField()
+    activates_at = models.DateTimeField()
+    expires_at = models.DateTimeField(null=True)  # set when a successor is made
+
+    class Meta:
+        db_table = "signing_keys"
+        constraints: ClassVar = [
+            Grant(name="signing_keys_app_grant", role="app", privileges=["SELECT"]),
+            Grant(name="signing_keys_operator_grant", role="operator", privileges=_WRITABLE),
+        ]
+
+    def __str__(self) -> str:
+        return self.kid

@@ -1,0 +1,41 @@
+"""What must be done now and then, by the worker or by hand (`prune_expired`)."""
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import connections
+from django.db.models import QuerySet
+from django.utils import timezone
+from django_tasks_db.models import DBTaskResult
+
+from accounts.models import BlacklistedToken, Creator, EmailVerificationToken, PasswordResetToken, Session, UserSession
+from accounts.services import signing_keys
+from tenancy.context import current_alias
+
+MONTHS_AHEAD = 3  # of audit partitions
+KEEP_JOBS = timedelta(days=7)
+
+
+def do_chores() -> None:
+    """Keys, partitions and what has expired; each step does nothing where nothing is due."""
+    signing_keys.ensure_signing_key()
+    with connections[current_alias()].cursor() as cursor:
+        cursor.execute("SELECT audit_ensure_partitions(%s)", [MONTHS_AHEAD])
+    prune_expired()
+
+
+def prune_expired() -> dict[str, int]:
+    """Delete what no one can use any more; table → rows deleted. Sessions take their tokens along."""
+    now = timezone.now()
+    unconfirmed = now - settings.EMAIL_VERIFICATION_TOKEN_LIFETIME
+    doomed: list[QuerySet] = [
+        Session.objects.filter(expires_at__lt=now),
+        BlacklistedToken.objects.filter(expires_at__lt=now),
+        EmailVerificationToken.objects.filter(expires_at__lt=now),
+        PasswordResetToken.objects.filter(expires_at__lt=now),
+        UserSession.objects.filter(expires_at__lt=now),
+        Creator.objects.filter(holds_email=False, is_staff=False, created_at__lt=unconfirmed),
+        DBTaskResult.objects.finished().filter(finished_at__lt=now - KEEP_JOBS),
+    ]
+    pruned = {query.model._meta.db_table: query._raw_delete(query.db) for query in doomed}
+    return pruned | {"signing_keys": signing_keys.prune_signing_keys(now)}

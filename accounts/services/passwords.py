@@ -1,0 +1,61 @@
+"""Judging, hashing and checking passwords. Hashing is slow on purpose: never inside a transaction."""
+
+import unicodedata
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.contrib.auth import hashers
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from accounts.exceptions import WeakPasswordError
+from accounts.models import Creator
+from accounts.validators import MAXIMUM_LENGTH
+from tenancy.context import current_alias
+from tenancy.exceptions import TenancyError
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Was the password right, and should it be hashed anew with today's method?"""
+
+    is_right: bool
+    needs_upgrade: bool = False
+
+
+def normal(password: str) -> str:
+    """NFC, and otherwise exactly as sent: equal to the eye is equal here (NIST SP 800-63B-4)."""
+    return unicodedata.normalize("NFC", password)
+
+
+def judge(password: str, *, email: str, display_name: str = "") -> None:
+    """Raises WeakPasswordError with all that is wrong with the password."""
+    try:
+        validate_password(normal(password), Creator(email=email, display_name=display_name))
+    except ValidationError as error:
+        errors = [(str(one.code), " ".join(one.messages)) for one in error.error_list]
+        raise WeakPasswordError(errors) from error
+
+
+def hashed(password: str) -> str:
+    _refuse_inside_transaction()
+    return hashers.make_password(normal(password))
+
+
+def verify(password: str, encoded: str | None) -> Verdict:
+    """Check against `encoded`, or against nothing in the same time where there is no such account."""
+    _refuse_inside_transaction()
+    if len(password) > MAXIMUM_LENGTH:
+        return Verdict(is_right=False)
+    if encoded is None:
+        hashers.make_password(normal(password))
+        return Verdict(is_right=False)
+    is_right, needs_upgrade = hashers.verify_password(normal(password), encoded)
+    return Verdict(is_right, is_right and needs_upgrade)
+
+
+def _refuse_inside_transaction() -> None:
+    if settings.TENANT_GUARD and transaction.get_connection(current_alias()).in_atomic_block:
+        message = "a password is hashed inside a transaction"
+        raise TenancyError(message)

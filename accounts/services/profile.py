@@ -1,0 +1,20 @@
+"""What creators see and change of themselves."""
+
+from dataclasses import replace
+
+from accounts.models import Creator
+from accounts.services.sessions import Caller
+from audit.book import record
+from audit.clients import Client
+from audit.events import Event
+from tenancy.context import tenant_scope
+
+
+def rename(caller: Caller, *, client: Client, display_name: str | None = None) -> Caller:
+    """The caller with the new name; None changes nothing."""
+    if display_name is None:
+        return caller
+    with tenant_scope(caller.id):
+        Creator.objects.filter(pk=caller.id).update(display_name=display_name)
+        record(Event.PROFILE_UPDATED, client=client, creator_id=caller.id, fields=["display_name"])
+    return replace(caller, display_name=display_name)

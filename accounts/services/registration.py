@@ -1,0 +1,48 @@
+"""Signing up, with the same answer and the same work for every address."""
+
+from django.conf import settings
+from django.utils.translation import get_language
+from uuid_utils.compat import uuid7
+
+from accounts import tasks
+from accounts.addresses import canonical_email
+from accounts.models import Creator
+from accounts.services import passwords
+from audit.book import record
+from audit.clients import Client
+from audit.events import Event
+from tenancy.context import tenant_scope
+
+
+def register(*, email: str, password: str, display_name: str, client: Client) -> None:
+    """Keep the sign-up and queue its mail; whether the address is taken is found out by the worker.
+
+    Each sign-up is a row with a password of its own that holds the address only once its link was
+    used with that password: whoever signs a stranger up first owns nothing. Without verification
+    the first sign-up holds the address at once, and a later one creates nothing.
+
+    Raises:
+        WeakPasswordError: the validators refuse the password.
+    """
+    email = canonical_email(email)
+    passwords.judge(password, email=email, display_name=display_name)
+    creator = Creator(
+        id=uuid7(),
+        email=email,
+        password=passwords.hashed(password),
+        display_name=display_name,
+        holds_email=not settings.REQUIRE_EMAIL_VERIFICATION,
+    )
+    with tenant_scope(creator.id):
+        Creator.objects.bulk_create([creator], ignore_conflicts=True)
+        record(Event.REGISTRATION_REQUESTED, client=client, creator_id=creator.id, email=email)
+        tasks.send_registration_mail.enqueue(str(creator.id), email, _language())
+
+
+def resend_verification(*, email: str) -> None:
+    """Queue the mails for the sign-ups that wait at this address, if any do."""
+    tasks.resend_verification_mails.enqueue(canonical_email(email), _language())
+
+
+def _language() -> str:
+    return get_language() or settings.LANGUAGE_CODE

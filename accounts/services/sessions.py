@@ -1,0 +1,203 @@
+"""Sessions: families of refresh tokens, from sign-in to their end."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connections
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from accounts.exceptions import InvalidTokenError, TokenReusedError
+from accounts.keys import key_ring
+from accounts.models import BlacklistedToken, RefreshToken, Session
+from accounts.tokens import AccessToken, TokenPair, access_token
+from accounts.tokens import RefreshToken as RefreshTokenJWT
+from audit.book import record
+from audit.clients import Client
+from audit.events import Event
+from tenancy.context import current_alias, tenant_scope
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The creator behind a live access token, as `request.user`."""
+
+    id: UUID
+    email: str
+    display_name: str
+    email_verified: bool
+    created_at: datetime
+    last_login_at: datetime | None
+    session_id: UUID
+
+    is_authenticated = True
+    is_anonymous = False
+    is_active = True
+
+    @property
+    def pk(self) -> UUID:
+        return self.id
+
+
+_CALLER = """
+SELECT c.id, c.email, c.display_name, c.email_verified_at IS NOT NULL, c.created_at, c.last_login, s.id
+FROM sessions s JOIN creators c ON c.id = s.creator_id
+WHERE s.creator_id = %(creator)s AND s.id = %(session)s AND s.ended_at IS NULL AND s.expires_at > now()
+  AND c.is_active AND c.holds_email
+  AND NOT EXISTS (SELECT FROM jwt_blacklist b WHERE b.creator_id = %(creator)s AND b.id = %(jti)s)
+"""
+
+
+def caller_of(access: AccessToken) -> Caller:
+    """Who is calling, read anew for every request: one statement.
+
+    Raises:
+        InvalidTokenError: the session is over, the token blacklisted, the account gone or deactivated.
+    """
+    keys = {"creator": access.creator_id, "session": access.session_id, "jti": access.jti}
+    with tenant_scope(access.creator_id), connections[current_alias()].cursor() as cursor:
+        cursor.execute(_CALLER, keys)
+        row = cursor.fetchone()
+    if row is None:
+        raise InvalidTokenError
+    return Caller(*row)
+
+
+def start_session(*, creator_id: UUID, client: Client, now: datetime) -> RefreshToken:
+    """A new session and its first refresh token; called inside the creator's scope."""
+    session = Session.objects.create(
+        creator_id=creator_id,
+        created_at=now,
+        last_used_at=now,
+        expires_at=now + settings.JWT_REFRESH_TOKEN_LIFETIME,
+        ip_address=client.ip_address,
+        user_agent=client.user_agent,
+    )
+    return _new_refresh_token(session, parent_id=None, now=now)
+
+
+def token_pair(refresh: RefreshToken, *, now: datetime) -> TokenPair:
+    """Sign the pair that belongs to a row; the same row gives the same refresh token again."""
+    access = access_token(
+        creator_id=refresh.creator_id,
+        session_id=refresh.session_id,
+        now=now,
+        session_ends_at=refresh.expires_at,
+    )
+    token = RefreshTokenJWT.mint(
+        creator_id=refresh.creator_id,
+        session_id=refresh.session_id,
+        jti=refresh.id,
+        issued_at=refresh.created_at,
+        expires_at=refresh.expires_at,
+    )
+    token.kid = refresh.kid
+    return TokenPair(
+        access=str(access),
+        refresh=str(token),
+        expires_in=_seconds(access.expires_at - now),
+        refresh_expires_in=_seconds(refresh.expires_at - now),
+    )
+
+
+def refresh_session(*, refresh: str, client: Client) -> TokenPair:
+    """Spend a refresh token and mint its one successor.
+
+    Raises:
+        InvalidTokenError: it does not verify, or its session is over.
+        TokenReusedError: it was spent before, and not just now; its session has ended.
+    """
+    token = RefreshTokenJWT.verified(refresh)
+    with tenant_scope(token.creator_id):
+        successor = _rotated(token)
+        if successor is None:
+            _end(token.creator_id, [token.session_id], Session.End.REUSE)
+            record(
+                Event.TOKEN_REUSED, client=client, creator_id=token.creator_id, session=str(token.session_id)
+            )
+    if successor is None:
+        raise TokenReusedError
+    return token_pair(successor, now=timezone.now())
+
+
+def _rotated(token: RefreshTokenJWT) -> RefreshToken | None:
+    """The successor, made now or a moment ago; None if the token is spent for good.
+
+    The family's row is locked first: whoever else comes with a token of it waits here.
+    """
+    session = (
+        Session.objects.select_for_update(of=("self",))
+        .filter(pk=token.session_id, creator_id=token.creator_id, creator__is_active=True)
+        .first()
+    )
+    now = timezone.now()
+    if session is None or not session.is_alive(now):
+        raise InvalidTokenError
+    own = RefreshToken.objects.filter(pk=token.jti, creator_id=token.creator_id, session_id=session.pk)
+    if own.filter(used_at=None).update(used_at=now):
+        Session.objects.filter(pk=session.pk).update(last_used_at=now)
+        return _new_refresh_token(session, parent_id=token.jti, now=now)
+    return _successor_in_grace(own, now)
+
+
+def _successor_in_grace(spent: QuerySet[RefreshToken], now: datetime) -> RefreshToken | None:
+    """The unused successor of a token spent moments ago: the client lost our answer, or two tabs raced."""
+    row = spent.first()
+    if row is None or row.used_at is None:
+        raise InvalidTokenError
+    if now - row.used_at >= settings.JWT_REFRESH_GRACE:
+        return None
+    return RefreshToken.objects.filter(creator_id=row.creator_id, parent_id=row.pk, used_at=None).first()
+
+
+def _new_refresh_token(session: Session, *, parent_id: UUID | None, now: datetime) -> RefreshToken:
+    return RefreshToken.objects.create(
+        creator_id=session.creator_id,
+        session_id=session.pk,
+        parent_id=parent_id,
+        kid=key_ring().signing_key().kid,
+        created_at=now,
+        expires_at=session.expires_at,
+    )
+
+
+def log_out(*, refresh: str, access: AccessToken | None, client: Client) -> None:
+    """End the session of a refresh token, spent or not; a second time changes nothing.
+
+    Raises:
+        InvalidTokenError: it does not verify, or belongs to another creator than `access`.
+    """
+    token = RefreshTokenJWT.verified(refresh)
+    if access is not None and access.creator_id != token.creator_id:
+        raise InvalidTokenError
+    with tenant_scope(token.creator_id):
+        if access is not None:
+            _blacklist(access)
+        if _end(token.creator_id, [token.session_id], Session.End.LOGOUT):
+            record(
+                Event.SESSION_ENDED, client=client, creator_id=token.creator_id, session=str(token.session_id)
+            )
+
+
+def log_out_everywhere(*, creator_id: UUID, client: Client) -> None:
+    """End every session of the creator; their access tokens die with the next request."""
+    with tenant_scope(creator_id):
+        alive = Session.objects.filter(creator_id=creator_id, ended_at=None, expires_at__gt=timezone.now())
+        ended = _end(creator_id, list(alive.values_list("pk", flat=True)), Session.End.LOGOUT_ALL)
+        record(Event.SESSIONS_ENDED, client=client, creator_id=creator_id, count=ended)
+
+
+def _end(creator_id: UUID, sessions: list[UUID], reason: Session.End) -> int:
+    alive = Session.objects.filter(creator_id=creator_id, pk__in=sessions, ended_at=None)
+    return alive.update(ended_at=timezone.now(), end_reason=reason)
+
+
+def _blacklist(access: AccessToken) -> None:
+    entry = BlacklistedToken(id=access.jti, creator_id=access.creator_id, expires_at=access.expires_at)
+    BlacklistedToken.objects.bulk_create([entry], ignore_conflicts=True)
+
+
+def _seconds(span: timedelta) -> int:
+    return max(0, round(span.total_seconds()))

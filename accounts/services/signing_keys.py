@@ -1,0 +1,61 @@
+"""The key store: making keys and letting the next one take over (operators and worker only)."""
+
+from datetime import datetime
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from accounts.keys import forget_key_ring, generate_private_key, stored_form
+from accounts.models import SigningKey
+from audit.book import record
+from audit.clients import Client
+from audit.events import Event
+from tenancy.context import current_alias
+
+
+def ensure_signing_key() -> bool:
+    """Make the first key, or the next one when it is due; True if one was made."""
+    if settings.JWT_SECRET_KEY:
+        return False
+    newest = _keys().order_by("-activates_at").first()
+    if newest is not None and newest.activates_at + settings.JWT_KEY_ROTATION > timezone.now():
+        return False
+    rotate_signing_key()
+    return True
+
+
+def rotate_signing_key() -> str:
+    """Publish a new key and return its `kid`.
+
+    It signs once every cached JWKS has it; the old ones verify until their last token is dead.
+    """
+    private = generate_private_key(settings.JWT_ALGORITHM)
+    now = timezone.now()
+    with transaction.atomic(using=current_alias()):
+        _lock()
+        takes_over_at = now + settings.JWKS_MAX_AGE if _keys().exists() else now
+        last_token_dies_at = takes_over_at + settings.JWT_REFRESH_TOKEN_LIFETIME
+        _keys().filter(expires_at=None).update(expires_at=last_token_dies_at)
+        key = SigningKey.objects.create(
+            algorithm=settings.JWT_ALGORITHM, created_at=now, activates_at=takes_over_at, **stored_form(private)
+        )
+        record(Event.SIGNING_KEY_ROTATED, client=Client(), kid=key.kid)
+    forget_key_ring()
+    return key.kid
+
+
+def prune_signing_keys(now: datetime) -> int:
+    deleted, _ = SigningKey.objects.filter(expires_at__lt=now).delete()
+    return deleted
+
+
+def _keys() -> QuerySet[SigningKey]:
+    return SigningKey.objects.filter(algorithm=settings.JWT_ALGORITHM)
+
+
+def _lock() -> None:
+    """Two rotations at once would retire each other's key before it ever signed."""
+    with transaction.get_connection(current_alias()).cursor() as cursor:
+        cursor.execute("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE")

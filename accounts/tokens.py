@@ -1,0 +1,170 @@
+"""Access and refresh tokens: simplejwt's, signed with the key ring and checked to the last claim.
+
+RFC 7519 leaves most claims optional; here each is required, because each is used.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+from uuid import UUID
+
+import jwt
+from django.conf import settings
+from jwt.utils import base64url_decode, base64url_encode
+from rest_framework_simplejwt import tokens as simplejwt
+from rest_framework_simplejwt.exceptions import TokenBackendError, TokenError
+from uuid_utils.compat import uuid7
+
+from .exceptions import InvalidTokenError
+from .keys import key_ring
+
+LONGEST = 4096  # characters; ours are shorter than 1500
+HEADER_MEMBERS = {"alg", "kid", "typ"}  # not jwk, jku, x5u, crit: nobody tells us which key to trust
+_COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+_REQUIRED = ["iss", "aud", "sub", "sid", "jti", "iat", "exp", "token_type"]
+
+
+@dataclass(frozen=True)
+class TokenPair:
+    """What a client gets at sign-in and refresh; lifetimes in seconds from now."""
+
+    access: str
+    refresh: str
+    expires_in: int
+    refresh_expires_in: int
+
+
+class _Backend:
+    """simplejwt's backend protocol over the key ring."""
+
+    def get_leeway(self) -> Any:
+        return simplejwt.timedelta(0)
+
+    def encode(self, payload: dict[str, Any], kid: str | None = None) -> str:
+        ring = key_ring()
+        key = (kid and ring.get(kid)) or ring.signing_key()
+        if key.private is None:
+            key = ring.signing_key()
+        return jwt.encode(payload, key.private, algorithm=settings.JWT_ALGORITHM, headers={"kid": key.kid})
+
+    def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:  # noqa: FBT001, FBT002
+        """Raises TokenBackendError for whatever is not exactly one of our tokens."""
+        try:
+            key = key_ring().get(_kid(token))
+            if key is None:
+                raise TokenBackendError
+            payload: dict[str, Any] = jwt.decode(
+                token,
+                key.public,
+                algorithms=[settings.JWT_ALGORITHM],
+                audience=settings.JWT_AUDIENCE,
+                issuer=settings.JWT_ISSUER,
+                options={"require": _REQUIRED, "strict_aud": True},
+            )
+        except (jwt.InvalidTokenError, ValueError, TypeError, RecursionError, OverflowError) as error:
+            raise TokenBackendError from error
+        return payload
+
+
+_backend = _Backend()
+
+
+def _kid(token: str) -> str:
+    """The key's id from a header that says nothing we don't expect."""
+    if len(token) > LONGEST or not _COMPACT.fullmatch(token):
+        raise TokenBackendError
+    signature = token.rsplit(".", 1)[1]
+    if base64url_encode(base64url_decode(signature)).decode() != signature:
+        raise TokenBackendError  # another spelling of the same signature
+    header = jwt.get_unverified_header(token)
+    if not header.keys() <= HEADER_MEMBERS or not isinstance(header.get("kid"), str):
+        raise TokenBackendError
+    kid: str = header["kid"]
+    return kid
+
+
+class _Claims:
+    """Typed reading of verified claims, and the construction of new ones."""
+
+    payload: dict[str, Any]
+    kid: str | None = None
+
+    def get_token_backend(self) -> _Backend:
+        return _backend
+
+    @property
+    def creator_id(self) -> UUID:
+        return UUID(self.payload["sub"])
+
+    @property
+    def session_id(self) -> UUID:
+        return UUID(self.payload["sid"])
+
+    @property
+    def jti(self) -> UUID:
+        return UUID(self.payload["jti"])
+
+    @property
+    def expires_at(self) -> datetime:
+        return datetime.fromtimestamp(self.payload["exp"], simplejwt.aware_utcnow().tzinfo)
+
+    @classmethod
+    def mint(
+        cls, *, creator_id: UUID, session_id: UUID, jti: UUID, issued_at: datetime, expires_at: datetime
+    ) -> Self:
+        token = cls()
+        token.payload |= {
+            "iss": settings.JWT_ISSUER,
+            "aud": settings.JWT_AUDIENCE,
+            "sub": str(creator_id),
+            "sid": str(session_id),
+            "jti": str(jti),
+            "iat": int(issued_at.timestamp()),
+            "exp": int(expires_at.timestamp()),
+        }
+        return token
+
+    @classmethod
+    def verified(cls, text: str) -> Self:
+        """The token behind `text`.
+
+        Raises:
+            InvalidTokenError: it is not ours, not of this type, expired, or has an odd claim.
+        """
+        try:
+            token = cls(text)  # type: ignore[call-arg]
+        except TokenError as error:
+            raise InvalidTokenError from error
+        if not _are_plain(token.payload):
+            raise InvalidTokenError
+        return token
+
+    def __str__(self) -> str:
+        return _backend.encode(self.payload, self.kid)
+
+
+def _are_plain(claims: Mapping[str, Any]) -> bool:
+    """Ids are canonical UUIDs and times whole seconds; nothing else is ever minted."""
+    try:
+        ids = all(str(UUID(claims[name])) == claims[name] for name in ("sub", "sid", "jti"))
+    except (ValueError, AttributeError, TypeError):
+        return False
+    return ids and all(type(claims[name]) is int for name in ("iat", "exp"))
+
+
+class AccessToken(_Claims, simplejwt.AccessToken):  # type: ignore[misc]
+    pass
+
+
+class RefreshToken(_Claims, simplejwt.RefreshToken):  # type: ignore[misc]
+    pass
+
+
+def access_token(*, creator_id: UUID, session_id: UUID, now: datetime, session_ends_at: datetime) -> AccessToken:
+    """A new access token; it never outlives its session."""
+    expires_at = min(now + settings.JWT_ACCESS_TOKEN_LIFETIME, session_ends_at)
+    return AccessToken.mint(
+        creator_id=creator_id, session_id=session_id, jti=uuid7(), issued_at=now, expires_at=expires_at
+    )

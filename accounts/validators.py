@@ -1,0 +1,32 @@
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+MAXIMUM_LENGTH = 128  # characters; longer ones are refused before they are hashed
+
+
+class LengthValidator:
+    """Characters after NFC, between the configured least and 128 (NIST SP 800-63B-4 § 3.1.1)."""
+
+    def __init__(self, min_length: int) -> None:
+        self.min_length = min_length
+
+    def validate(self, password: str, user: Any = None) -> None:
+        if len(password) < self.min_length:
+            message = ngettext(
+                "Use at least %(length)d character.", "Use at least %(length)d characters.", self.min_length
+            )
+            raise ValidationError(message, code="password_too_short", params={"length": self.min_length})
+        if len(password) > MAXIMUM_LENGTH:
+            raise ValidationError(
+                _("Use at most %(length)d characters."),
+                code="password_too_long",
+                params={"length": MAXIMUM_LENGTH},
+            )
+
+    def get_help_text(self) -> str:
+        return _("Use at least %(length)d characters; a sentence is a good password.") % {
+            "length": self.min_length
+        }

@@ -1,0 +1,63 @@
+"""The one writer of the book."""
+
+import hashlib
+import json
+import logging
+import os
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connections
+from uuid_utils.compat import uuid7
+
+from tenancy.context import current_alias, tenant_scope
+
+from .clients import Client
+from .events import Event
+
+logger = logging.getLogger("audit.events")
+NO_TENANT = UUID(int=0)
+
+_INSERT = """
+WITH event AS (
+    INSERT INTO audit_logs (id, creator_id, at, type, request_id, detail, personal_digest)
+    VALUES (%(id)s, %(creator_id)s, %(at)s, %(type)s, %(request_id)s, %(detail)s, %(digest)s)
+)
+INSERT INTO audit_personal_data (id, creator_id, salt, ip_address, user_agent, email)
+VALUES (%(id)s, %(creator_id)s, %(salt)s, %(ip_address)s, %(user_agent)s, %(email)s)
+"""
+
+
+def record(
+    event: Event, *, client: Client, creator_id: UUID | None = None, email: str = "", **detail: Any
+) -> UUID:
+    """Write one event and return its id.
+
+    Inside a scope of the same tenant it is part of that transaction: recorded with what it
+    describes, or not at all. Outside, it has a transaction of its own. `detail` must be JSON and
+    hold neither secrets nor personal data; those of the client and `email` are kept apart, erasable.
+    """
+    event_id, tenant, salt = uuid7(), creator_id or NO_TENANT, os.urandom(16)
+    personal = {"ip_address": client.ip_address, "user_agent": client.user_agent, "email": email}
+    row = {
+        "id": event_id,
+        "creator_id": tenant,
+        "at": datetime.fromtimestamp((event_id.int >> 80) / 1000, UTC),
+        "type": event.value,
+        "request_id": client.request_id,
+        "detail": json.dumps(detail),
+        "digest": personal_digest(salt, **personal),
+        "salt": salt,
+        **personal,
+    }
+    with tenant_scope(tenant), connections[current_alias()].cursor() as cursor:
+        cursor.execute(_INSERT, row)
+    logger.info(event.value, extra={"event_id": str(event_id), "creator_id": str(tenant)})
+    return event_id
+
+
+def personal_digest(salt: bytes, *, ip_address: str | None, user_agent: str, email: str) -> bytes:
+    """What the event keeps of the personal data beside it: enough to notice a change, no more."""
+    text = json.dumps([ip_address, user_agent, email], ensure_ascii=False)
+    return hashlib.sha256(salt + text.encode()).digest()

@@ -1,0 +1,46 @@
+"""Who is asking: the one place that knows a client's address."""
+
+import ipaddress
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.http import HttpRequest
+
+USER_AGENT_LENGTH = 512
+
+
+@dataclass(frozen=True)
+class Client:
+    """Where a request came from. `ip_address` is None where there is none (a command, a job)."""
+
+    ip_address: str | None = None
+    user_agent: str = ""
+    request_id: str = ""
+
+
+def client_of(request: HttpRequest) -> Client:
+    agent = request.headers.get("User-Agent", "")
+    printable = "".join(c for c in agent[:USER_AGENT_LENGTH] if c.isprintable())
+    return Client(_address(request), printable, getattr(request, "request_id", ""))
+
+
+def _address(request: HttpRequest) -> str | None:
+    """The peer, or what the outermost of TRUSTED_PROXY_COUNT proxies saw as its peer."""
+    peer = _parsed(request.META.get("REMOTE_ADDR", ""))
+    if not settings.TRUSTED_PROXY_COUNT:
+        return peer
+    hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",")]
+    if len(hops) < settings.TRUSTED_PROXY_COUNT:
+        return peer
+    return _parsed(hops[-settings.TRUSTED_PROXY_COUNT]) or peer
+
+
+def _parsed(text: str) -> str | None:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    if mapped:
+        return str(mapped)
+    return text.partition("%")[0] if isinstance(address, ipaddress.IPv6Address) else str(address)

@@ -1,0 +1,34 @@
+"""Everything that can happen, in one grammar: noun.verb."""
+
+from enum import StrEnum
+
+
+class Event(StrEnum):
+    REGISTRATION_REQUESTED = "registration.requested"
+    REGISTRATION_REPEATED = "registration.repeated"  # for an address that has an account
+    EMAIL_VERIFIED = "email.verified"
+    EMAIL_VERIFICATION_FAILED = "email.verification_failed"
+    LOGIN_SUCCEEDED = "login.succeeded"
+    LOGIN_FAILED = "login.failed"
+    PASSWORD_UPGRADED = "password.upgraded"
+    SESSION_ENDED = "session.ended"
+    SESSIONS_ENDED = "sessions.ended"  # all of them at once
+    TOKEN_REUSED = "token.reused"
+    PROFILE_UPDATED = "profile.updated"
+    SIGNING_KEY_ROTATED = "signing_key.rotated"
+
+
+SUMMARIES = {
+    Event.REGISTRATION_REQUESTED: "Someone signed up with your address.",
+    Event.REGISTRATION_REPEATED: "Someone signed up again with the address of your account.",
+    Event.EMAIL_VERIFIED: "You confirmed your e-mail address.",
+    Event.EMAIL_VERIFICATION_FAILED: "A confirmation link was used with a wrong password.",
+    Event.LOGIN_SUCCEEDED: "You signed in.",
+    Event.LOGIN_FAILED: "A sign-in failed.",
+    Event.PASSWORD_UPGRADED: "Your password is now stored with a newer method.",
+    Event.SESSION_ENDED: "You signed out.",
+    Event.SESSIONS_ENDED: "All your sessions were ended.",
+    Event.TOKEN_REUSED: "A refresh token was used twice; its session was ended.",
+    Event.PROFILE_UPDATED: "You changed your profile.",
+    Event.SIGNING_KEY_ROTATED: "The service has a new signing key.",
+}

@@ -1,0 +1,29 @@
+"""What a log line carries, and what it must not."""
+
+import logging
+from contextvars import ContextVar
+
+from django.core.exceptions import SuspiciousOperation
+from django.db import InterfaceError, OperationalError
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+NEVER_LOGGED = ("request",)  # objects that Django attaches to its records
+
+
+class RequestIDFilter(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.request_id = request_id.get()
+        for name in NEVER_LOGGED:
+            record.__dict__.pop(name, None)
+        return True
+
+
+class ExpectedErrorsFilter(logging.Filter):
+    """A database that is away and a client that lies are facts, not bugs: one line, no traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, OperationalError | InterfaceError | SuspiciousOperation):
+            record.msg, record.args = f"{record.getMessage()} ({type(error).__name__})", ()
+            record.exc_info = None
+        return True

@@ -1,0 +1,115 @@
+"""Typed reads of the environment; each refusal is one line that names the setting and what it takes."""
+
+import ipaddress
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import unquote, urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+from environ.compat import ImproperlyConfigured as EnvironError
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+INSTANCE_FILE = "instance.env"  # in DATA_DIR, written by the launcher
+
+
+def refuse(name: str, takes: str) -> NoReturn:
+    message = f"{name} {takes}"
+    raise ImproperlyConfigured(message)
+
+
+class Environment:
+    """The process environment, then `.env` of the project, then the instance in DATA_DIR."""
+
+    def __init__(self) -> None:
+        self._env = environ.Env()
+        dotenv = BASE_DIR / ".env"
+        if dotenv.is_file():
+            self._env.read_env(dotenv)
+        self.data_dir = BASE_DIR / (self.text("DATA_DIR", "var"))
+        self.embedded = not self.text("DATABASE_URL", "")
+        self._read_instance()
+
+    def _read_instance(self) -> None:
+        """The roles' passwords of an embedded server; of somebody else's, the SECRET_KEY alone."""
+        instance = self.data_dir / INSTANCE_FILE
+        if not instance.is_file():
+            return
+        known = dict(line.split("=", 1) for line in instance.read_text().splitlines() if "=" in line)
+        if not self.embedded:
+            known = {"SECRET_KEY": known["SECRET_KEY"]} if "SECRET_KEY" in known else {}
+        for name, value in known.items():
+            self._env.ENVIRON.setdefault(name, value)
+
+    def text(self, name: str, default: str | None = None) -> str:
+        value = self._env.ENVIRON.get(name, "")
+        if value:
+            return str(value)
+        if default is None:
+            refuse(name, "is not set: start the service with `make run`, or set it")
+        return default
+
+    def integer(self, name: str, default: int, *, least: int = 1, most: int = 2**31 - 1) -> int:
+        try:
+            value = int(self.text(name, str(default)))
+        except ValueError:
+            refuse(name, f"takes a whole number from {least} to {most}")
+        if not least <= value <= most:
+            refuse(name, f"takes a whole number from {least} to {most}")
+        return value
+
+    def number(self, name: str, default: float) -> float:
+        try:
+            value = float(self.text(name, str(default)))
+        except ValueError:
+            refuse(name, "takes a number of seconds above 0")
+        if not 0 < value < 3600:  # noqa: PLR2004
+            refuse(name, "takes a number of seconds above 0")
+        return value
+
+    def boolean(self, name: str, default: bool) -> bool:  # noqa: FBT001
+        value = self.text(name, str(default)).lower()
+        if value not in {"true", "false", "1", "0", "yes", "no", "on", "off"}:
+            refuse(name, "takes true or false")
+        return value in {"true", "1", "yes", "on"}
+
+    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
+        value = self.text(name, default)
+        if value not in choices:
+            refuse(name, f"takes one of {', '.join(choices)}")
+        return value
+
+    def words(self, name: str) -> list[str]:
+        return [word.strip() for word in self.text(name, "").split(",") if word.strip()]
+
+    def pem(self, name: str) -> str:
+        return self.text(name, "").replace("\\n", "\n").strip()
+
+    def database(self, name: str) -> dict[str, Any] | None:
+        """A connection from its URL, None where it is unset."""
+        if not self.text(name, ""):
+            return None
+        try:
+            config: dict[str, Any] = self._env.db_url(name)
+        except (ValueError, EnvironError, KeyError):
+            refuse(name, "takes postgres://USER:PASSWORD@HOST:PORT/DATABASE")
+        if not config.get("ENGINE", "").endswith("postgresql") or not config.get("USER"):
+            refuse(name, "takes postgres://USER:PASSWORD@HOST:PORT/DATABASE")
+        config["HOST"] = unquote(config["HOST"])  # %2Fsocket%2Fdirectory
+        return config
+
+    def public_url(self, default: str, *, debug: bool) -> str:
+        url = self.text("PUBLIC_URL", default).rstrip("/")
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.path:
+            refuse("PUBLIC_URL", "takes https://HOST or http://HOST:PORT, without a path")
+        if parts.scheme == "http" and not debug and not is_loopback(parts.hostname):
+            refuse("PUBLIC_URL", "takes https:// for a host that is not this machine's own")
+        return url
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,37 @@
+"""Is the process alive, and is it ready to serve?"""
+
+from functools import cache
+
+from django.db import DatabaseError, connection
+from django.db.migrations.loader import MigrationLoader
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.http import require_safe
+
+from accounts.api.problems import problem
+from tenancy.middleware import owns_transactions
+
+
+@owns_transactions
+@require_safe
+def healthz(request: HttpRequest) -> JsonResponse:
+    return JsonResponse({"status": "alive"})
+
+
+@owns_transactions
+@require_safe
+def readyz(request: HttpRequest) -> JsonResponse:
+    """200, or 503 that names the part that is not ready."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT app, name FROM django_migrations")
+            applied = set(cursor.fetchall())
+    except DatabaseError:
+        return problem(request, 503, "unavailable", "The database is not ready.")
+    if not _expected_migrations() <= applied:
+        return problem(request, 503, "unavailable", "The migrations are not ready.")
+    return JsonResponse({"status": "ready"})
+
+
+@cache
+def _expected_migrations() -> set[tuple[str, str]]:
+    return set(MigrationLoader(None).disk_migrations)

@@ -1,0 +1,272 @@
+"""Every setting of the service; the README has the table. Nothing here is a rule."""
+
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+from django.utils.translation import gettext_lazy as _
+
+from tenancy.roles import Roles
+
+from .environment import BASE_DIR, Environment, is_loopback, refuse
+
+env = Environment()
+
+# --- the process -----------------------------------------------------------------------------
+DEBUG = env.boolean("DEBUG", default=False)
+DATA_DIR = env.data_dir
+SECRET_KEY = env.text("SECRET_KEY")
+HOST = env.text("HOST", "127.0.0.1")
+PORT = env.integer("PORT", 8000, most=65535)
+LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+
+PUBLIC_URL = env.public_url(f"http://{HOST if is_loopback(HOST) else 'localhost'}:{PORT}", debug=DEBUG)
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS") or [
+    str(urlsplit(PUBLIC_URL).hostname), "localhost", "127.0.0.1", "[::1]",
+]  # fmt: skip
+TRUSTED_PROXY_COUNT = env.integer("TRUSTED_PROXY_COUNT", 0, least=0, most=16)
+SERVICE_NAME = "Creator accounts"
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+
+# --- databases: one database, a role for each kind of work ----------------------------------------
+DATABASES = {
+    alias: database
+    for alias, name in {
+        "default": "DATABASE_URL",
+        "operator": "OPERATOR_DATABASE_URL",
+        "owner": "OWNER_DATABASE_URL",
+    }.items()
+    if (database := env.database(name)) is not None
+}
+if "default" not in DATABASES:
+    refuse("DATABASE_URL", "is not set, and there is no instance in DATA_DIR: start one with `make run`")
+for _database in DATABASES.values():
+    _database.update(CONN_MAX_AGE=None, CONN_HEALTH_CHECKS=True)
+    _database.setdefault("OPTIONS", {}).setdefault("connect_timeout", 2)
+DATABASE_ROUTERS = ["tenancy.routers.TenancyRouter"]
+SERVES_ADMIN = "operator" in DATABASES
+
+_prefix = DATABASES["default"]["USER"].removesuffix("_app")
+TENANT_ROLES = Roles(
+    owner=DATABASES.get("owner", {}).get("USER") or f"{_prefix}_owner",
+    app=DATABASES["default"]["USER"],
+    operator=DATABASES.get("operator", {}).get("USER") or f"{_prefix}_operator",
+    lookup=f"{_prefix}_lookup",
+)
+TENANT_RESOLVER = "accounts.api.authentication.resolve_tenant"
+TENANT_GUARD = DEBUG  # a tenant query outside a scope raises; tests turn it on too
+TENANT_OPERATOR_TABLES = ["creators_groups", "creators_user_permissions"]  # staff only: no grant for the app
+_ALL = ["SELECT", "INSERT", "UPDATE", "DELETE"]
+TENANT_GRANTS = {
+    "app": {"django_tasks_database.dbtaskresult": ["INSERT"]},
+    "operator": {
+        "admin": _ALL,
+        "auth": _ALL,
+        "contenttypes": ["SELECT"],
+        "django_tasks_database": _ALL,
+        "sessions": _ALL,
+    },
+}
+
+# --- apps and middleware -----------------------------------------------------------------------
+INSTALLED_APPS = [
+    "tenancy",
+    "audit",
+    "accounts",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "corsheaders",
+    "csp",
+    "django_tasks",
+    "django_tasks_db",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+]
+_OPERATOR_MIDDLEWARE = [
+    "accounts.middleware.OperatorAliasMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+MIDDLEWARE = [
+    "audit.middleware.RequestMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "accounts.middleware.BodyLimitMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    *(_OPERATOR_MIDDLEWARE if SERVES_ADMIN else []),
+    "tenancy.middleware.TenantMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "accounts.views.service",
+                *(
+                    ["django.contrib.auth.context_processors.auth", "django.contrib.messages.context_processors.messages"]
+                    if SERVES_ADMIN
+                    else []
+                ),
+            ]
+        },
+    }
+]
+SILENCED_SYSTEM_CHECKS = [
+    # the admin's parts are loaded only where OPERATOR_DATABASE_URL is set
+    *([] if SERVES_ADMIN else ["admin.E404", "admin.E408", "admin.E409", "admin.E410"]),
+    # behind http:// (this machine only) there is nothing to redirect to and no HSTS
+    *([] if PUBLIC_URL.startswith("https:") else ["security.W004", "security.W012", "security.W016"]),
+    "security.W008",  # redirecting to https is the proxy's work
+    "security.W021",  # preloading HSTS is the domain owner's decision
+    "security.W005",  # so is HSTS for its other hosts
+    "auth.W004",  # e-mail is unique among the accounts that hold it; see Creator
+]
+
+# --- people ------------------------------------------------------------------------------------
+AUTH_USER_MODEL = "accounts.Creator"
+AUTHENTICATION_BACKENDS = ["accounts.backends.OperatorBackend"]
+PASSWORD_MIN_LENGTH = env.integer("PASSWORD_MIN_LENGTH", 15, least=8, most=64)
+ARGON2_MEMORY_COST = env.integer("ARGON2_MEMORY_COST", 65536, least=8, most=4 * 1024 * 1024)  # KiB
+ARGON2_TIME_COST = env.integer("ARGON2_TIME_COST", 3, most=100)
+ARGON2_PARALLELISM = env.integer("ARGON2_PARALLELISM", 4, most=64)
+BCRYPT_ROUNDS = env.integer("BCRYPT_ROUNDS", 12, least=4, most=31)
+PASSWORD_HASHERS = [
+    "accounts.hashers.Argon2Hasher",
+    "accounts.hashers.BCryptSHA256Hasher",
+    "accounts.hashers.BCryptHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "accounts.validators.LengthValidator", "OPTIONS": {"min_length": PASSWORD_MIN_LENGTH}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator",
+        "OPTIONS": {"user_attributes": ["email", "display_name"]},
+    },
+]
+REQUIRE_EMAIL_VERIFICATION = env.boolean("REQUIRE_EMAIL_VERIFICATION", default=True)
+EMAIL_VERIFICATION_TOKEN_LIFETIME = timedelta(hours=env.integer("EMAIL_VERIFICATION_TOKEN_EXPIRE_HOURS", 24, most=720))
+
+# --- tokens ------------------------------------------------------------------------------------
+JWT_ALGORITHM = env.choice(
+    "JWT_ALGORITHM",
+    "RS256",
+    ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"),
+)
+JWT_SECRET_KEY = env.pem("JWT_SECRET_KEY")
+JWT_RETIRED_KEYS = env.pem("JWT_RETIRED_KEYS")
+JWT_KEY_ROTATION = timedelta(days=env.integer("JWT_KEY_ROTATION_DAYS", 90, most=3650))
+JWT_ISSUER = env.text("JWT_ISSUER", PUBLIC_URL)
+JWT_AUDIENCE = env.text("JWT_AUDIENCE", PUBLIC_URL)
+JWT_ACCESS_TOKEN_LIFETIME = timedelta(minutes=env.integer("JWT_ACCESS_TOKEN_EXPIRE_MINUTES", 60, most=1440))
+JWT_REFRESH_TOKEN_LIFETIME = timedelta(days=env.integer("JWT_REFRESH_TOKEN_EXPIRE_DAYS", 30, most=3650))
+JWT_REFRESH_GRACE = timedelta(seconds=env.integer("JWT_REFRESH_GRACE_SECONDS", 10, least=0, most=300))
+JWKS_MAX_AGE = timedelta(minutes=5)  # how long others may cache the JWKS; a new key waits as long before it signs
+
+# --- the JSON doors ----------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.api.authentication.AccessTokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["accounts.api.parsers.StrictJSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "accounts.api.problems.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+    "DATETIME_FORMAT": "iso-8601",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Creator accounts",
+    "DESCRIPTION": "Authentication for platforms whose tenants are creators.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_INCLUDE_SCHEMA": False,
+}
+DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
+CORS_ALLOWED_ORIGINS = env.words("CORS_ALLOWED_ORIGINS")
+CORS_URLS_REGEX = r"^/(api|\.well-known)/"
+CORS_EXPOSE_HEADERS = ["X-Request-ID", "Retry-After", "WWW-Authenticate"]
+
+# --- browsers ----------------------------------------------------------------------------------
+_SECURE = PUBLIC_URL.startswith("https:")
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "form-action": ["'self'"],
+        "base-uri": ["'none'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
+CSRF_COOKIE_SECURE = SESSION_COOKIE_SECURE = _SECURE
+CSRF_COOKIE_HTTPONLY = True
+CSRF_COOKIE_SAMESITE = SESSION_COOKIE_SAMESITE = "Strict"
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+CSRF_FAILURE_VIEW = "accounts.views.csrf_failure"
+SESSION_COOKIE_PATH = "/admin/"
+SECURE_HSTS_SECONDS = 31536000 if _SECURE else 0
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXY_COUNT else None
+SECURE_REFERRER_POLICY = "same-origin"  # no-referrer makes Chromium send Origin: null, which CSRF refuses
+X_FRAME_OPTIONS = "DENY"
+STATIC_URL = "/static/"
+WHITENOISE_USE_FINDERS = True
+
+# --- mail, and the queue that delivers it ------------------------------------------------------
+TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
+DEFAULT_FROM_EMAIL = "Creator accounts <accounts@localhost>"
+if env.text("EMAIL_URL", ""):
+    vars().update(env.email("EMAIL_URL"))
+else:
+    EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+    EMAIL_FILE_PATH = DATA_DIR / "mail"
+EMAIL_TIMEOUT = 10
+
+# --- words and times ---------------------------------------------------------------------------
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", _("English")), ("de", _("German"))]
+LOCALE_PATHS = [BASE_DIR / "accounts" / "locale"]
+USE_TZ = True
+TIME_ZONE = "UTC"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {
+        "request_id": {"()": "audit.logs.RequestIDFilter"},
+        "plain": {"()": "audit.logs.ExpectedErrorsFilter"},
+    },
+    "formatters": {
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s",
+            "rename_fields": {"asctime": "at", "levelname": "level", "name": "logger"},
+        }
+    },
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "json", "filters": ["request_id", "plain"]}
+    },
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {
+        "django": {"handlers": [], "level": LOG_LEVEL},
+        "django.server": {"handlers": [], "propagate": True},
+    },
+}

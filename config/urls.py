@@ -1,0 +1,26 @@
+from django.conf import settings
+from django.contrib import admin
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from accounts.api import problems
+from accounts.api.views import jwks
+from tenancy.middleware import owns_transactions
+
+from . import health
+
+urlpatterns = [
+    path("api/v1/auth/", include("accounts.api.urls")),
+    path("account/", include("accounts.urls")),
+    path(".well-known/jwks.json", owns_transactions(jwks)),
+    path("healthz", health.healthz),
+    path("readyz", health.readyz),
+    path("api/schema", owns_transactions(SpectacularAPIView.as_view()), name="schema"),
+    path("api/docs/", owns_transactions(SpectacularSwaggerView.as_view()), name="docs"),
+]
+if settings.SERVES_ADMIN:
+    urlpatterns.append(path("admin/", admin.site.urls))
+
+handler400 = problems.bad_request
+handler404 = problems.not_found
+handler500 = problems.server_error

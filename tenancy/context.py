@@ -1,0 +1,105 @@
+"""Who the tenant is, and on which connection.
+
+PostgreSQL decides what a tenant may see (`constraints.py`); this file tells it who the tenant is,
+always for one transaction and never longer.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from django.apps import apps
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
+
+from .exceptions import TenantMismatchError, TenantScopeRequiredError
+
+SETTING = "app.current_creator_id"
+OPERATOR = "operator"  # alias of the role that sees every tenant
+
+_alias: ContextVar[str] = ContextVar("tenancy_alias", default=DEFAULT_DB_ALIAS)
+_tenant: ContextVar[UUID | None] = ContextVar("tenancy_tenant", default=None)
+
+
+def current_alias() -> str:
+    """The database alias that this request, command or job speaks through."""
+    return _alias.get()
+
+
+def current_tenant() -> UUID | None:
+    """The tenant of the innermost scope, None outside any."""
+    return _tenant.get()
+
+
+@contextmanager
+def using_alias(alias: str) -> Iterator[None]:
+    """Send everything inside through `alias`: reads, writes, scopes and the audit writer alike."""
+    token = _alias.set(alias)
+    try:
+        yield
+    finally:
+        _alias.reset(token)
+
+
+@contextmanager
+def tenant_scope(tenant: UUID) -> Iterator[None]:
+    """A transaction in which PostgreSQL shows the rows of `tenant` and no others.
+
+    Nested scopes of one tenant share the outer transaction. Nothing lazy outlives it: querysets,
+    streaming bodies and `on_commit` callbacks that run later see no rows.
+
+    Raises:
+        TenantMismatchError: inside the scope of another tenant.
+    """
+    outer = _tenant.get()
+    if outer is not None and outer != tenant:
+        raise TenantMismatchError
+    alias = current_alias()
+    with transaction.atomic(using=alias, savepoint=False):
+        if outer is not None:
+            yield
+            return
+        with _entered(alias, tenant):
+            yield
+
+
+@contextmanager
+def _entered(alias: str, tenant: UUID) -> Iterator[None]:
+    token = _tenant.set(tenant)
+    try:
+        _set(alias, str(tenant))
+        yield
+        if len(connections[alias].atomic_blocks) > 1:
+            _set(alias, "")  # inside a longer transaction the setting would outlive the scope
+    finally:
+        _tenant.reset(token)
+
+
+def _set(alias: str, value: str) -> None:
+    """The only writer of the setting (on Citus it would be SET LOCAL).
+
+    Local to the transaction: a session-level SET leaks to the next client of a pooled connection.
+    """
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT set_config(%s, %s, true)", [SETTING, value])
+
+
+@cache
+def _tenant_table_pattern() -> re.Pattern[str]:
+    from .constraints import tenant_models  # noqa: PLC0415  models are ready only now
+
+    names = "|".join(re.escape(model._meta.db_table) for model in tenant_models(apps))
+    return re.compile(rf'(?<![\w"])"?({names})"?(?![\w"])')
+
+
+def guard(
+    execute: Callable[..., Any], sql: Any, params: Sequence[Any] | None, many: bool, context: dict[str, Any]
+) -> Any:
+    """Execute wrapper for DEBUG and tests: no tenant query outside a scope."""
+    if _tenant.get() is None and (found := _tenant_table_pattern().search(str(sql))):
+        message = f"query on {found[1]} outside tenant_scope()"
+        raise TenantScopeRequiredError(message)
+    return execute(sql, params, many, context)

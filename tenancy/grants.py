@@ -1,0 +1,51 @@
+"""Grants on tables of other people's apps, whose models can't declare their own."""
+
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.conf import settings
+from django.db import connections
+from django.db.models import Model
+
+from .constraints import role_name
+
+
+def granted_tables() -> dict[tuple[str, str], list[str]]:
+    """(logical role, table) → privileges, from `settings.TENANT_GRANTS`: {role: {label: privileges}}.
+
+    A label is an app ("sessions": all its tables) or a model ("django_tasks_database.dbtaskresult").
+    """
+    found = {(role, "django_migrations"): ["SELECT"] for role in ("app", "operator")}  # is it ready?
+    for role, grants in settings.TENANT_GRANTS.items():
+        for label, privileges in grants.items():
+            for model in _models(label):
+                found[role, model._meta.db_table] = list(privileges)
+    return found
+
+
+def _models(label: str) -> list[type[Model]]:
+    if "." in label:
+        return [apps.get_model(label)]
+    models = list(apps.get_app_config(label).get_models(include_auto_created=True))
+    return [model for model in models if model._meta.managed and not model._meta.proxy]
+
+
+def apply_grants(app_config: AppConfig, using: str, **kwargs: Any) -> None:
+    """After each migrate, as the owner; idempotent."""
+    if app_config.name != "tenancy":
+        return
+    connection = connections[using]
+    with connection.cursor() as cursor:
+        tables = set(connection.introspection.table_names(cursor))
+        for (role, table), privileges in granted_tables().items():
+            if table not in tables:
+                continue
+            quoted, grantee = connection.ops.quote_name(table), connection.ops.quote_name(role_name(role))
+            cursor.execute(f"GRANT {', '.join(privileges)} ON {quoted} TO {grantee}")
+            cursor.execute(
+                "SELECT pg_get_serial_sequence(%s, attname) FROM pg_attribute WHERE attrelid = %s::regclass "
+                "AND attidentity <> ''",
+                [quoted, quoted],
+            )
+            for (sequence,) in cursor.fetchall():
+                cursor.execute(f"GRANT USAGE ON SEQUENCE {sequence} TO {grantee}")

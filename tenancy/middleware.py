@@ -1,0 +1,51 @@
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.http import HttpRequest, HttpResponseBase
+from django.utils.module_loading import import_string
+
+from .context import current_alias, tenant_scope
+
+View = TypeVar("View", bound=Callable[..., Any])
+SERVER_ERROR = 500
+
+
+def owns_transactions(view: View) -> View:
+    """Mark a view (function or class) whose service opens its own, short scopes.
+
+    For what hashes, mails or asks another server: none of that belongs inside a transaction.
+    """
+    view.owns_transactions = True  # type: ignore[attr-defined]
+    return view
+
+
+class TenantMiddleware:
+    """Opens the caller's scope around the view; what the view answered decides its end.
+
+    Handled refusals (4xx) commit, so that what they recorded stays; a status of 500 and above
+    rolls back. `settings.TENANT_RESOLVER` names the function that tells the tenant of a request,
+    `(request) -> UUID | None`; it must trust nothing but what it has verified.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+        self.resolve: Callable[[HttpRequest], UUID | None] = import_string(settings.TENANT_RESOLVER)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        with ExitStack() as stack:
+            request.tenant_stack = stack  # type: ignore[attr-defined]
+            response = self.get_response(request)
+            if response.status_code >= SERVER_ERROR and transaction.get_connection(current_alias()).in_atomic_block:
+                transaction.set_rollback(True, using=current_alias())
+        return response
+
+    def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> None:
+        if getattr(getattr(view, "cls", view), "owns_transactions", False):
+            return
+        tenant = self.resolve(request)
+        if tenant is not None:
+            request.tenant_stack.enter_context(tenant_scope(tenant))  # type: ignore[attr-defined]
