@@ -1,6 +1,7 @@
 """What the worker does, as the operator. Arguments are plain values and hold no secret: a token is
 minted when its mail is written and goes nowhere else."""
 
+from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
@@ -51,5 +52,5 @@ def _send_link(creator: Creator, language: str) -> None:
         language=language,
         display_name=creator.display_name,
         link=link.url("verify-email"),
-        expires_hours=settings.EMAIL_VERIFICATION_TOKEN_LIFETIME.total_seconds() // 3600,
+        expires_hours=settings.EMAIL_VERIFICATION_TOKEN_LIFETIME // timedelta(hours=1),
     )

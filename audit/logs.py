@@ -7,14 +7,18 @@ from django.core.exceptions import SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
-NEVER_LOGGED = ("request",)  # objects that Django attaches to its records
 
 
-class RequestIDFilter(logging.Filter):
+class RequestFilter(logging.Filter):
+    """Adds the request's id; takes away what Django attaches, and paths, which may hold tokens."""
+
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id = request_id.get()
-        for name in NEVER_LOGGED:
-            record.__dict__.pop(name, None)
+        request = record.__dict__.pop("request", None)
+        path = getattr(request, "path", None)
+        if path and isinstance(record.args, tuple):
+            route = getattr(getattr(request, "resolver_match", None), "route", "no route")
+            record.args = tuple(route if argument == path else argument for argument in record.args)
         return True
 
 

@@ -60,6 +60,8 @@ _ALL = ["SELECT", "INSERT", "UPDATE", "DELETE"]
 TENANT_GRANTS = {
     "app": {"django_tasks_database.dbtaskresult": ["INSERT"]},
     "operator": {
+        "accounts.creator_groups": _ALL,
+        "accounts.creator_user_permissions": _ALL,
         "admin": _ALL,
         "auth": _ALL,
         "contenttypes": ["SELECT"],
@@ -251,8 +253,8 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "filters": {
-        "request_id": {"()": "audit.logs.RequestIDFilter"},
-        "plain": {"()": "audit.logs.ExpectedErrorsFilter"},
+        "request": {"()": "audit.logs.RequestFilter"},
+        "expected": {"()": "audit.logs.ExpectedErrorsFilter"},
     },
     "formatters": {
         "json": {
@@ -262,11 +264,12 @@ LOGGING = {
         }
     },
     "handlers": {
-        "stderr": {"class": "logging.StreamHandler", "formatter": "json", "filters": ["request_id", "plain"]}
+        "stderr": {"class": "logging.StreamHandler", "formatter": "json", "filters": ["request", "expected"]}
     },
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         "django": {"handlers": [], "level": LOG_LEVEL},
+        "django.request": {"level": "ERROR"},  # refusals have their line from audit.requests
         "django.server": {"handlers": [], "propagate": True},
     },
 }

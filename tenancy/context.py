@@ -14,6 +14,7 @@ from uuid import UUID
 
 from django.apps import apps
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db.backends.signals import connection_created
 
 from .exceptions import TenantMismatchError, TenantScopeRequiredError
 
@@ -103,3 +104,13 @@ def guard(
         message = f"query on {found[1]} outside tenant_scope()"
         raise TenantScopeRequiredError(message)
     return execute(sql, params, many, context)
+
+
+def install_guard() -> None:
+    """Guard every connection of the app role that is opened from now on."""
+    connection_created.connect(_guard_connection, dispatch_uid="tenancy.guard")
+
+
+def _guard_connection(connection: Any, **kwargs: Any) -> None:
+    if connection.alias == DEFAULT_DB_ALIAS and guard not in connection.execute_wrappers:
+        connection.execute_wrappers.append(guard)

@@ -9,13 +9,15 @@ from django.db.models import Model
 
 from .constraints import role_name
 
+MIGRATIONS = "django_migrations"  # read to tell whether the service is ready
+
 
 def granted_tables() -> dict[tuple[str, str], list[str]]:
     """(logical role, table) → privileges, from `settings.TENANT_GRANTS`: {role: {label: privileges}}.
 
     A label is an app ("sessions": all its tables) or a model ("django_tasks_database.dbtaskresult").
     """
-    found = {(role, "django_migrations"): ["SELECT"] for role in ("app", "operator")}  # is it ready?
+    found = {(role, MIGRATIONS): ["SELECT"] for role in ("app", "operator")}
     for role, grants in settings.TENANT_GRANTS.items():
         for label, privileges in grants.items():
             for model in _models(label):
@@ -31,21 +33,17 @@ def _models(label: str) -> list[type[Model]]:
 
 
 def apply_grants(app_config: AppConfig, using: str, **kwargs: Any) -> None:
-    """After each migrate, as the owner; idempotent."""
-    if app_config.name != "tenancy":
-        return
+    """After each migrate, app by app, as the owner; idempotent."""
+    own = {model._meta.db_table for model in app_config.get_models(include_auto_created=True)}
     connection = connections[using]
     with connection.cursor() as cursor:
-        tables = set(connection.introspection.table_names(cursor))
+        tables = (own | {MIGRATIONS}) & set(connection.introspection.table_names(cursor))
         for (role, table), privileges in granted_tables().items():
             if table not in tables:
                 continue
-            quoted, grantee = connection.ops.quote_name(table), connection.ops.quote_name(role_name(role))
-            cursor.execute(f"GRANT {', '.join(privileges)} ON {quoted} TO {grantee}")
-            cursor.execute(
-                "SELECT pg_get_serial_sequence(%s, attname) FROM pg_attribute WHERE attrelid = %s::regclass "
-                "AND attidentity <> ''",
-                [quoted, quoted],
-            )
-            for (sequence,) in cursor.fetchall():
-                cursor.execute(f"GRANT USAGE ON SEQUENCE {sequence} TO {grantee}")
+            grantee = connection.ops.quote_name(role_name(role))
+            cursor.execute(f"GRANT {', '.join(privileges)} ON {connection.ops.quote_name(table)} TO {grantee}")
+            if "INSERT" in privileges:
+                for sequence in connection.introspection.get_sequences(cursor, table):
+                    name = connection.ops.quote_name(sequence["name"])
+                    cursor.execute(f"GRANT USAGE ON SEQUENCE {name} TO {grantee}")

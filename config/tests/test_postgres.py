@@ -73,7 +73,7 @@ def ask(url: str, question: str) -> object:
 @contextlib.contextmanager
 def starter(directory: Path) -> Iterator[tuple[subprocess.Popen[str], int, int]]:
     """Another process that keeps a server: it, the server's pid and its guard's."""
-    command = [sys.executable, "-c", STARTER, directory]
+    command = [sys.executable, "-c", STARTER, str(directory)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         server, guard = map(int, process.stdout.readline().split())
@@ -101,7 +101,9 @@ def test_there_is_no_door_but_the_socket(server: EmbeddedPostgres) -> None:
 
 
 def test_text_sorts_and_folds_alike_on_every_machine(server: EmbeddedPostgres) -> None:
-    assert ask(server.url("auth_app"), "SELECT datlocale FROM pg_database WHERE datname = 'auth'") == "C.UTF-8"
+    assert (
+        ask(server.url("auth_app"), "SELECT datlocale FROM pg_database WHERE datname = 'auth'") == "C.UTF-8"
+    )
     assert ask(server.url("auth_app"), "SELECT lower('ÅNGSTRÖM')") == "ångström"
     assert ask(server.url("auth_app"), "SHOW timezone") == "UTC"
 
@@ -232,7 +234,9 @@ def test_programs_are_copied_when_the_servers_user_cannot_run_them(
     place: Path, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     may = SystemUser.may
-    monkeypatch.setattr(SystemUser, "may", lambda user, test, path: path.name != "postgres" and may(user, test, path))
+    monkeypatch.setattr(
+        SystemUser, "may", lambda user, test, path: path.name != "postgres" and may(user, test, path)
+    )
     old_umask = os.umask(0o077)
     try:
         for _ in range(2):
@@ -245,13 +249,15 @@ def test_programs_are_copied_when_the_servers_user_cannot_run_them(
 @as_root
 def test_without_useradd_nobody_runs_the_server(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "SYSTEM_USERS", ())
-    monkeypatch.setattr(host.shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     said: list[str] = []
     assert host.server_user(place / "data", said.append).name == "nobody"
     assert len(said) == 1
 
 
-def test_a_platform_without_the_wheel_is_told_what_to_set(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_platform_without_the_wheel_is_told_what_to_set(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(host, "PACKAGE", "no_such_package")
     with pytest.raises(PostgresError, match="DATABASE_URL"):
         running(place / "postgres").start()

@@ -1,0 +1,176 @@
+"""Fixtures for every room: the database, and the cast (Ada, Bob; Mallory needs no account)."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connections
+from django.test import Client, TransactionTestCase
+from django.utils import timezone
+
+from accounts.models import Creator
+from accounts.services import passwords, sessions, signing_keys
+from accounts.tokens import TokenPair
+from audit.clients import Client as AuditClient
+from config.tests.plugin import DATABASE, ROLES, server
+from tenancy.context import OPERATOR, install_guard, tenant_scope, using_alias
+
+PASSWORD = "a lovely sentence of Ada's"
+KEPT = {"django_migrations", "django_content_type", "auth_permission", "signing_keys"}
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_blocker: Any) -> Iterator[None]:
+    """A database made anew, migrated as the owner; tests reach it as the app role."""
+    with _superuser("postgres") as connection:
+        connection.execute(f'DROP DATABASE IF EXISTS "{DATABASE}" WITH (FORCE)'.encode())
+    server.ensure_database(DATABASE, ROLES)
+    settings.TENANT_GUARD = True
+    install_guard()
+    with django_db_blocker.unblock():
+        call_command("migrate", verbosity=0)
+        with using_alias(OPERATOR):
+            signing_keys.ensure_signing_key()
+    yield
+    with django_db_blocker.unblock():
+        connections.close_all()
+
+
+def _superuser(database: str) -> psycopg.Connection:
+    return psycopg.connect(server.superuser_url(database), autocommit=True)
+
+
+def _wipe(self: Any) -> None:
+    """Instead of Django's flush, which the app role rightly can't do."""
+    with _superuser(DATABASE) as connection:
+        connection.execute("SET client_min_messages = error")
+        found = connection.execute(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
+            "AND relkind IN ('r', 'p') AND NOT relispartition"
+        )
+        tables = [name for (name,) in found if name not in KEPT]
+        triggers = "ALTER TABLE audit_logs {} TRIGGER audit_logs_no_truncate"
+        partitions = [
+            name for (name,) in connection.execute("SELECT inhrelid::regclass::text FROM pg_inherits")
+            if name.startswith("audit_logs_") and "_pkey" not in name and "_key" not in name
+        ]  # fmt: skip
+        with connection.transaction():
+            for table in ["audit_logs", *partitions]:
+                connection.execute(triggers.replace("audit_logs {}", f"{table} {{}}").format("DISABLE").encode())
+            connection.execute(f"TRUNCATE {', '.join(tables)} CASCADE".encode())
+            for table in ["audit_logs", *partitions]:
+                connection.execute(
+                    triggers.replace("audit_logs {}", f"{table} {{}}").format("ENABLE ALWAYS").encode()
+                )
+
+
+TransactionTestCase._fixture_teardown = _wipe  # type: ignore[method-assign]
+
+
+@dataclass
+class Person:
+    """One of the cast: an account, and its tokens once signed in."""
+
+    id: UUID
+    email: str
+    password: str = PASSWORD
+    tokens: TokenPair | None = None
+
+    @property
+    def access(self) -> str:
+        assert self.tokens
+        return self.tokens.access
+
+    @property
+    def refresh(self) -> str:
+        assert self.tokens
+        return self.tokens.refresh
+
+
+def make_creator(email: str, *, password: str = PASSWORD, **fields: Any) -> Person:
+    """A verified creator, made as the operator."""
+    fields = {"holds_email": True, "email_verified_at": timezone.now(), "display_name": "", **fields}
+    encoded = password if password.count("$") > 2 else passwords.hashed(password)
+    with using_alias(OPERATOR):
+        creator = Creator.objects.create(email=email, password=encoded, **fields)
+    return Person(creator.pk, email, password)
+
+
+def sign_in(person: Person) -> Person:
+    """A session, made without the sign-in's door."""
+    now = timezone.now()
+    with tenant_scope(person.id):
+        row = sessions.start_session(creator_id=person.id, client=AuditClient(), now=now)
+    person.tokens = sessions.token_pair(row, now=now)
+    return person
+
+
+@pytest.fixture
+def ada(transactional_db: None) -> Person:
+    return sign_in(make_creator("ada@example.com", display_name="Ada"))
+
+
+@pytest.fixture
+def bob(transactional_db: None) -> Person:
+    return sign_in(make_creator("bob@example.com", display_name="Bob"))
+
+
+class API(Client):
+    """A JSON client: `api.post("login", {...})`, with `token=` for a bearer."""
+
+    def call(self, method: str, path: str, body: Any = None, *, token: str = "", **headers: str) -> Any:
+        given = {"Authorization": f"Bearer {token}"} if token else {}
+        if not path.startswith("/"):
+            path = f"/api/v1/auth/{path}"
+        return self.generic(
+            method,
+            path,
+            b"" if body is None else json.dumps(body).encode(),
+            content_type="application/json",
+            headers=given | headers,
+        )
+
+    def post(self, path: str, body: Any = None, **more: Any) -> Any:  # type: ignore[override]
+        return self.call("POST", path, body, **more)
+
+    def get(self, path: str, **more: Any) -> Any:  # type: ignore[override]
+        return self.call("GET", path, **more)
+
+    def patch(self, path: str, body: Any = None, **more: Any) -> Any:  # type: ignore[override]
+        return self.call("PATCH", path, body, **more)
+
+    def delete(self, path: str, **more: Any) -> Any:  # type: ignore[override]
+        return self.call("DELETE", path, **more)
+
+
+@pytest.fixture
+def api(transactional_db: None) -> API:
+    return API(raise_request_exception=False)
+
+
+@pytest.fixture
+def superuser(transactional_db: None) -> Iterator[psycopg.Connection]:
+    """Past every wall, to look at what is there."""
+    with _superuser(DATABASE) as connection:
+        yield connection
+
+
+@pytest.fixture
+def run_jobs(transactional_db: None) -> Any:
+    """Let the worker empty the queue; returns how many jobs it did."""
+    from accounts.worker import Worker
+
+    def run() -> int:
+        with using_alias(OPERATOR):
+            worker, done = Worker("test"), 0
+            while worker.run_one():
+                done += 1
+            return done
+
+    return run
