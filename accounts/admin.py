@@ -12,11 +12,11 @@ class CreatorAdmin(admin.ModelAdmin[Creator]):
 
     list_display = ("email", "display_name", "holds_email", "is_active", "is_staff", "created_at")
     search_fields = ("=id", "email__startswith")
-    fields: ClassVar = [
+    fields: ClassVar[list[str]] = [
         "id", "email", "holds_email", "email_verified_at", "display_name", "is_active", "is_staff",
         "is_superuser", "created_at", "last_login",
     ]  # fmt: skip
-    readonly_fields = fields
+    readonly_fields: ClassVar[list[str]] = fields
     show_full_result_count = False
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -11,7 +11,11 @@ class OperatorBackend(ModelBackend):
     """The admin's sign-in: staff only. Creators sign in at the API, with `services.login`."""
 
     def authenticate(
-        self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any
+        self,
+        request: HttpRequest | None,
+        username: str | None = None,
+        password: str | None = None,
+        **kwargs: Any,
     ) -> Creator | None:
         if username is None or password is None:
             return None

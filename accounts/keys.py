@@ -29,7 +29,7 @@ from .models import SigningKey
 
 REREAD_AFTER = 1.0  # seconds
 RSA_BITS = 3072
-CURVES = {"ES256": ec.SECP256R1, "ES384": ec.SECP384R1, "ES512": ec.SECP521R1}
+CURVES: dict[str, Any] = {"ES256": ec.SECP256R1, "ES384": ec.SECP384R1, "ES512": ec.SECP521R1}
 THUMBPRINT_MEMBERS = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}
 _PEM = re.compile(r"-----BEGIN ([A-Z ]+)-----.+?-----END \1-----", re.DOTALL)
 
@@ -62,6 +62,7 @@ class KeyRing:
 
         Raises:
             NoSigningKeyError: there is none.
+
         """
         able = sorted(
             (key for key in self._keys.values() if key.private is not None),
@@ -148,7 +149,11 @@ def stored_form(private: Any) -> dict[str, Any]:
     public_pem = public.public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    return {"kid": _thumbprint(public), "private_key": _cipher().encrypt(pem), "public_key": public_pem.decode()}
+    return {
+        "kid": _thumbprint(public),
+        "private_key": _cipher().encrypt(pem),
+        "public_key": public_pem.decode(),
+    }
 
 
 def _environment_keys() -> list[Key]:
@@ -157,7 +162,9 @@ def _environment_keys() -> list[Key]:
     # a retired key may be known by its private half; a past date keeps it from being the newest
     past = timezone.now().replace(year=1970)
     keys = {key.kid: Key(key.kid, key.public, key.private, past) for key in retired}
-    return list((keys | {signing.kid: Key(signing.kid, signing.public, signing.private, timezone.now())}).values())
+    return list(
+        (keys | {signing.kid: Key(signing.kid, signing.public, signing.private, timezone.now())}).values()
+    )
 
 
 def _environment_key(name: str, pem: str) -> Key:
@@ -166,7 +173,7 @@ def _environment_key(name: str, pem: str) -> Key:
             private = serialization.load_pem_private_key(pem.encode(), password=None)
             public: Any = private.public_key()
         else:
-            private, public = None, serialization.load_pem_public_key(pem.encode())  # type: ignore[assignment]
+            private, public = None, serialization.load_pem_public_key(pem.encode())
     except (ValueError, TypeError) as error:
         message = f"{name} takes PEM keys: RSA of at least 2048 bits, EC or Ed25519"
         raise ImproperlyConfigured(message) from error

@@ -76,7 +76,9 @@ class Creator(AbstractBaseUser, PermissionsMixin):
                 restrictive=True,
             ),
             Policy(name="creators_lookup", role="lookup", expression="true"),
-            Grant(name="creators_lookup_grant", role="lookup", privileges=["SELECT (id, email, holds_email)"]),
+            Grant(
+                name="creators_lookup_grant", role="lookup", privileges=["SELECT (id, email, holds_email)"]
+            ),
         ]
 
     def __str__(self) -> str:

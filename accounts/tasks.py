@@ -1,5 +1,6 @@
 """What the worker does, as the operator. Arguments are plain values and hold no secret: a token is
-minted when its mail is written and goes nowhere else."""
+minted when its mail is written and goes nowhere else.
+"""
 
 from datetime import timedelta
 from uuid import UUID

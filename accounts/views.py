@@ -12,6 +12,7 @@ from django.views.decorators.http import require_http_methods
 from accounts.exceptions import InvalidLinkError
 from accounts.forms import VerifyEmailForm
 from accounts.services import verification
+from audit.clients import client_of
 from tenancy.middleware import owns_transactions
 
 page = require_http_methods(["GET", "HEAD", "POST"])
@@ -34,7 +35,7 @@ def verify_email(request: HttpRequest, uid: str, token: str) -> HttpResponse:
     form = VerifyEmailForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            verification.verify_email(uid=uid, token=token, client=request.client, **form.cleaned_data)  # type: ignore[attr-defined]
+            verification.verify_email(uid=uid, token=token, client=client_of(request), **form.cleaned_data)
         except InvalidLinkError:
             form.add_error("password", _("This is not the password of this sign-up."))
         else:

@@ -98,6 +98,16 @@ class Environment:
         config["HOST"] = unquote(config["HOST"])  # %2Fsocket%2Fdirectory
         return config
 
+    def mail(self) -> dict[str, Any]:
+        """Django's EMAIL_* settings from EMAIL_URL, {} where it is unset."""
+        if not self.text("EMAIL_URL", ""):
+            return {}
+        try:
+            config: dict[str, Any] = self._env.email_url("EMAIL_URL")
+        except (ValueError, KeyError, EnvironError):
+            refuse("EMAIL_URL", "takes smtp+tls://USER:PASSWORD@HOST:PORT")
+        return config
+
     def public_url(self, default: str, *, debug: bool) -> str:
         url = self.text("PUBLIC_URL", default).rstrip("/")
         parts = urlsplit(url)

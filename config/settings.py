@@ -119,7 +119,10 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "accounts.views.service",
                 *(
-                    ["django.contrib.auth.context_processors.auth", "django.contrib.messages.context_processors.messages"]
+                    [
+                        "django.contrib.auth.context_processors.auth",
+                        "django.contrib.messages.context_processors.messages",
+                    ]
                     if SERVES_ADMIN
                     else []
                 ),
@@ -161,7 +164,9 @@ AUTH_PASSWORD_VALIDATORS = [
     },
 ]
 REQUIRE_EMAIL_VERIFICATION = env.boolean("REQUIRE_EMAIL_VERIFICATION", default=True)
-EMAIL_VERIFICATION_TOKEN_LIFETIME = timedelta(hours=env.integer("EMAIL_VERIFICATION_TOKEN_EXPIRE_HOURS", 24, most=720))
+EMAIL_VERIFICATION_TOKEN_LIFETIME = timedelta(
+    hours=env.integer("EMAIL_VERIFICATION_TOKEN_EXPIRE_HOURS", 24, most=720)
+)
 
 # --- tokens ------------------------------------------------------------------------------------
 JWT_ALGORITHM = env.choice(
@@ -177,7 +182,9 @@ JWT_AUDIENCE = env.text("JWT_AUDIENCE", PUBLIC_URL)
 JWT_ACCESS_TOKEN_LIFETIME = timedelta(minutes=env.integer("JWT_ACCESS_TOKEN_EXPIRE_MINUTES", 60, most=1440))
 JWT_REFRESH_TOKEN_LIFETIME = timedelta(days=env.integer("JWT_REFRESH_TOKEN_EXPIRE_DAYS", 30, most=3650))
 JWT_REFRESH_GRACE = timedelta(seconds=env.integer("JWT_REFRESH_GRACE_SECONDS", 10, least=0, most=300))
-JWKS_MAX_AGE = timedelta(minutes=5)  # how long others may cache the JWKS; a new key waits as long before it signs
+JWKS_MAX_AGE = timedelta(
+    minutes=5
+)  # how long others may cache the JWKS; a new key waits as long before it signs
 
 # --- the JSON doors ----------------------------------------------------------------------------
 REST_FRAMEWORK = {
@@ -234,11 +241,9 @@ WHITENOISE_USE_FINDERS = True
 # --- mail, and the queue that delivers it ------------------------------------------------------
 TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
 DEFAULT_FROM_EMAIL = "Creator accounts <accounts@localhost>"
-if env.text("EMAIL_URL", ""):
-    vars().update(env.email("EMAIL_URL"))
-else:
-    EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
-    EMAIL_FILE_PATH = DATA_DIR / "mail"
+EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"  # until EMAIL_URL names a server
+EMAIL_FILE_PATH = DATA_DIR / "mail"
+vars().update(env.mail())
 EMAIL_TIMEOUT = 10
 
 # --- words and times ---------------------------------------------------------------------------

@@ -40,7 +40,7 @@ TABLE: dict[type[Exception], tuple[int, str | None, str | None]] = {
 }
 
 
-def problem(  # noqa: PLR0913
+def problem(
     request: Any,
     status: int,
     code: str,

@@ -1,7 +1,7 @@
 """The JSON doors of the account: read, call one service, answer."""
 
 from dataclasses import asdict
-from typing import Any, ClassVar
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, JsonResponse
@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 from accounts.keys import key_ring
 from accounts.services import login, profile, registration, sessions, verification
 from accounts.tokens import TokenPair
+from audit.clients import client_of
 from tenancy.middleware import owns_transactions
 
 from . import serializers
@@ -28,8 +29,8 @@ RESEND_ANSWER = "If a sign-up waits at this address, a mail with a link is on it
 class PublicView(APIView):
     """A door without a lock: no bearer is read, and rubbish in its place does no harm."""
 
-    authentication_classes: ClassVar = []
-    permission_classes: ClassVar = []
+    authentication_classes = ()
+    permission_classes = ()
 
 
 def read(serializer: type[Serializer], request: Request) -> dict[str, Any]:
@@ -45,10 +46,11 @@ def token_answer(pair: TokenPair) -> Response:
 
 class RegisterView(PublicView):
     @extend_schema(
-        request=serializers.RegisterRequest, responses={202: serializers.DetailAnswer, 400: serializers.Problem}
+        request=serializers.RegisterRequest,
+        responses={202: serializers.DetailAnswer, 400: serializers.Problem},
     )
     def post(self, request: Request) -> Response:
-        registration.register(**read(serializers.RegisterRequest, request), client=request.client)
+        registration.register(**read(serializers.RegisterRequest, request), client=client_of(request))
         return Response({"detail": SIGN_UP_ANSWER}, status=202)
 
 
@@ -59,7 +61,7 @@ class VerifyEmailView(PublicView):
     )
     def post(self, request: Request) -> Response:
         data = read(serializers.VerifyEmailRequest, request)
-        return token_answer(verification.verify_email_and_log_in(**data, client=request.client))
+        return token_answer(verification.verify_email_and_log_in(**data, client=client_of(request)))
 
 
 class ResendVerificationView(PublicView):
@@ -77,7 +79,9 @@ class LoginView(PublicView):
         responses={200: serializers.TokenPairAnswer, 400: serializers.Problem, 401: serializers.Problem},
     )
     def post(self, request: Request) -> Response:
-        return token_answer(login.log_in(**read(serializers.LoginRequest, request), client=request.client))
+        return token_answer(
+            login.log_in(**read(serializers.LoginRequest, request), client=client_of(request))
+        )
 
 
 class RefreshView(PublicView):
@@ -87,7 +91,7 @@ class RefreshView(PublicView):
     )
     def post(self, request: Request) -> Response:
         data = read(serializers.RefreshRequest, request)
-        return token_answer(sessions.refresh_session(**data, client=request.client))
+        return token_answer(sessions.refresh_session(**data, client=client_of(request)))
 
 
 class LogoutView(PublicView):
@@ -97,14 +101,14 @@ class LogoutView(PublicView):
     )
     def post(self, request: Request) -> Response:
         data = read(serializers.RefreshRequest, request)
-        sessions.log_out(**data, access=access_token_of(request._request), client=request.client)
+        sessions.log_out(**data, access=access_token_of(request._request), client=client_of(request))
         return Response(status=204)
 
 
 class LogoutAllView(APIView):
     @extend_schema(request=None, responses={204: None, 401: serializers.Problem})
     def post(self, request: Request) -> Response:
-        sessions.log_out_everywhere(creator_id=caller(request).id, client=request.client)
+        sessions.log_out_everywhere(creator_id=caller(request).id, client=client_of(request))
         return Response(status=204)
 
 
@@ -119,7 +123,7 @@ class MeView(APIView):
     )
     def patch(self, request: Request) -> Response:
         data = read(serializers.ProfileRequest, request)
-        updated = profile.rename(caller(request), **data, client=request.client)
+        updated = profile.rename(caller(request), **data, client=client_of(request))
         return Response(serializers.ProfileAnswer(updated).data)
 
 

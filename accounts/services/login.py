@@ -28,6 +28,7 @@ def log_in(*, email: str, password: str, client: Client) -> TokenPair:
 
     Raises:
         InvalidCredentialsError: whatever it is that does not fit.
+
     """
     email = canonical_email(email)
     account = _find(email)
@@ -52,7 +53,9 @@ def _find(email: str) -> _Account | None:
     creator_id = find_creator(email)
     with tenant_scope(creator_id or NO_TENANT):
         row = (
-            Creator.objects.filter(pk=creator_id or NO_TENANT, is_active=True).values_list("id", "password").first()
+            Creator.objects.filter(pk=creator_id or NO_TENANT, is_active=True)
+            .values_list("id", "password")
+            .first()
         )
     return _Account(*row) if row else None
 

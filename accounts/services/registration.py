@@ -23,6 +23,7 @@ def register(*, email: str, password: str, display_name: str, client: Client) ->
 
     Raises:
         WeakPasswordError: the validators refuse the password.
+
     """
     email = canonical_email(email)
     passwords.judge(password, email=email, display_name=display_name)

@@ -55,6 +55,7 @@ def caller_of(access: AccessToken) -> Caller:
 
     Raises:
         InvalidTokenError: the session is over, the token blacklisted, the account gone or deactivated.
+
     """
     keys = {"creator": access.creator_id, "session": access.session_id, "jti": access.jti}
     with tenant_scope(access.creator_id), connections[current_alias()].cursor() as cursor:
@@ -108,6 +109,7 @@ def refresh_session(*, refresh: str, client: Client) -> TokenPair:
     Raises:
         InvalidTokenError: it does not verify, or its session is over.
         TokenReusedError: it was spent before, and not just now; its session has ended.
+
     """
     token = RefreshTokenJWT.verified(refresh)
     with tenant_scope(token.creator_id):
@@ -168,6 +170,7 @@ def log_out(*, refresh: str, access: AccessToken | None, client: Client) -> None
 
     Raises:
         InvalidTokenError: it does not verify, or belongs to another creator than `access`.
+
     """
     token = RefreshTokenJWT.verified(refresh)
     if access is not None and access.creator_id != token.creator_id:
