@@ -32,6 +32,27 @@ class RefreshRequest(serializers.Serializer):
     refresh = serializers.CharField()
 
 
+class PasswordValidateRequest(serializers.Serializer):
+    password = serializers.CharField(**_PASSWORD)
+    email = serializers.EmailField(max_length=254, required=False, default="", allow_blank=True)
+
+
+class PasswordValidateAnswer(serializers.Serializer):
+    is_valid = serializers.BooleanField()  # type: ignore[assignment]
+    suggestions = serializers.ListField(child=serializers.CharField())
+
+
+class PasswordResetConfirmRequest(serializers.Serializer):
+    uid = serializers.CharField(max_length=64)
+    token = serializers.CharField(max_length=128)
+    new_password = serializers.CharField(**_PASSWORD)
+
+
+class PasswordChangeRequest(serializers.Serializer):
+    current_password = serializers.CharField(**_PASSWORD)
+    new_password = serializers.CharField(**_PASSWORD)
+
+
 class ProfileRequest(serializers.Serializer):
     display_name = serializers.CharField(max_length=100, allow_blank=True, required=False)
 
