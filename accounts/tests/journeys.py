@@ -45,7 +45,8 @@ def log_in(api: API, email: str, password: str = PASSWORD) -> Any:
 def events(superuser: psycopg.Connection, *, of: Any = None) -> list[str]:
     """Types of all that was recorded (of one creator), oldest first."""
     rows = superuser.execute(
-        "SELECT type FROM audit_logs WHERE %(of)s::uuid IS NULL OR creator_id = %(of)s ORDER BY id", {"of": of}
+        "SELECT type FROM audit_logs WHERE %(of)s::uuid IS NULL OR creator_id = %(of)s ORDER BY id",
+        {"of": of},
     )
     return [type_ for (type_,) in rows]
 

@@ -45,4 +45,7 @@ def test_imported_hash_is_upgraded_at_sign_in(api: API, transactional_db: None, 
 
 def test_passwords_equal_in_nfc_are_equal(api: API, transactional_db: None) -> None:
     zoe = make_creator("zoe@example.com", password="Zoe\u0308 likes caf\u00e9s a lot")
-    assert api.post("login", {"email": zoe.email, "password": "Zo\u00eb likes cafe\u0301s a lot"}).status_code == 200
+    assert (
+        api.post("login", {"email": zoe.email, "password": "Zo\u00eb likes cafe\u0301s a lot"}).status_code
+        == 200
+    )

@@ -70,7 +70,11 @@ def test_request_does_the_same_work_for_every_address(
 def test_weak_password_is_refused_by_name(
     api: API, superuser: psycopg.Connection, password: str, code: str
 ) -> None:
-    body = {"email": "zoe.zimmermann@example.com", "password": password, "display_name": "Zoe Magdalena Zimmermann"}
+    body = {
+        "email": "zoe.zimmermann@example.com",
+        "password": password,
+        "display_name": "Zoe Magdalena Zimmermann",
+    }
     response = api.post("register", body)
     assert response.status_code == 400
     assert response.json()["code"] == "invalid_input"
@@ -93,7 +97,9 @@ def test_length_counts_characters_after_normalisation(api: API) -> None:
     assert api.post("register", {"email": "z@example.com", "password": "e\u0301" * 14}).status_code == 400
 
 
-def test_password_of_many_code_points_signs_in_as_it_was_chosen(api: API, run_jobs: Any, mailoutbox: Any) -> None:
+def test_password_of_many_code_points_signs_in_as_it_was_chosen(
+    api: API, run_jobs: Any, mailoutbox: Any
+) -> None:
     decomposed = "e\u0301" * 128
     sign_up(api, "zoe@example.com", decomposed)
     run_jobs()
@@ -159,7 +165,10 @@ def test_confirmations_racing_for_one_address_have_one_winner(
     run_jobs()
     links = [link_in(message) for message in mailoutbox]
     statuses = all_at_once(
-        8, lambda n: confirm(API(raise_request_exception=False), links[n], f"the password of sign-up {n}").status_code
+        8,
+        lambda n: (
+            confirm(API(raise_request_exception=False), links[n], f"the password of sign-up {n}").status_code
+        ),
     )
     assert sorted(statuses) == [200] + [400] * 7
     assert accounts(superuser, "zoe@example.com") == 1
@@ -229,7 +238,9 @@ def test_without_verification_the_first_sign_up_wins(
 
 
 def parallel_sign_ups(api: API) -> list[int]:
-    return all_at_once(20, lambda n: sign_up(API(), "zoe@example.com", f"the password of sign-up {n}").status_code)
+    return all_at_once(
+        20, lambda n: sign_up(API(), "zoe@example.com", f"the password of sign-up {n}").status_code
+    )
 
 
 @pytest.mark.usefixtures("without_verification")
@@ -260,7 +271,9 @@ def test_nobody_becomes_staff_by_signing_up(
     body = {"email": "mallory@example.com", "password": PASSWORD, "is_staff": True, "is_superuser": True,
             "holds_email": True, "is_active": True, "id": "00000000-0000-7000-8000-000000000000"}  # fmt: skip
     assert api.post("register", body).status_code == 202
-    assert superuser.execute("SELECT is_staff OR is_superuser OR holds_email FROM creators").fetchall() == [(False,)]
+    assert superuser.execute("SELECT is_staff OR is_superuser OR holds_email FROM creators").fetchall() == [
+        (False,)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -271,7 +284,11 @@ def test_nobody_becomes_staff_by_signing_up(
     ],
 )  # fmt: skip
 def test_malformed_address_is_refused_by_name(api: API, address: str) -> None:
-    for door, body in [("register", {"password": PASSWORD}), ("email/verify/resend", {}), ("login", {"password": "x"})]:
+    for door, body in [
+        ("register", {"password": PASSWORD}),
+        ("email/verify/resend", {}),
+        ("login", {"password": "x"}),
+    ]:
         response = api.post(door, {"email": address, **body})
         assert response.status_code == 400, (door, response.status_code)
         assert {one["field"] for one in response.json()["errors"]} == {"email"}
