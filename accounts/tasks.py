@@ -16,6 +16,7 @@ from accounts.services import notices, verification
 from audit.book import record
 from audit.clients import Client
 from audit.events import Event
+from tenancy.context import tenant_scope
 
 RESET_LINKS_ALIVE = 3  # at most, for one account
 MAILS_PER_RESEND = 3  # the newest sign-ups that wait at one address
@@ -30,11 +31,13 @@ def send_registration_mail(creator_id: str, email: str, language: str) -> None:
         if creator is not None:
             _send_link(creator, language)
         return
-    waiting = Creator.objects.filter(pk=UUID(creator_id), holds_email=False)
-    waiting._raw_delete(waiting.db)  # the database cascades
-    record(Event.REGISTRATION_REPEATED, client=Client(), creator_id=holder.pk)
     reset_url = settings.PUBLIC_URL + reverse("password-reset")
     emails.send("address_used", to=email, language=language, reset_url=reset_url)
+    # only now: a mail that fails is tried again, and its event would be written each time
+    waiting = Creator.objects.filter(pk=UUID(creator_id), holds_email=False)
+    with tenant_scope(holder.pk):
+        waiting._raw_delete(waiting.db)  # the database cascades
+        record(Event.REGISTRATION_REPEATED, client=Client(), creator_id=holder.pk)
 
 
 @task()

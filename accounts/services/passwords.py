@@ -56,12 +56,13 @@ def hashed(password: str) -> str:
 def verify(password: str, encoded: str | None) -> Verdict:
     """Check against `encoded`, or against nothing in the same time where there is no such account."""
     _refuse_inside_transaction()
+    password = normal(password)
     if len(password) > MAXIMUM_LENGTH:
         return Verdict(is_right=False)
     if encoded is None:
-        hashers.make_password(normal(password))
+        hashers.make_password(password)
         return Verdict(is_right=False)
-    is_right, needs_upgrade = hashers.verify_password(normal(password), encoded)
+    is_right, needs_upgrade = hashers.verify_password(password, encoded)
     return Verdict(is_right, is_right and needs_upgrade)
 
 

@@ -1,7 +1,7 @@
 """Sessions: families of refresh tokens, from sign-in to their end."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
@@ -101,8 +101,8 @@ def token_pair(refresh: RefreshToken, *, now: datetime) -> TokenPair:
     return TokenPair(
         access=str(access),
         refresh=str(token),
-        expires_in=_seconds(access.expires_at - now),
-        refresh_expires_in=_seconds(refresh.expires_at - now),
+        expires_in=_seconds(now, access.expires_at),
+        refresh_expires_in=_seconds(now, refresh.expires_at),
     )
 
 
@@ -214,5 +214,6 @@ def _blacklist(access: AccessToken) -> None:
     BlacklistedToken.objects.bulk_create([entry], ignore_conflicts=True)
 
 
-def _seconds(span: timedelta) -> int:
-    return max(0, round(span.total_seconds()))
+def _seconds(start: datetime, end: datetime) -> int:
+    """Whole seconds as the tokens count them: `exp` less `iat`."""
+    return max(0, int(end.timestamp()) - int(start.timestamp()))
