@@ -11,6 +11,7 @@ class Event(StrEnum):
     LOGIN_SUCCEEDED = "login.succeeded"
     LOGIN_FAILED = "login.failed"
     ACCOUNT_LOCKED = "account.locked"
+    ACCOUNT_UNLOCKED = "account.unlocked"  # by an operator
     BREACH_CHECK_FAILED = "breach_check.failed"
     PASSWORD_CHANGED = "password.changed"
     PASSWORD_CHECK_FAILED = "password.check_failed"
@@ -32,6 +33,7 @@ SUMMARIES = {
     Event.LOGIN_SUCCEEDED: "You signed in.",
     Event.LOGIN_FAILED: "A sign-in failed.",
     Event.ACCOUNT_LOCKED: "Sign-in was locked for a while after too many wrong passwords.",
+    Event.ACCOUNT_UNLOCKED: "An operator ended a lock of your sign-in.",
     Event.BREACH_CHECK_FAILED: "A password could not be checked for data breaches.",
     Event.PASSWORD_CHANGED: "You changed your password.",
     Event.PASSWORD_CHECK_FAILED: "A wrong password was given where yours was asked for again.",

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from axes.models import AccessAttempt
 from django.conf import settings
 from django.db import connections
 from django.db.models import Exists, OuterRef, QuerySet
@@ -10,9 +11,12 @@ from django_tasks_db.models import DBTaskResult
 
 from accounts.models import (
     BlacklistedToken,
+    Counter,
     Creator,
     EmailVerificationToken,
+    LoginReservation,
     PasswordResetToken,
+    SecurityNotice,
     Session,
     UserSession,
 )
@@ -21,6 +25,7 @@ from tenancy.context import current_alias
 
 MONTHS_AHEAD = 3  # of audit partitions
 KEEP_JOBS = timedelta(days=7)
+KEEP_NOTICES = timedelta(days=7)  # that have been sent
 GIVE_UP_AFTER = timedelta(days=3)  # on a job that fails; until then its link may still go out
 
 
@@ -47,6 +52,10 @@ def prune_expired() -> dict[str, int]:
             ~Exists(live_link), holds_email=False, is_staff=False, created_at__lt=unconfirmed
         ),
         DBTaskResult.objects.finished().filter(finished_at__lt=now - KEEP_JOBS),
+        SecurityNotice.objects.filter(sent_at__lt=now - KEEP_NOTICES),
+        Counter.objects.filter(expires_at__lt=now),
+        LoginReservation.objects.filter(expires_at__lt=now),
+        AccessAttempt.objects.filter(attempt_time__lt=now - settings.ACCOUNT_LOCKOUT_DURATION),
     ]
     pruned = {query.model._meta.db_table: query._raw_delete(query.db) for query in doomed}
     return pruned | {"signing_keys": signing_keys.prune_signing_keys(now)}
