@@ -3,8 +3,9 @@ from typing import Any
 from django.contrib.auth.backends import ModelBackend
 from django.http import HttpRequest
 
+from accounts.addresses import canonical_email
 from accounts.models import Creator
-from accounts.services import passwords
+from accounts.services import lockout
 
 
 class OperatorBackend(ModelBackend):
@@ -25,5 +26,10 @@ class OperatorBackend(ModelBackend):
             operator = None
         if operator is not None and not (operator.is_staff and operator.is_active):
             operator = None
-        verdict = passwords.verify(password, operator.password if operator else None)
-        return operator if verdict.is_right else None
+        outcome = lockout.verify_password(
+            email=canonical_email(username),
+            password=password,
+            encoded=operator.password if operator else None,
+            door=lockout.Door.ADMIN,
+        )
+        return operator if outcome.verdict.is_right else None

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -62,15 +63,14 @@ class KeyRing:
 
         Raises:
             NoSigningKeyError: there is none.
-
         """
+        now = timezone.now()
         able = sorted(
-            (key for key in self._keys.values() if key.private is not None),
+            (key for key in self._keys.values() if key.private is not None and not _is_over(key, now)),
             key=lambda key: (key.activates_at is not None, key.activates_at),
         )
         if not able:
             raise NoSigningKeyError
-        now = timezone.now()
         active = [key for key in able if key.activates_at is None or key.activates_at <= now]
         return active[-1] if active else able[0]
 
@@ -157,14 +157,17 @@ def stored_form(private: Any) -> dict[str, Any]:
 
 
 def _environment_keys() -> list[Key]:
-    retired = [_environment_key("JWT_RETIRED_KEYS", m[0]) for m in _PEM.finditer(settings.JWT_RETIRED_KEYS)]
     signing = _environment_key("JWT_SECRET_KEY", settings.JWT_SECRET_KEY)
-    # a retired key may be known by its private half; a past date keeps it from being the newest
-    past = timezone.now().replace(year=1970)
-    keys = {key.kid: Key(key.kid, key.public, key.private, past) for key in retired}
-    return list(
-        (keys | {signing.kid: Key(signing.kid, signing.public, signing.private, timezone.now())}).values()
-    )
+    if signing.private is None:
+        message = "JWT_SECRET_KEY takes a private key, and this is a public one"
+        raise ImproperlyConfigured(message)
+    if _PEM.sub("", settings.JWT_RETIRED_KEYS).strip():
+        message = "JWT_RETIRED_KEYS takes PEM keys, one after the other"
+        raise ImproperlyConfigured(message)
+    retired = [_environment_key("JWT_RETIRED_KEYS", m[0]) for m in _PEM.finditer(settings.JWT_RETIRED_KEYS)]
+    # a retired key may be known by its private half, and must not sign all the same
+    keys = {key.kid: Key(key.kid, key.public) for key in retired}
+    return list((keys | {signing.kid: signing}).values())
 
 
 def _environment_key(name: str, pem: str) -> Key:
@@ -174,7 +177,7 @@ def _environment_key(name: str, pem: str) -> Key:
             public: Any = private.public_key()
         else:
             private, public = None, serialization.load_pem_public_key(pem.encode())
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         message = f"{name} takes PEM keys: RSA of at least 2048 bits, EC or Ed25519"
         raise ImproperlyConfigured(message) from error
     _refuse_unfit(name, public)

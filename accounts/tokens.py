@@ -20,6 +20,7 @@ from uuid_utils.compat import uuid7
 from .exceptions import InvalidTokenError
 from .keys import key_ring
 
+YEAR_9999 = 253_370_764_800  # seconds; datetime knows no later one
 LONGEST = 4096  # characters; ours are shorter than 1500
 HEADER_MEMBERS = {"alg", "kid", "typ"}  # not jwk, jku, x5u, crit: nobody tells us which key to trust
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
@@ -65,6 +66,8 @@ class _Backend:
             )
         except (jwt.InvalidTokenError, ValueError, TypeError, RecursionError, OverflowError) as error:
             raise TokenBackendError from error
+        if not _are_plain(payload):
+            raise TokenBackendError
         return payload
 
 
@@ -135,24 +138,24 @@ class _Claims:
 
         """
         try:
-            token = cls(text)  # type: ignore[call-arg]
+            return cls(text)  # type: ignore[call-arg]
         except TokenError as error:
             raise InvalidTokenError from error
-        if not _are_plain(token.payload):
-            raise InvalidTokenError
-        return token
 
     def __str__(self) -> str:
         return _backend.encode(self.payload, self.kid)
 
 
 def _are_plain(claims: Mapping[str, Any]) -> bool:
-    """Ids are canonical UUIDs and times whole seconds; nothing else is ever minted."""
+    """Ids are canonical UUIDs and times whole seconds; nothing else is ever minted.
+
+    Looked at before simplejwt, which raises OverflowError for an `exp` that is no date.
+    """
     try:
         ids = all(str(UUID(claims[name])) == claims[name] for name in ("sub", "sid", "jti"))
     except (ValueError, AttributeError, TypeError):
         return False
-    return ids and all(type(claims[name]) is int for name in ("iat", "exp"))
+    return ids and all(type(claims[name]) is int and 0 <= claims[name] < YEAR_9999 for name in ("iat", "exp"))
 
 
 class AccessToken(_Claims, simplejwt.AccessToken):  # type: ignore[misc]

@@ -24,7 +24,6 @@ CHORES_EVERY = timedelta(seconds=30)
 LEASE = timedelta(minutes=2)  # far above what a mail takes (EMAIL_TIMEOUT)
 FIRST_RETRY = timedelta(seconds=5)
 LONGEST_RETRY = timedelta(minutes=15)
-GIVE_UP_AFTER = timedelta(days=3)
 ERASED: dict[str, Any] = {"args": [], "kwargs": {}}
 
 
@@ -94,7 +93,7 @@ def _retry(job: DBTaskResult, error: Exception) -> None:
     logger.warning(
         "job failed", extra={"job": str(job.id), "attempts": attempts, "error": type(error).__name__}
     )
-    if timezone.now() - job.enqueued_at > GIVE_UP_AFTER:
+    if timezone.now() - job.enqueued_at > housekeeping.GIVE_UP_AFTER:
         _close(job, TaskResultStatus.FAILED)
         return
     delay = min(FIRST_RETRY * 2 ** min(attempts - 1, 20), LONGEST_RETRY)

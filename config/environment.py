@@ -1,6 +1,7 @@
 """Typed reads of the environment; each refusal is one line that names the setting and what it takes."""
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import unquote, urlsplit
@@ -77,6 +78,12 @@ class Environment:
         value = self.text(name, default)
         if value not in choices:
             refuse(name, f"takes one of {', '.join(choices)}")
+        return value
+
+    def rate(self, name: str, default: str) -> str:
+        value = self.text(name, default)
+        if not re.fullmatch(r"[1-9]\d{0,8}/[smhd]", value):
+            refuse(name, "takes a number of requests and a window, like 10/m (s, m, h or d)")
         return value
 
     def words(self, name: str) -> list[str]:

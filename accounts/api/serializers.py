@@ -4,11 +4,23 @@ from typing import Any
 
 from rest_framework import serializers
 
+from accounts.addresses import canonical_email
+
 _PASSWORD: dict[str, Any] = {"trim_whitespace": False, "style": {"input_type": "password"}}
 
 
+class Address(serializers.EmailField):
+    """Checked as it is stored: the canonical form can be longer than what was typed."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(max_length=254, **options)
+
+    def to_internal_value(self, data: Any) -> str:
+        return canonical_email(super().to_internal_value(data))
+
+
 class RegisterRequest(serializers.Serializer):
-    email = serializers.EmailField(max_length=254)
+    email = Address()
     password = serializers.CharField(**_PASSWORD)
     display_name = serializers.CharField(max_length=100, required=False, default="", allow_blank=True)
 
@@ -20,16 +32,37 @@ class VerifyEmailRequest(serializers.Serializer):
 
 
 class EmailRequest(serializers.Serializer):
-    email = serializers.EmailField(max_length=254)
+    email = Address()
 
 
 class LoginRequest(serializers.Serializer):
-    email = serializers.EmailField(max_length=254)
+    email = Address()
     password = serializers.CharField(**_PASSWORD)
 
 
 class RefreshRequest(serializers.Serializer):
     refresh = serializers.CharField()
+
+
+class PasswordValidateRequest(serializers.Serializer):
+    password = serializers.CharField(**_PASSWORD)
+    email = serializers.EmailField(max_length=254, required=False, default="", allow_blank=True)
+
+
+class PasswordValidateAnswer(serializers.Serializer):
+    is_valid = serializers.BooleanField()  # type: ignore[assignment]
+    suggestions = serializers.ListField(child=serializers.CharField())
+
+
+class PasswordResetConfirmRequest(serializers.Serializer):
+    uid = serializers.CharField(max_length=64)
+    token = serializers.CharField(max_length=128)
+    new_password = serializers.CharField(**_PASSWORD)
+
+
+class PasswordChangeRequest(serializers.Serializer):
+    current_password = serializers.CharField(**_PASSWORD)
+    new_password = serializers.CharField(**_PASSWORD)
 
 
 class ProfileRequest(serializers.Serializer):

@@ -12,8 +12,18 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
+from accounts import limits
 from accounts.keys import key_ring
-from accounts.services import login, profile, registration, sessions, verification
+from accounts.services import (
+    login,
+    password_change,
+    passwords,
+    profile,
+    registration,
+    reset,
+    sessions,
+    verification,
+)
 from accounts.tokens import TokenPair
 from audit.clients import client_of
 from tenancy.middleware import owns_transactions
@@ -22,11 +32,22 @@ from . import serializers
 from .authentication import access_token_of, caller
 
 SIGN_UP_ANSWER = "If the address can be used, a mail with a link is on its way."
+RESET_ANSWER = "If there is an account with this address, a mail with a link is on its way."
 RESEND_ANSWER = "If a sign-up waits at this address, a mail with a link is on its way."
 
 
 @owns_transactions
-class PublicView(APIView):
+class LimitedView(APIView):
+    """A door that counts its callers, before anything else is looked at."""
+
+    limit = "default"
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        limits.check(request, self.limit)
+        super().initial(request, *args, **kwargs)
+
+
+class PublicView(LimitedView):
     """A door without a lock: no bearer is read, and rubbish in its place does no harm."""
 
     authentication_classes = ()
@@ -45,6 +66,8 @@ def token_answer(pair: TokenPair) -> Response:
 
 
 class RegisterView(PublicView):
+    limit = "register"
+
     @extend_schema(
         request=serializers.RegisterRequest,
         responses={202: serializers.DetailAnswer, 400: serializers.Problem},
@@ -55,6 +78,8 @@ class RegisterView(PublicView):
 
 
 class VerifyEmailView(PublicView):
+    limit = "email_verify"
+
     @extend_schema(
         request=serializers.VerifyEmailRequest,
         responses={200: serializers.TokenPairAnswer, 400: serializers.Problem},
@@ -65,15 +90,19 @@ class VerifyEmailView(PublicView):
 
 
 class ResendVerificationView(PublicView):
+    limit = "email_verify_resend"
+
     @extend_schema(
         request=serializers.EmailRequest, responses={202: serializers.DetailAnswer, 400: serializers.Problem}
     )
     def post(self, request: Request) -> Response:
-        registration.resend_verification(**read(serializers.EmailRequest, request))
+        registration.resend_verification(**read(serializers.EmailRequest, request), client=client_of(request))
         return Response({"detail": RESEND_ANSWER}, status=202)
 
 
 class LoginView(PublicView):
+    limit = "login"
+
     @extend_schema(
         request=serializers.LoginRequest,
         responses={200: serializers.TokenPairAnswer, 400: serializers.Problem, 401: serializers.Problem},
@@ -85,6 +114,8 @@ class LoginView(PublicView):
 
 
 class RefreshView(PublicView):
+    limit = "refresh"
+
     @extend_schema(
         request=serializers.RefreshRequest,
         responses={200: serializers.TokenPairAnswer, 400: serializers.Problem, 401: serializers.Problem},
@@ -125,6 +156,60 @@ class MeView(APIView):
         data = read(serializers.ProfileRequest, request)
         updated = profile.rename(caller(request), **data, client=client_of(request))
         return Response(serializers.ProfileAnswer(updated).data)
+
+
+class PasswordValidateView(PublicView):
+    limit = "password_validate"
+
+    @extend_schema(
+        request=serializers.PasswordValidateRequest,
+        responses={200: serializers.PasswordValidateAnswer, 400: serializers.Problem},
+    )
+    def post(self, request: Request) -> Response:
+        suggestions = passwords.suggestions(**read(serializers.PasswordValidateRequest, request))
+        return Response({"is_valid": not suggestions, "suggestions": suggestions})
+
+
+class PasswordResetView(PublicView):
+    limit = "password_reset"
+
+    @extend_schema(
+        request=serializers.EmailRequest, responses={202: serializers.DetailAnswer, 400: serializers.Problem}
+    )
+    def post(self, request: Request) -> Response:
+        reset.request_reset(**read(serializers.EmailRequest, request), client=client_of(request))
+        return Response({"detail": RESET_ANSWER}, status=202)
+
+
+class PasswordResetConfirmView(PublicView):
+    limit = "password_reset_confirm"
+
+    @extend_schema(
+        request=serializers.PasswordResetConfirmRequest, responses={204: None, 400: serializers.Problem}
+    )
+    def post(self, request: Request) -> Response:
+        data = read(serializers.PasswordResetConfirmRequest, request)
+        reset.reset_password(**data, client=client_of(request))
+        return Response(status=204)
+
+
+class PasswordChangeView(LimitedView):
+    limit = "password_change"
+
+    @extend_schema(
+        request=serializers.PasswordChangeRequest,
+        responses={
+            204: None,
+            400: serializers.Problem,
+            401: serializers.Problem,
+            403: serializers.Problem,
+            429: serializers.Problem,
+        },
+    )
+    def post(self, request: Request) -> Response:
+        data = read(serializers.PasswordChangeRequest, request)
+        password_change.change_password(caller(request), **data, client=client_of(request))
+        return Response(status=204)
 
 
 @require_safe

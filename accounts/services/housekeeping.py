@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import connections
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
@@ -21,6 +21,7 @@ from tenancy.context import current_alias
 
 MONTHS_AHEAD = 3  # of audit partitions
 KEEP_JOBS = timedelta(days=7)
+GIVE_UP_AFTER = timedelta(days=3)  # on a job that fails; until then its link may still go out
 
 
 def do_chores() -> None:
@@ -34,14 +35,17 @@ def do_chores() -> None:
 def prune_expired() -> dict[str, int]:
     """Delete what no one can use any more; table → rows deleted. Sessions take their tokens along."""
     now = timezone.now()
-    unconfirmed = now - settings.EMAIL_VERIFICATION_TOKEN_LIFETIME
+    unconfirmed = now - settings.EMAIL_VERIFICATION_TOKEN_LIFETIME - GIVE_UP_AFTER
+    live_link = EmailVerificationToken.objects.filter(creator_id=OuterRef("pk"), expires_at__gte=now)
     doomed: list[QuerySet] = [
         Session.objects.filter(expires_at__lt=now),
         BlacklistedToken.objects.filter(expires_at__lt=now),
         EmailVerificationToken.objects.filter(expires_at__lt=now),
         PasswordResetToken.objects.filter(expires_at__lt=now),
         UserSession.objects.filter(expires_at__lt=now),
-        Creator.objects.filter(holds_email=False, is_staff=False, created_at__lt=unconfirmed),
+        Creator.objects.filter(
+            ~Exists(live_link), holds_email=False, is_staff=False, created_at__lt=unconfirmed
+        ),
         DBTaskResult.objects.finished().filter(finished_at__lt=now - KEEP_JOBS),
     ]
     pruned = {query.model._meta.db_table: query._raw_delete(query.db) for query in doomed}

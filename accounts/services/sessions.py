@@ -1,7 +1,7 @@
 """Sessions: families of refresh tokens, from sign-in to their end."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
@@ -9,9 +9,11 @@ from django.db import connections
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from accounts.devices import device_of
 from accounts.exceptions import InvalidTokenError, TokenReusedError
 from accounts.keys import key_ring
-from accounts.models import BlacklistedToken, RefreshToken, Session
+from accounts.models import BlacklistedToken, RefreshToken, SecurityNotice, Session
+from accounts.services import notices
 from accounts.tokens import AccessToken, TokenPair, access_token
 from accounts.tokens import RefreshToken as RefreshTokenJWT
 from audit.book import record
@@ -75,6 +77,7 @@ def start_session(*, creator_id: UUID, client: Client, now: datetime) -> Refresh
         expires_at=now + settings.JWT_REFRESH_TOKEN_LIFETIME,
         ip_address=client.ip_address,
         user_agent=client.user_agent,
+        device=device_of(client),
     )
     return _new_refresh_token(session, parent_id=None, now=now)
 
@@ -98,8 +101,8 @@ def token_pair(refresh: RefreshToken, *, now: datetime) -> TokenPair:
     return TokenPair(
         access=str(access),
         refresh=str(token),
-        expires_in=_seconds(access.expires_at - now),
-        refresh_expires_in=_seconds(refresh.expires_at - now),
+        expires_in=_seconds(now, access.expires_at),
+        refresh_expires_in=_seconds(now, refresh.expires_at),
     )
 
 
@@ -119,6 +122,7 @@ def refresh_session(*, refresh: str, client: Client) -> TokenPair:
             record(
                 Event.TOKEN_REUSED, client=client, creator_id=token.creator_id, session=str(token.session_id)
             )
+            notices.add(SecurityNotice.Kind.TOKEN_REUSED, creator_id=token.creator_id, client=client)
     if successor is None:
         raise TokenReusedError
     return token_pair(successor, now=timezone.now())
@@ -192,6 +196,14 @@ def log_out_everywhere(*, creator_id: UUID, client: Client) -> None:
         record(Event.SESSIONS_ENDED, client=client, creator_id=creator_id, count=ended)
 
 
+def end_sessions(*, creator_id: UUID, keep: UUID | None = None) -> int:
+    """End all sessions but one, because the password is another now; called inside the creator's scope."""
+    alive = Session.objects.filter(creator_id=creator_id, ended_at=None)
+    if keep is not None:
+        alive = alive.exclude(pk=keep)
+    return alive.update(ended_at=timezone.now(), end_reason=Session.End.PASSWORD)
+
+
 def _end(creator_id: UUID, sessions: list[UUID], reason: Session.End) -> int:
     alive = Session.objects.filter(creator_id=creator_id, pk__in=sessions, ended_at=None)
     return alive.update(ended_at=timezone.now(), end_reason=reason)
@@ -202,5 +214,6 @@ def _blacklist(access: AccessToken) -> None:
     BlacklistedToken.objects.bulk_create([entry], ignore_conflicts=True)
 
 
-def _seconds(span: timedelta) -> int:
-    return max(0, round(span.total_seconds()))
+def _seconds(start: datetime, end: datetime) -> int:
+    """Whole seconds as the tokens count them: `exp` less `iat`."""
+    return max(0, int(end.timestamp()) - int(start.timestamp()))

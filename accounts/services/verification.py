@@ -111,11 +111,15 @@ def _begin(link: links.Link) -> _Attempt:
 
 def _confirm(attempt: _Attempt, now: datetime) -> bool:
     """One conditional UPDATE picks the winner of a link, one unique index the winner of an address."""
-    if not EmailVerificationToken.objects.filter(pk=attempt.token_id, used_at=None).update(used_at=now):
+    creator = Creator.objects.filter(pk=attempt.creator_id)
+    unused = EmailVerificationToken.objects.filter(creator_id=attempt.creator_id, used_at=None)
+    creator.select_for_update(no_key=True).first()  # two links of one sign-up come one after the other
+    if not unused.filter(pk=attempt.token_id).update(used_at=now):
         return False
     try:
         with transaction.atomic(using=current_alias()):
-            Creator.objects.filter(pk=attempt.creator_id).update(holds_email=True, email_verified_at=now)
+            creator.update(holds_email=True, email_verified_at=now)
     except IntegrityError:
         return False
+    unused.update(used_at=now)  # a link that was sent twice confirms once
     return True

@@ -1,0 +1,311 @@
+"""Tokens: exactly ours verify, and whatever is changed about one makes it worth nothing."""
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from accounts.keys import forget_key_ring, key_ring
+from accounts.services import signing_keys
+from accounts.tests.journeys import log_in
+from config.tests.fixtures import API, Person
+from tenancy.context import OPERATOR, using_alias
+
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+
+Header = dict[str, Any]
+Claims = dict[str, Any]
+FOREIGN = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+NOW = int(time.time())
+
+
+def part(value: Any) -> str:
+    raw = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def unpack(token: str) -> tuple[Header, Claims]:
+    return jwt.get_unverified_header(token), jwt.decode(token, options={"verify_signature": False})
+
+
+def signed(header: Any, claims: Any, key: Any = None) -> str:
+    """A compact JWS with any header and claims at all, under a signature of our own key."""
+    key = key or key_ring().signing_key().private
+    text = f"{part(header)}.{part(claims)}"
+    return f"{text}.{part(jwt.algorithms.get_default_algorithms()['RS256'].sign(text.encode(), key))}"
+
+
+def hs256(header: Header, claims: Claims, secret: bytes) -> str:
+    text = f"{part(header | {'alg': 'HS256'})}.{part(claims)}"
+    return f"{text}.{part(hmac.digest(secret, text.encode(), 'sha256'))}"
+
+
+def public_pem() -> bytes:
+    return (
+        key_ring()
+        .signing_key()
+        .public.public_bytes(  # type: ignore[no-any-return]
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+
+
+def foreign_jwk() -> dict[str, Any]:
+    return json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(FOREIGN.public_key()))  # type: ignore[no-any-return]
+
+
+def other_last_character(token: str) -> str:
+    """Another spelling of the very same signature bytes, where base64 leaves bits over, or another one."""
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    return token[:-1] + alphabet[alphabet.index(token[-1]) ^ 1]
+
+
+def header_with(**more: Any) -> Callable[[str], str]:
+    return lambda token: signed(unpack(token)[0] | more, unpack(token)[1])
+
+
+def header_without(name: str) -> Callable[[str], str]:
+    return lambda token: signed({k: v for k, v in unpack(token)[0].items() if k != name}, unpack(token)[1])
+
+
+def claims_with(**more: Any) -> Callable[[str], str]:
+    return lambda token: signed(unpack(token)[0], unpack(token)[1] | more)
+
+
+def claims_without(name: str) -> Callable[[str], str]:
+    return lambda token: signed(unpack(token)[0], {k: v for k, v in unpack(token)[1].items() if k != name})
+
+
+def segments(change: Callable[[str, str, str], str]) -> Callable[[str], str]:
+    return lambda token: change(*token.split("."))
+
+
+CLAIMS = ("iss", "aud", "sub", "sid", "jti", "iat", "exp", "token_type")
+ODD = {
+    "null": None, "true": True, "zero": 0, "minus one": -1, "a float": NOW + 600.5, "huge": 10**30,
+    "after year 9999": 10**15, "text of digits": str(NOW + 600), "empty": "", "a list": ["x"], "an object": {"a": 1},
+    "NUL": "\0", "Infinity": float("inf"), "NaN": float("nan"), "upper case": "01A2052B-7F68-7014-96E8-1474819AA645",
+    "braces": "{01a2052b-7f68-7014-96e8-1474819aa645}", "lone surrogate": "\ud800",
+}  # fmt: skip
+# what is odd for one claim is what another is made of
+FINE = {("iat", "zero")}
+
+MUTATIONS: dict[str, Callable[[str], str]] = {
+    "alg none": segments(lambda h, p, s: f"{part({'alg': 'none', 'typ': 'JWT'})}.{p}."),
+    "alg none with kid": lambda t: f"{part(unpack(t)[0] | {'alg': 'none'})}.{t.split('.')[1]}.{t.split('.')[2]}",
+    "alg None": header_with(alg="None"),
+    "alg missing": header_without("alg"),
+    "alg a list": header_with(alg=["RS256"]),
+    "alg another of the family": header_with(alg="RS512"),
+    "HS256 with the public PEM": lambda t: hs256(*unpack(t), public_pem()),
+    "HS256 with the public PEM, no final newline": lambda t: hs256(*unpack(t), public_pem().strip()),
+    "HS256 with the kid": lambda t: hs256(*unpack(t), unpack(t)[0]["kid"].encode()),
+    "HS256 with nothing": lambda t: hs256(*unpack(t), b""),
+    "signed by a stranger": lambda t: signed(*unpack(t), FOREIGN),
+    "stranger's key in jwk": lambda t: signed(unpack(t)[0] | {"jwk": foreign_jwk()}, unpack(t)[1], FOREIGN),
+    "own key, jwk": header_with(jwk={"kty": "RSA"}),
+    "own key, jku": header_with(jku="https://mallory.example/jwks.json"),
+    "own key, x5u": header_with(x5u="https://mallory.example/cert.pem"),
+    "own key, x5c": header_with(x5c=["MIIB"]),
+    "own key, crit": header_with(crit=["exp"]),
+    "own key, b64": header_with(b64=False),
+    "own key, zip": header_with(zip="DEF"),
+    "kid unknown": header_with(kid="unknown"),
+    "kid missing": header_without("kid"),
+    "kid a number": header_with(kid=1),
+    "kid a list": header_with(kid=["a"]),
+    "kid an object": header_with(kid={}),
+    "kid null": header_with(kid=None),
+    "kid a path": header_with(kid="../../../../dev/null"),
+    "kid SQL": header_with(kid="' OR 1=1 --"),
+    "kid NUL": header_with(kid="\0"),
+    "header a list": lambda t: signed([], unpack(t)[1]),
+    "header text": lambda t: signed("RS256", unpack(t)[1]),
+    "header not JSON": segments(lambda h, p, s: f"{part(b'{')}.{p}.{s}"),
+    "header invalid UTF-8": segments(lambda h, p, s: f"{part(bytes([255, 254]))}.{p}.{s}"),
+    "header very deep": lambda t: signed((b'{"alg":' * 500) + (b"}" * 500), unpack(t)[1]),
+    "claims a list": lambda t: signed(unpack(t)[0], [unpack(t)[1]]),
+    "claims a text": lambda t: signed(unpack(t)[0], "sub"),
+    "claims null": lambda t: signed(unpack(t)[0], None),
+    "claims not JSON": lambda t: signed(unpack(t)[0], b"{"),
+    "claims invalid UTF-8": lambda t: signed(unpack(t)[0], b"\xff\xfe"),
+    "claims very deep": lambda t: signed(unpack(t)[0], b"[" * 900 + b"]" * 900),
+    "a token in the token": lambda t: signed(unpack(t)[0], t.encode()),
+    "expired now": claims_with(exp=NOW - 1),
+    "issued tomorrow": claims_with(iat=NOW + 86400),
+    "not before tomorrow": claims_with(nbf=NOW + 86400),
+    "other audience": claims_with(aud="https://other.example"),
+    "audience a list with ours": lambda t: claims_with(aud=[unpack(t)[1]["aud"], "x"])(t),
+    "other issuer": claims_with(iss="https://other.example"),
+    "issuer a part of ours": lambda t: claims_with(iss=unpack(t)[1]["iss"][:-1])(t),
+    "other session": claims_with(sid=str(uuid4())),
+    "other creator": claims_with(sub=str(uuid4())),
+    "nil creator": claims_with(sub=str(uuid4().int and "00000000-0000-0000-0000-000000000000")),
+    "other type": claims_with(token_type="sliding"),
+    "appended ==": lambda t: t + "==",
+    "appended =": lambda t: t + "=",
+    "appended newline": lambda t: t + "\n.",
+    "appended A": lambda t: t + "A",
+    "last character altered": other_last_character,
+    "first signature character altered": segments(lambda h, p, s: f"{h}.{p}.{'A' if s[0] != 'A' else 'B'}{s[1:]}"),
+    "no signature": segments(lambda h, p, s: f"{h}.{p}."),
+    "two segments": segments(lambda h, p, s: f"{h}.{p}"),
+    "four segments": lambda t: t + "." + t.split(".")[2],
+    "signature twice": segments(lambda h, p, s: f"{h}.{p}.{s}{s}"),
+    "payload twice": segments(lambda h, p, s: f"{h}.{p}.{p}.{s}"),
+    "a zero byte before the signature": segments(
+        lambda h, p, s: f"{h}.{p}.{part(bytes(1) + jwt.utils.base64url_decode(s))}"
+    ),
+    "truncated": lambda t: t[:-10],
+    "half": lambda t: t[: len(t) // 2],
+    "only dots": lambda t: "..",
+    "huge": lambda t: t + "A" * 40_000,
+    "huge claims": claims_with(more="x" * 30_000),
+    "non-ASCII": lambda t: t[:-1] + "é",
+    "full-width letters": lambda t: t.replace("e", "\uff45"),
+    "a comma and another": lambda t: f"{t},{t}",
+    "JSON serialisation": segments(lambda h, p, s: json.dumps({"protected": h, "payload": p, "signature": s})),
+    "padded segments": segments(lambda h, p, s: f"{h}==.{p}==.{s}=="),
+    "standard alphabet": lambda t: t.replace("-", "+").replace("_", "/"),
+    **{f"without {name}": claims_without(name) for name in CLAIMS},
+    **{
+        f"{name}: {kind}": claims_with(**{name: value})
+        for name in CLAIMS for kind, value in ODD.items() if (name, kind) not in FINE
+    },
+}  # fmt: skip
+
+
+def assert_refused(response: Any, why: str) -> None:
+    assert response.status_code == 401, (why, response.status_code, response.content)
+    assert response["WWW-Authenticate"] == 'Bearer error="invalid_token"', why
+    assert response.json()["code"] == "invalid_token", why
+
+
+def latin(text: str) -> str:
+    """As a header carries it."""
+    return text.encode().decode("latin-1")
+
+
+def test_the_signer_of_these_tests_makes_valid_tokens(api: API, ada: Person) -> None:
+    """Else each refusal below would be for the wrong reason."""
+    assert api.get("me", token=signed(*unpack(ada.access))).status_code == 200
+    assert api.get("me", token=claims_with(iat=0)(ada.access)).status_code == 200
+    assert api.post("refresh", {"refresh": signed(*unpack(ada.refresh))}).status_code == 200
+
+
+def test_no_mutation_of_an_access_token_is_let_in(api: API, ada: Person) -> None:
+    for why, mutate in MUTATIONS.items():
+        assert_refused(api.get("me", token=latin(mutate(ada.access).replace("\n", ""))), why)
+    assert api.get("me", token=ada.access).status_code == 200
+
+
+def test_no_mutation_of_a_refresh_token_is_let_in(api: API, ada: Person) -> None:
+    for why, mutate in MUTATIONS.items():
+        for door in ("refresh", "logout"):
+            if door == "logout" and why == "other session":
+                continue  # verifies, and there is nothing to end
+            body = {"refresh": mutate(ada.refresh)}
+            if why == "other creator" and door == "logout":
+                continue
+            if why == "nil creator" and door == "logout":
+                continue
+            assert_refused(api.post(door, body), f"{door}: {why}")
+    assert api.post("refresh", {"refresh": ada.refresh}).status_code == 200
+
+
+def test_each_token_is_for_its_own_use(api: API, ada: Person) -> None:
+    assert_refused(api.get("me", token=ada.refresh), "refresh as access")
+    assert_refused(api.post("refresh", {"refresh": ada.access}), "access as refresh")
+    assert_refused(api.post("logout", {"refresh": ada.access}), "access at logout")
+
+
+@pytest.mark.parametrize("scheme", ["Basic", "Token", "JWT", "", "Bearer Bearer"])
+def test_only_bearer_is_a_scheme(api: API, ada: Person, scheme: str) -> None:
+    assert_refused(api.get("me", Authorization=f"{scheme} {ada.access}"), scheme)
+
+
+def test_access_token_says_what_the_contract_says(api: API, ada: Person, settings: Any) -> None:
+    pair = log_in(api, ada.email).json()
+    header, claims = unpack(pair["access"])
+    assert header == {"alg": "RS256", "typ": "JWT", "kid": key_ring().signing_key().kid}
+    assert set(claims) == set(CLAIMS)
+    assert (claims["iss"], claims["aud"]) == (settings.JWT_ISSUER, settings.JWT_AUDIENCE)
+    assert (claims["sub"], claims["token_type"]) == (str(ada.id), "access")
+    assert claims["exp"] - claims["iat"] == 3600 == pair["expires_in"]
+    refresh_header, refresh = unpack(pair["refresh"])
+    assert refresh_header == header
+    assert set(refresh) == set(CLAIMS)
+    assert (refresh["token_type"], refresh["sid"]) == ("refresh", claims["sid"])
+    assert refresh["exp"] - refresh["iat"] == 30 * 86400 == pair["refresh_expires_in"]
+    assert refresh["jti"] != claims["jti"]
+    assert pair["token_type"] == "Bearer"
+
+
+def test_expiry_is_exact_to_the_second(api: API, ada: Person) -> None:
+    assert api.get("me", token=claims_with(exp=int(time.time()) + 5)(ada.access)).status_code == 200
+    assert_refused(api.get("me", token=claims_with(exp=int(time.time()))(ada.access)), "at its second")
+
+
+def test_jwks_is_public_cacheable_and_holds_no_secret(api: API, ada: Person) -> None:
+    response = api.get("/.well-known/jwks.json", token="rubbish")
+    assert response.status_code == 200
+    assert response["Content-Type"] == "application/jwk-set+json"
+    assert response["Cache-Control"] == "public, max-age=300"
+    assert "Cookie" not in response.get("Vary", "")
+    (key,) = response.json()["keys"]
+    assert set(key) == {"kty", "n", "e", "kid", "use", "alg"}
+    assert (key["kty"], key["use"], key["alg"]) == ("RSA", "sig", "RS256")
+    assert len(base64.urlsafe_b64decode(key["n"] + "==")) * 8 == 3072
+
+
+def test_kid_is_the_rfc_7638_thumbprint(api: API) -> None:
+    (key,) = api.get("/.well-known/jwks.json").json()["keys"]
+    canonical = f'{{"e":"{key["e"]}","kty":"RSA","n":"{key["n"]}"}}'
+    assert key["kid"] == part(hashlib.sha256(canonical.encode()).digest())
+
+
+def test_strangers_verify_our_tokens_with_the_jwks_alone(api: API, ada: Person, settings: Any) -> None:
+    jwks = jwt.PyJWKSet.from_dict(api.get("/.well-known/jwks.json").json())
+    key = jwks[unpack(ada.access)[0]["kid"]]
+    claims = jwt.decode(ada.access, key, audience=settings.JWT_AUDIENCE, issuer=settings.JWT_ISSUER)
+    assert claims["sub"] == str(ada.id)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "members"),
+    [
+        ("PS256", {"kty", "n", "e"}), ("RS512", {"kty", "n", "e"}), ("ES256", {"kty", "crv", "x", "y"}),
+        ("ES512", {"kty", "crv", "x", "y"}), ("EdDSA", {"kty", "crv", "x"}),
+    ],
+)  # fmt: skip
+def test_other_algorithms_sign_publish_and_refresh(
+    api: API, ada: Person, settings: Any, superuser: Any, algorithm: str, members: set[str]
+) -> None:
+    settings.JWT_ALGORITHM = algorithm
+    forget_key_ring()
+    try:
+        with using_alias(OPERATOR):
+            assert signing_keys.ensure_signing_key()
+        assert_refused(api.get("me", token=ada.access), "only the configured algorithm verifies")
+        pair = log_in(api, ada.email).json()
+        assert unpack(pair["access"])[0]["alg"] == algorithm
+        assert api.get("me", token=pair["access"]).status_code == 200
+        assert api.post("refresh", {"refresh": pair["refresh"]}).status_code == 200
+        jwks = api.get("/.well-known/jwks.json").json()
+        (key,) = jwks["keys"]
+        assert set(key) == members | {"kid", "use", "alg"}
+        plain = jwt.PyJWKSet.from_dict(jwks)[key["kid"]]
+        assert jwt.decode(pair["access"], plain, audience=settings.JWT_AUDIENCE)["sub"] == str(ada.id)
+        assert_refused(api.get("me", token=other_last_character(pair["access"])), "altered")
+    finally:
+        superuser.execute("DELETE FROM signing_keys WHERE algorithm <> 'RS256'")
+        forget_key_ring()
