@@ -71,6 +71,11 @@ TENANT_GRANTS = {
         "sessions": _ALL,
     },
 }
+# SECURITY DEFINER functions, and who may call them
+TENANT_FUNCTIONS = {
+    "find_creator(text)": ["app", "operator"],
+    "audit_ensure_partitions(integer)": ["operator"],
+}
 
 # --- apps and middleware -----------------------------------------------------------------------
 INSTALLED_APPS = [
