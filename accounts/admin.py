@@ -1,5 +1,3 @@
-from typing import ClassVar
-
 from django.contrib import admin
 from django.http import HttpRequest
 
@@ -12,10 +10,10 @@ class CreatorAdmin(admin.ModelAdmin[Creator]):
 
     list_display = ("email", "display_name", "holds_email", "is_active", "is_staff", "created_at")
     search_fields = ("=id", "email__startswith")
-    fields: ClassVar = [
+    fields = (
         "id", "email", "holds_email", "email_verified_at", "display_name", "is_active", "is_staff",
         "is_superuser", "created_at", "last_login",
-    ]  # fmt: skip
+    )  # fmt: skip
     readonly_fields = fields
     show_full_result_count = False
 

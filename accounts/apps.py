@@ -7,8 +7,8 @@ class AccountsConfig(AppConfig):
     verbose_name = "Accounts"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401, PLC0415  registers the checks
-        from .keys import key_ring  # noqa: PLC0415
+        from . import checks  # noqa: F401  registers the checks
+        from .keys import key_ring
 
         if settings.JWT_SECRET_KEY:
             key_ring()  # keys that don't fit stop the start

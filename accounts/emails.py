@@ -10,7 +10,11 @@ from django.utils import timezone, translation
 
 def send(kind: str, *, to: str, language: str, **context: Any) -> None:
     """Render `templates/mails/<kind>.*` in `language` and send it; raises what the mail backend raises."""
-    context |= {"service_name": settings.SERVICE_NAME, "public_url": settings.PUBLIC_URL, "at": timezone.now()}
+    context |= {
+        "service_name": settings.SERVICE_NAME,
+        "public_url": settings.PUBLIC_URL,
+        "at": timezone.now(),
+    }
     with translation.override(language):
         subject = render_to_string(f"mails/{kind}.subject.txt", context).strip()
         text = render_to_string(f"mails/{kind}.txt", context)

@@ -1,5 +1,6 @@
 """One class a fact, without HTTP; `api/problems.py` has their status codes."""
 
+from datetime import datetime
 from typing import ClassVar
 
 
@@ -39,14 +40,15 @@ class InvalidLinkError(AccountsError):
 
 
 class WeakPasswordError(AccountsError):
-    """A password that the validators refuse; `errors` has (code, sentence) pairs."""
+    """A password that the validators refuse; `errors` has (code, sentence) pairs, `field` its name."""
 
     code = "invalid_input"
     detail = "The password is too weak."
 
-    def __init__(self, errors: list[tuple[str, str]]) -> None:
+    def __init__(self, errors: list[tuple[str, str]], field: str = "password") -> None:
         super().__init__()
         self.errors = errors
+        self.field = field
 
 
 class NoSigningKeyError(AccountsError):
@@ -54,3 +56,39 @@ class NoSigningKeyError(AccountsError):
 
     code = "unavailable"
     detail = "The service can't issue tokens at the moment."
+
+
+class WrongPasswordError(AccountsError):
+    """The password of a signed-in creator, asked again, was wrong."""
+
+    code = "invalid_credentials"
+    detail = "The password is wrong."
+
+
+class AccountLockedError(AccountsError):
+    """Too many wrong passwords; none is looked at before `until`."""
+
+    code = "account_locked"
+    detail = "Too many failed attempts. Try again later, or reset the password."
+
+    def __init__(self, until: datetime) -> None:
+        super().__init__()
+        self.until = until
+
+
+class RateLimitedError(AccountsError):
+    """The client may come back in `retry_after` seconds."""
+
+    code = "rate_limited"
+    detail = "Too many requests."
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+
+
+class LimitsUnavailableError(AccountsError):
+    """The counters are gone, and a door that can't count stays shut."""
+
+    code = "unavailable"
+    detail = "The service is unavailable at the moment."

@@ -1,5 +1,11 @@
+from typing import Any
+
 from django import forms
+from django.contrib.auth.password_validation import password_validators_help_texts
+from django.utils.functional import lazy
 from django.utils.translation import gettext_lazy as _
+
+_rules = lazy(lambda: " ".join(password_validators_help_texts()), str)
 
 
 class VerifyEmailForm(forms.Form):
@@ -9,3 +15,31 @@ class VerifyEmailForm(forms.Form):
         help_text=_("The one you chose when you signed up."),
         widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
     )
+
+
+class PasswordResetForm(forms.Form):
+    email = forms.EmailField(
+        label=_("Email address"),
+        max_length=254,
+        widget=forms.EmailInput(attrs={"autocomplete": "email"}),
+    )
+
+
+class NewPasswordForm(forms.Form):
+    new_password = forms.CharField(
+        label=_("New password"),
+        strip=False,
+        help_text=_rules(),  # type: ignore[no-untyped-call]
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )
+    new_password_again = forms.CharField(
+        label=_("New password again"),
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or self.cleaned_data
+        if len({data.get("new_password"), data.get("new_password_again")}) > 1:
+            self.add_error("new_password_again", _("The two passwords are not the same."))
+        return data

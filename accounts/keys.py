@@ -30,7 +30,7 @@ from .models import SigningKey
 
 REREAD_AFTER = 1.0  # seconds
 RSA_BITS = 3072
-CURVES = {"ES256": ec.SECP256R1, "ES384": ec.SECP384R1, "ES512": ec.SECP521R1}
+CURVES: dict[str, Any] = {"ES256": ec.SECP256R1, "ES384": ec.SECP384R1, "ES512": ec.SECP521R1}
 THUMBPRINT_MEMBERS = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}
 _PEM = re.compile(r"-----BEGIN ([A-Z ]+)-----.+?-----END \1-----", re.DOTALL)
 
@@ -63,6 +63,7 @@ class KeyRing:
 
         Raises:
             NoSigningKeyError: there is none.
+
         """
         now = timezone.now()
         able = sorted(
@@ -149,11 +150,16 @@ def stored_form(private: Any) -> dict[str, Any]:
     public_pem = public.public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    return {"kid": _thumbprint(public), "private_key": _cipher().encrypt(pem), "public_key": public_pem.decode()}
+    return {
+        "kid": _thumbprint(public),
+        "private_key": _cipher().encrypt(pem),
+        "public_key": public_pem.decode(),
+    }
 
 
 def _environment_keys() -> list[Key]:
     signing = _environment_key("JWT_SECRET_KEY", settings.JWT_SECRET_KEY)
+<<<<<<< HEAD
     if signing.private is None:
         message = "JWT_SECRET_KEY takes a private key, and this is a public one"
         raise ImproperlyConfigured(message)
@@ -164,6 +170,14 @@ def _environment_keys() -> list[Key]:
     # a retired key may be known by its private half, and must not sign all the same
     keys = {key.kid: Key(key.kid, key.public) for key in retired}
     return list((keys | {signing.kid: signing}).values())
+=======
+    # a retired key may be known by its private half; a past date keeps it from being the newest
+    past = timezone.now().replace(year=1970)
+    keys = {key.kid: Key(key.kid, key.public, key.private, past) for key in retired}
+    return list(
+        (keys | {signing.kid: Key(signing.kid, signing.public, signing.private, timezone.now())}).values()
+    )
+>>>>>>> main
 
 
 def _environment_key(name: str, pem: str) -> Key:
@@ -172,8 +186,13 @@ def _environment_key(name: str, pem: str) -> Key:
             private = serialization.load_pem_private_key(pem.encode(), password=None)
             public: Any = private.public_key()
         else:
+<<<<<<< HEAD
             private, public = None, serialization.load_pem_public_key(pem.encode())  # type: ignore[assignment]
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+=======
+            private, public = None, serialization.load_pem_public_key(pem.encode())
+    except (ValueError, TypeError) as error:
+>>>>>>> main
         message = f"{name} takes PEM keys: RSA of at least 2048 bits, EC or Ed25519"
         raise ImproperlyConfigured(message) from error
     _refuse_unfit(name, public)

@@ -76,7 +76,9 @@ class Creator(AbstractBaseUser, PermissionsMixin):
                 restrictive=True,
             ),
             Policy(name="creators_lookup", role="lookup", expression="true"),
-            Grant(name="creators_lookup_grant", role="lookup", privileges=["SELECT (id, email, holds_email)"]),
+            Grant(
+                name="creators_lookup_grant", role="lookup", privileges=["SELECT (id, email, holds_email)"]
+            ),
         ]
 
     def __str__(self) -> str:
@@ -120,6 +122,7 @@ class Session(TenantModel):
         LOGOUT = "logout"
         LOGOUT_ALL = "logout_all"
         REUSE = "reuse"
+        PASSWORD = "password"  # changed or reset
 
     created_at = models.DateTimeField()
     last_used_at = models.DateTimeField()  # sign-in or refresh
@@ -128,6 +131,7 @@ class Session(TenantModel):
     end_reason = models.CharField(max_length=16, choices=End.choices, blank=True)
     ip_address = models.GenericIPAddressField(null=True)
     user_agent = models.TextField(blank=True)
+    device = models.CharField(max_length=100, blank=True)  # "Firefox on Linux"
 
     class Meta:
         db_table = "sessions"
@@ -239,6 +243,32 @@ class PasswordResetToken(LinkToken):
         return f"password reset {self.id}"
 
 
+class SecurityNotice(TenantModel):
+    """Something the owner should hear about by mail, with what else happened around then."""
+
+    class Kind(models.TextChoices):
+        PASSWORD_CHANGED = "password_changed"
+        PASSWORD_RESET = "password_reset"
+        ACCOUNT_LOCKED = "account_locked"
+        NEW_DEVICE = "new_device"
+        TOKEN_REUSED = "token_reused"
+
+    kind = models.CharField(max_length=32, choices=Kind.choices)
+    at = models.DateTimeField()
+    until = models.DateTimeField(null=True)  # of a lock
+    ip_address = models.GenericIPAddressField(null=True)
+    device = models.CharField(max_length=100, blank=True)
+    sent_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "security_notices"
+        indexes: ClassVar = [models.Index(fields=["creator", "sent_at"], name="security_notices_unsent")]
+        constraints: ClassVar = _walls("security_notices", app=["SELECT", "INSERT"])
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.id}"
+
+
 class UserSession(TenantModel):
     """The session of an anonymous end user of a creator."""
 
@@ -275,3 +305,42 @@ class SigningKey(models.Model):
 
     def __str__(self) -> str:
         return self.kid
+
+
+class LoginReservation(models.Model):
+    """An attempt whose password is being looked at; the functions of migration 0004 keep the count."""
+
+    id = models.UUIDField(primary_key=True)
+    door = models.CharField(max_length=16)
+    username = models.CharField(max_length=255)
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "login_reservations"
+        indexes: ClassVar = [models.Index(fields=["username", "door"], name="login_reservations_in_flight")]
+        constraints: ClassVar = [
+            Grant(name="login_reservations_lookup", role="lookup", privileges=["SELECT", "INSERT", "DELETE"]),
+            Grant(name="login_reservations_operator", role="operator", privileges=_WRITABLE),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class Counter(models.Model):
+    """A rate limit's count in its window; see counters.py."""
+
+    key = models.CharField(primary_key=True, max_length=255)
+    value = models.BigIntegerField()
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "counters"
+        indexes: ClassVar = [models.Index(fields=["expires_at"], name="counters_expiry")]
+        constraints: ClassVar = [
+            Grant(name="counters_app_grant", role="app", privileges=_WRITABLE),
+            Grant(name="counters_operator_grant", role="operator", privileges=_WRITABLE),
+        ]
+
+    def __str__(self) -> str:
+        return self.key

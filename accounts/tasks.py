@@ -1,21 +1,24 @@
 """What the worker does, as the operator. Arguments are plain values and hold no secret: a token is
-minted when its mail is written and goes nowhere else."""
+minted when its mail is written and goes nowhere else.
+"""
 
 from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
 from django.urls import reverse
+from django.utils import timezone
 from django_tasks import task
 
-from accounts import emails
-from accounts.models import Creator
-from accounts.services import verification
+from accounts import emails, links
+from accounts.models import Creator, PasswordResetToken
+from accounts.services import notices, verification
 from audit.book import record
 from audit.clients import Client
 from audit.events import Event
 from tenancy.context import tenant_scope
 
+RESET_LINKS_ALIVE = 3  # at most, for one account
 MAILS_PER_RESEND = 3  # the newest sign-ups that wait at one address
 
 
@@ -45,6 +48,45 @@ def resend_verification_mails(email: str, language: str) -> None:
     waiting = Creator.objects.filter(email=email, is_active=True, is_staff=False)
     for creator in waiting.order_by("-created_at")[:MAILS_PER_RESEND]:
         _send_link(creator, language)
+
+
+@task()
+def send_reset_mail(email: str, language: str) -> None:
+    """A link for the account that holds the address; nothing where it is only waiting to be confirmed."""
+    creator = Creator.objects.filter(email=email, holds_email=True, is_active=True, is_staff=False).first()
+    if creator is None:
+        return
+    link = links.new(creator.pk)
+    now = timezone.now()
+    own = PasswordResetToken.objects.filter(creator=creator, used_at=None).order_by("-created_at")
+    PasswordResetToken.objects.filter(pk__in=own.values("pk")[RESET_LINKS_ALIVE - 1 :]).update(used_at=now)
+    PasswordResetToken.objects.create(
+        creator=creator,
+        digest=link.digest,
+        created_at=now,
+        expires_at=now + settings.PASSWORD_RESET_TOKEN_LIFETIME,
+    )
+    emails.send(
+        "password_reset",
+        to=email,
+        language=language,
+        display_name=creator.display_name,
+        link=link.url("reset"),
+        expires_minutes=settings.PASSWORD_RESET_TOKEN_LIFETIME // timedelta(minutes=1),
+    )
+
+
+@task()
+def send_security_notices(creator_id: str, language: str) -> None:
+    """What the owner should know, at most one mail in a while."""
+    creator = Creator.objects.filter(pk=UUID(creator_id)).first()
+    if creator is None:
+        return
+    due_at = notices.due_at(creator.pk)
+    if due_at > timezone.now():
+        send_security_notices.using(run_after=due_at).enqueue(creator_id, language)
+        return
+    notices.send_bundle(creator, language)
 
 
 def _send_link(creator: Creator, language: str) -> None:

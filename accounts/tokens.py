@@ -6,7 +6,7 @@ RFC 7519 leaves most claims optional; here each is required, because each is use
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 from uuid import UUID
 
@@ -41,7 +41,7 @@ class _Backend:
     """simplejwt's backend protocol over the key ring."""
 
     def get_leeway(self) -> Any:
-        return simplejwt.timedelta(0)
+        return timedelta(0)
 
     def encode(self, payload: dict[str, Any], kid: str | None = None) -> str:
         ring = key_ring()
@@ -111,7 +111,7 @@ class _Claims:
 
     @property
     def expires_at(self) -> datetime:
-        return datetime.fromtimestamp(self.payload["exp"], simplejwt.aware_utcnow().tzinfo)
+        return datetime.fromtimestamp(self.payload["exp"], UTC)
 
     @classmethod
     def mint(
@@ -135,6 +135,7 @@ class _Claims:
 
         Raises:
             InvalidTokenError: it is not ours, not of this type, expired, or has an odd claim.
+
         """
         try:
             return cls(text)  # type: ignore[call-arg]
@@ -165,7 +166,9 @@ class RefreshToken(_Claims, simplejwt.RefreshToken):  # type: ignore[misc]
     pass
 
 
-def access_token(*, creator_id: UUID, session_id: UUID, now: datetime, session_ends_at: datetime) -> AccessToken:
+def access_token(
+    *, creator_id: UUID, session_id: UUID, now: datetime, session_ends_at: datetime
+) -> AccessToken:
     """A new access token; it never outlives its session."""
     expires_at = min(now + settings.JWT_ACCESS_TOKEN_LIFETIME, session_ends_at)
     return AccessToken.mint(

@@ -3,6 +3,10 @@ from django.urls import path
 from . import views
 
 urlpatterns = [
+    path("password-reset/", views.password_reset, name="password-reset"),
+    path("password-reset/done/", views.password_reset_done, name="password-reset-done"),
+    path("reset/done/", views.reset_done, name="reset-done"),
+    path("reset/<str:uid>/<str:token>/", views.reset_password, name="reset"),
     path("verify-email/done/", views.verify_email_done, name="verify-email-done"),
     path("verify-email/<str:uid>/<str:token>/", views.verify_email, name="verify-email"),
 ]

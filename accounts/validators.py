@@ -1,5 +1,7 @@
 from typing import Any
+from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -30,3 +32,25 @@ class LengthValidator:
         return _("Use at least %(length)d characters; a sentence is a good password.") % {
             "length": self.min_length
         }
+
+
+class ContextValidator:
+    """Refuses what is little more than the service's own words (NIST SP 800-63B-4: context-specific)."""
+
+    WORDS = frozenset({"account", "accounts", "admin", "creator", "creators", "login", "password", "welcome"})
+    LEAST_OWN_LETTERS = 5
+
+    def validate(self, password: str, user: Any = None) -> None:
+        rest = password.casefold()
+        for word in sorted(self.WORDS | _own_names(), key=len, reverse=True):
+            rest = rest.replace(word, "")
+        if rest != password.casefold() and sum(c.isalpha() for c in rest) < self.LEAST_OWN_LETTERS:
+            raise ValidationError(self.get_help_text(), code="password_of_the_service")
+
+    def get_help_text(self) -> str:
+        return _("Don't build the password from the name of this service.")
+
+
+def _own_names() -> set[str]:
+    host = urlsplit(settings.PUBLIC_URL).hostname or ""
+    return {word for word in {*settings.SERVICE_NAME.casefold().split(), *host.split(".")} if len(word) > 3}  # noqa: PLR2004

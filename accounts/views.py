@@ -1,20 +1,25 @@
 """Pages for creators: plain HTML forms over the same services as the API."""
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
-from accounts.exceptions import InvalidLinkError
-from accounts.forms import VerifyEmailForm
-from accounts.services import verification
+from accounts import limits
+from accounts.exceptions import InvalidLinkError, RateLimitedError, WeakPasswordError
+from accounts.forms import NewPasswordForm, PasswordResetForm, VerifyEmailForm
+from accounts.services import reset, verification
+from audit.clients import client_of
 from tenancy.middleware import owns_transactions
 
-page = require_http_methods(["GET", "HEAD", "POST"])
+Page = Callable[..., HttpResponse]
 
 
 def service(request: HttpRequest) -> dict[str, Any]:
@@ -26,25 +31,99 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     return render(request, "403_csrf.html", status=403)
 
 
-@owns_transactions
-@sensitive_post_parameters()
-@page
+def page(door: str) -> Callable[[Page], Page]:
+    """A page whose POST shares the rate limit of its API door."""
+
+    def decorate(view: Page) -> Page:
+        @owns_transactions
+        @sensitive_post_parameters()
+        @require_http_methods(["GET", "HEAD", "POST"])
+        @wraps(view)
+        def limited(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            if request.method == "POST":
+                try:
+                    limits.check(request, door)
+                except RateLimitedError as error:
+                    return _rate_limited(request, error.retry_after)
+            return view(request, *args, **kwargs)
+
+        return limited
+
+    return decorate
+
+
+def _rate_limited(request: HttpRequest, retry_after: int) -> HttpResponse:
+    response = render(request, "accounts/rate_limited.html", {"retry_after": retry_after}, status=429)
+    response["Retry-After"] = str(retry_after)
+    return response
+
+
+def _invalid_link(request: HttpRequest, restart: str | None = None) -> HttpResponse:
+    context = {"restart_url": reverse(restart)} if restart else {}
+    return render(request, "accounts/invalid_link.html", context, status=400)
+
+
+@page("email_verify")
 def verify_email(request: HttpRequest, uid: str, token: str) -> HttpResponse:
     """A GET only looks; the POST with the password spends the link."""
     form = VerifyEmailForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            verification.verify_email(uid=uid, token=token, client=request.client, **form.cleaned_data)  # type: ignore[attr-defined]
+            verification.verify_email(uid=uid, token=token, client=client_of(request), **form.cleaned_data)
         except InvalidLinkError:
             form.add_error("password", _("This is not the password of this sign-up."))
         else:
             return redirect("verify-email-done")
     if not verification.is_usable(uid, token):
-        return render(request, "accounts/invalid_link.html", status=400)
+        return _invalid_link(request)
     return render(request, "accounts/verify_email.html", {"form": form}, status=400 if form.errors else 200)
 
 
-@owns_transactions
-@page
+@page("default")
 def verify_email_done(request: HttpRequest) -> HttpResponse:
     return render(request, "accounts/verify_email_done.html")
+
+
+@page("password_reset")
+def password_reset(request: HttpRequest) -> HttpResponse:
+    form = PasswordResetForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        reset.request_reset(email=form.cleaned_data["email"], client=client_of(request))
+        return redirect("password-reset-done")
+    return render(request, "accounts/password_reset.html", {"form": form}, status=400 if form.errors else 200)
+
+
+@page("default")
+def password_reset_done(request: HttpRequest) -> HttpResponse:
+    minutes = settings.PASSWORD_RESET_TOKEN_LIFETIME.total_seconds() // 60
+    context = {"expires_minutes": int(minutes), "restart_url": reverse("password-reset")}
+    return render(request, "accounts/password_reset_done.html", context)
+
+
+@page("password_reset_confirm")
+def reset_password(request: HttpRequest, uid: str, token: str) -> HttpResponse:
+    """A GET only looks; the POST with a good password spends the link."""
+    form = NewPasswordForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            reset.reset_password(
+                uid=uid,
+                token=token,
+                new_password=form.cleaned_data["new_password"],
+                client=client_of(request),
+            )
+        except WeakPasswordError as error:
+            for _code, sentence in error.errors:
+                form.add_error("new_password", sentence)
+        except InvalidLinkError:
+            return _invalid_link(request, "password-reset")
+        else:
+            return redirect("reset-done")
+    if not reset.is_usable(uid, token):
+        return _invalid_link(request, "password-reset")
+    return render(request, "accounts/reset.html", {"form": form}, status=400 if form.errors else 200)
+
+
+@page("default")
+def reset_done(request: HttpRequest) -> HttpResponse:
+    return render(request, "accounts/reset_done.html")

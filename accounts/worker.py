@@ -24,7 +24,7 @@ CHORES_EVERY = timedelta(seconds=30)
 LEASE = timedelta(minutes=2)  # far above what a mail takes (EMAIL_TIMEOUT)
 FIRST_RETRY = timedelta(seconds=5)
 LONGEST_RETRY = timedelta(minutes=15)
-ERASED = {"args": [], "kwargs": {}}
+ERASED: dict[str, Any] = {"args": [], "kwargs": {}}
 
 
 class Worker:
@@ -60,7 +60,7 @@ class Worker:
             job.task.call(*result.args, **result.kwargs)
         except (OperationalError, InterfaceError):
             raise  # the lease brings it back
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  one poisoned job must not stop the others
             _retry(job, error)
         else:
             _close(job, TaskResultStatus.SUCCESSFUL)

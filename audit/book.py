@@ -39,7 +39,11 @@ def record(
     hold neither secrets nor personal data; those of the client and `email` are kept apart, erasable.
     """
     event_id, tenant, salt = uuid7(), creator_id or NO_TENANT, os.urandom(16)
-    personal = {"ip_address": client.ip_address, "user_agent": client.user_agent, "email": email}
+    personal: dict[str, Any] = {
+        "ip_address": client.ip_address,
+        "user_agent": client.user_agent,
+        "email": email,
+    }
     row = {
         "id": event_id,
         "creator_id": tenant,

@@ -2,6 +2,7 @@
 
 import ipaddress
 from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -18,7 +19,8 @@ class Client:
     request_id: str = ""
 
 
-def client_of(request: HttpRequest) -> Client:
+def client_of(request: Any) -> Client:
+    """The client of a Django or DRF request."""
     agent = request.headers.get("User-Agent", "")
     printable = "".join(c for c in agent[:USER_AGENT_LENGTH] if c.isprintable())
     return Client(_address(request), printable, getattr(request, "request_id", ""))

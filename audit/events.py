@@ -10,6 +10,12 @@ class Event(StrEnum):
     EMAIL_VERIFICATION_FAILED = "email.verification_failed"
     LOGIN_SUCCEEDED = "login.succeeded"
     LOGIN_FAILED = "login.failed"
+    ACCOUNT_LOCKED = "account.locked"
+    BREACH_CHECK_FAILED = "breach_check.failed"
+    PASSWORD_CHANGED = "password.changed"
+    PASSWORD_CHECK_FAILED = "password.check_failed"
+    PASSWORD_RESET = "password.reset"
+    PASSWORD_RESET_REQUESTED = "password.reset_requested"
     PASSWORD_UPGRADED = "password.upgraded"
     SESSION_ENDED = "session.ended"
     SESSIONS_ENDED = "sessions.ended"  # all of them at once
@@ -25,6 +31,12 @@ SUMMARIES = {
     Event.EMAIL_VERIFICATION_FAILED: "A confirmation link was used with a wrong password.",
     Event.LOGIN_SUCCEEDED: "You signed in.",
     Event.LOGIN_FAILED: "A sign-in failed.",
+    Event.ACCOUNT_LOCKED: "Sign-in was locked for a while after too many wrong passwords.",
+    Event.BREACH_CHECK_FAILED: "A password could not be checked for data breaches.",
+    Event.PASSWORD_CHANGED: "You changed your password.",
+    Event.PASSWORD_CHECK_FAILED: "A wrong password was given where yours was asked for again.",
+    Event.PASSWORD_RESET: "Your password was reset by a link from your mailbox.",
+    Event.PASSWORD_RESET_REQUESTED: "A link to reset your password was asked for.",
     Event.PASSWORD_UPGRADED: "Your password is now stored with a newer method.",
     Event.SESSION_ENDED: "You signed out.",
     Event.SESSIONS_ENDED: "All your sessions were ended.",

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponseBase
 from uuid_utils.compat import uuid7
 
-from .clients import client_of
 from .logs import request_id
 
 logger = logging.getLogger("audit.requests")
@@ -26,7 +25,6 @@ class RequestMiddleware:
         started = time.perf_counter()
         given = request.headers.get("X-Request-ID", "")
         request.request_id = given if ACCEPTABLE_ID.fullmatch(given) else uuid7().hex  # type: ignore[attr-defined]
-        request.client = client_of(request)  # type: ignore[attr-defined]
         token = request_id.set(request.request_id)  # type: ignore[attr-defined]
         try:
             response = self.get_response(request)

@@ -1,6 +1,7 @@
 """Typed reads of the environment; each refusal is one line that names the setting and what it takes."""
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import unquote, urlsplit
@@ -79,6 +80,12 @@ class Environment:
             refuse(name, f"takes one of {', '.join(choices)}")
         return value
 
+    def rate(self, name: str, default: str) -> str:
+        value = self.text(name, default)
+        if not re.fullmatch(r"[1-9]\d{0,8}/[smhd]", value):
+            refuse(name, "takes a number of requests and a window, like 10/m (s, m, h or d)")
+        return value
+
     def words(self, name: str) -> list[str]:
         return [word.strip() for word in self.text(name, "").split(",") if word.strip()]
 
@@ -96,6 +103,16 @@ class Environment:
         if not config.get("ENGINE", "").endswith("postgresql") or not config.get("USER"):
             refuse(name, "takes postgres://USER:PASSWORD@HOST:PORT/DATABASE")
         config["HOST"] = unquote(config["HOST"])  # %2Fsocket%2Fdirectory
+        return config
+
+    def mail(self) -> dict[str, Any]:
+        """Django's EMAIL_* settings from EMAIL_URL, {} where it is unset."""
+        if not self.text("EMAIL_URL", ""):
+            return {}
+        try:
+            config: dict[str, Any] = self._env.email_url("EMAIL_URL")
+        except (ValueError, KeyError, EnvironError):
+            refuse("EMAIL_URL", "takes smtp+tls://USER:PASSWORD@HOST:PORT")
         return config
 
     def public_url(self, default: str, *, debug: bool) -> str:

@@ -4,7 +4,7 @@ from functools import cache
 
 from django.db import DatabaseError, connection
 from django.db.migrations.loader import MigrationLoader
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 
 from accounts.api.problems import problem
@@ -19,7 +19,7 @@ def healthz(request: HttpRequest) -> JsonResponse:
 
 @owns_transactions
 @require_safe
-def readyz(request: HttpRequest) -> JsonResponse:
+def readyz(request: HttpRequest) -> HttpResponse:
     """200, or 503 that names the part that is not ready."""
     try:
         with connection.cursor() as cursor:

@@ -59,11 +59,13 @@ TENANT_OPERATOR_TABLES = ["creators_groups", "creators_user_permissions"]  # sta
 _ALL = ["SELECT", "INSERT", "UPDATE", "DELETE"]
 TENANT_GRANTS = {
     "app": {"django_tasks_database.dbtaskresult": ["INSERT"]},
+    "lookup": {"axes.accessattempt": ["SELECT", "INSERT", "UPDATE"]},
     "operator": {
         "accounts.creator_groups": _ALL,
         "accounts.creator_user_permissions": _ALL,
         "admin": _ALL,
         "auth": _ALL,
+        "axes": _ALL,
         "contenttypes": ["SELECT"],
         "django_tasks_database": _ALL,
         "sessions": _ALL,
@@ -81,6 +83,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "axes",
     "corsheaders",
     "csp",
     "django_tasks",
@@ -119,7 +122,10 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "accounts.views.service",
                 *(
-                    ["django.contrib.auth.context_processors.auth", "django.contrib.messages.context_processors.messages"]
+                    [
+                        "django.contrib.auth.context_processors.auth",
+                        "django.contrib.messages.context_processors.messages",
+                    ]
                     if SERVES_ADMIN
                     else []
                 ),
@@ -135,6 +141,9 @@ SILENCED_SYSTEM_CHECKS = [
     "security.W008",  # redirecting to https is the proxy's work
     "security.W021",  # preloading HSTS is the domain owner's decision
     "security.W005",  # so is HSTS for its other hosts
+    "axes.W002",
+    "axes.W003",
+    "axes.W006",  # its middleware and backend: services.lockout stands in for both
     "auth.W004",  # e-mail is unique among the accounts that hold it; see Creator
 ]
 
@@ -155,13 +164,31 @@ PASSWORD_HASHERS = [
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "accounts.validators.LengthValidator", "OPTIONS": {"min_length": PASSWORD_MIN_LENGTH}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "accounts.validators.ContextValidator"},
     {
         "NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator",
         "OPTIONS": {"user_attributes": ["email", "display_name"]},
     },
+    {"NAME": "accounts.breaches.BreachedPasswordValidator"},
 ]
+HIBP_ENABLED = env.boolean("HIBP_ENABLED", default=True)
+HIBP_API_URL = env.text("HIBP_API_URL", "https://api.pwnedpasswords.com").rstrip("/")
+HIBP_TIMEOUT_SECONDS = env.number("HIBP_TIMEOUT_SECONDS", 1)  # for the whole exchange
+PASSWORD_RESET_TOKEN_LIFETIME = timedelta(
+    minutes=env.integer("PASSWORD_RESET_TOKEN_EXPIRE_MINUTES", 15, most=1440)
+)
+MAX_FAILED_LOGIN_ATTEMPTS = env.integer("MAX_FAILED_LOGIN_ATTEMPTS", 5, most=100)
+ACCOUNT_LOCKOUT_DURATION = timedelta(minutes=env.integer("ACCOUNT_LOCKOUT_DURATION_MINUTES", 30, most=10080))
+AXES_HANDLER = "accounts.lockouts.LockoutHandler"
+AXES_FAILURE_LIMIT = MAX_FAILED_LOGIN_ATTEMPTS
+AXES_COOLOFF_TIME = ACCOUNT_LOCKOUT_DURATION
+AXES_LOCKOUT_PARAMETERS = ["username"]
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_VERBOSE = False
 REQUIRE_EMAIL_VERIFICATION = env.boolean("REQUIRE_EMAIL_VERIFICATION", default=True)
-EMAIL_VERIFICATION_TOKEN_LIFETIME = timedelta(hours=env.integer("EMAIL_VERIFICATION_TOKEN_EXPIRE_HOURS", 24, most=720))
+EMAIL_VERIFICATION_TOKEN_LIFETIME = timedelta(
+    hours=env.integer("EMAIL_VERIFICATION_TOKEN_EXPIRE_HOURS", 24, most=720)
+)
 
 # --- tokens ------------------------------------------------------------------------------------
 JWT_ALGORITHM = env.choice(
@@ -177,7 +204,36 @@ JWT_AUDIENCE = env.text("JWT_AUDIENCE", PUBLIC_URL)
 JWT_ACCESS_TOKEN_LIFETIME = timedelta(minutes=env.integer("JWT_ACCESS_TOKEN_EXPIRE_MINUTES", 60, most=1440))
 JWT_REFRESH_TOKEN_LIFETIME = timedelta(days=env.integer("JWT_REFRESH_TOKEN_EXPIRE_DAYS", 30, most=3650))
 JWT_REFRESH_GRACE = timedelta(seconds=env.integer("JWT_REFRESH_GRACE_SECONDS", 10, least=0, most=300))
-JWKS_MAX_AGE = timedelta(minutes=5)  # how long others may cache the JWKS; a new key waits as long before it signs
+JWKS_MAX_AGE = timedelta(
+    minutes=5
+)  # how long others may cache the JWKS; a new key waits as long before it signs
+
+# --- limits: requests per client network and window; the name of a door is its key -------------------
+_DEFAULT_RATES = {
+    "login": "10/m",
+    "register": "5/m",
+    "email_verify": "10/m",
+    "email_verify_resend": "5/m",
+    "password_reset": "5/m",
+    "password_reset_confirm": "10/m",
+    "password_change": "5/m",
+    "password_validate": "10/m",
+    "refresh": "30/m",
+    "end_user_session": "30/m",
+    "default": "60/m",
+}
+RATE_LIMITS = {door: env.rate(f"RATE_LIMIT_{door.upper()}", rate) for door, rate in _DEFAULT_RATES.items()}
+REDIS_URL = env.text("REDIS_URL", "")
+CACHES = {
+    "default": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": REDIS_URL,
+        "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": 0.5, "SOCKET_TIMEOUT": 0.5},
+    }
+    if REDIS_URL
+    else {"BACKEND": "accounts.counters.DatabaseCounters"}
+}
+RATELIMIT_FAIL_OPEN = False
 
 # --- the JSON doors ----------------------------------------------------------------------------
 REST_FRAMEWORK = {
@@ -234,11 +290,9 @@ WHITENOISE_USE_FINDERS = True
 # --- mail, and the queue that delivers it ------------------------------------------------------
 TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
 DEFAULT_FROM_EMAIL = "Creator accounts <accounts@localhost>"
-if env.text("EMAIL_URL", ""):
-    vars().update(env.email("EMAIL_URL"))
-else:
-    EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
-    EMAIL_FILE_PATH = DATA_DIR / "mail"
+EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"  # until EMAIL_URL names a server
+EMAIL_FILE_PATH = DATA_DIR / "mail"
+vars().update(env.mail())
 EMAIL_TIMEOUT = 10
 
 # --- words and times ---------------------------------------------------------------------------

@@ -7,9 +7,9 @@ class TenancyConfig(AppConfig):
     name = "tenancy"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401, PLC0415  registers the checks
-        from .context import install_guard  # noqa: PLC0415
-        from .grants import apply_grants  # noqa: PLC0415
+        from . import checks  # noqa: F401  registers the checks
+        from .context import install_guard
+        from .grants import apply_grants
 
         post_migrate.connect(apply_grants, dispatch_uid="tenancy.grants")
         if settings.TENANT_GUARD:

@@ -11,7 +11,9 @@ from . import isolation
 
 
 @register(Tags.database)
-def check_walls(app_configs: Any, databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+def check_walls(
+    app_configs: Any, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
     if DEFAULT_DB_ALIAS not in (databases or ()):
         return []
     found: list[CheckMessage] = [

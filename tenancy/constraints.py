@@ -28,10 +28,10 @@ class SQLConstraint(BaseConstraint):
         """The SQL that makes it and the SQL that removes it; `%(table)s` stands for the table."""
         raise NotImplementedError
 
-    def create_sql(self, model: Any, schema_editor: Any) -> Statement:
+    def create_sql(self, model: Any, schema_editor: Any) -> Statement:  # type: ignore[override]
         return self._statement(model, schema_editor, 0)
 
-    def remove_sql(self, model: Any, schema_editor: Any) -> Statement:
+    def remove_sql(self, model: Any, schema_editor: Any) -> Statement:  # type: ignore[override]
         return self._statement(model, schema_editor, 1)
 
     def constraint_sql(self, model: Any, schema_editor: Any) -> None:  # type: ignore[override]
@@ -75,7 +75,7 @@ class RowLevelSecurity(SQLConstraint):
 class Policy(SQLConstraint):
     """A row policy for one role; `expression` serves as USING and as WITH CHECK."""
 
-    arguments = ("role", "expression", "restrictive")
+    arguments: ClassVar[tuple[str, ...]] = ("role", "expression", "restrictive")
 
     def __init__(self, *, name: str, role: str, expression: str, restrictive: bool = False) -> None:
         super().__init__(name=name)
@@ -92,7 +92,8 @@ class Policy(SQLConstraint):
         role = editor.quote_name(role_name(self.role))
         condition = self.condition(model)
         return (
-            f"CREATE POLICY {name} ON %(table)s AS {kind} TO {role} USING ({condition}) WITH CHECK ({condition})",
+            f"CREATE POLICY {name} ON %(table)s AS {kind} TO {role} "
+            f"USING ({condition}) WITH CHECK ({condition})",
             f"DROP POLICY {name} ON %(table)s",
         )
 
@@ -107,7 +108,7 @@ class TenantPolicy(Policy):
         self.field = field
 
     def condition(self, model: type[Model]) -> str:
-        return f"{model._meta.get_field(self.field).column} = {CURRENT_TENANT}"  # type: ignore[union-attr]
+        return f"{_column(model, self.field)} = {CURRENT_TENANT}"
 
 
 class Grant(SQLConstraint):
@@ -152,7 +153,12 @@ class Reference(SQLConstraint):
 
 
 def _columns(model: type[Model], names: Sequence[str], editor: BaseDatabaseSchemaEditor) -> str:
-    return ", ".join(editor.quote_name(model._meta.get_field(name).column) for name in names)  # type: ignore[union-attr]
+    return ", ".join(editor.quote_name(_column(model, name)) for name in names)
+
+
+def _column(model: type[Model], field: str) -> str:
+    column: str = model._meta.get_field(field).column  # type: ignore[union-attr, assignment]
+    return column
 
 
 def tenant_walls(

@@ -5,7 +5,7 @@ always for one transaction and never longer.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -54,6 +54,7 @@ def tenant_scope(tenant: UUID) -> Iterator[None]:
 
     Raises:
         TenantMismatchError: inside the scope of another tenant.
+
     """
     outer = _tenant.get()
     if outer is not None and outer != tenant:
@@ -90,15 +91,13 @@ def _set(alias: str, value: str) -> None:
 
 @cache
 def _tenant_table_pattern() -> re.Pattern[str]:
-    from .constraints import tenant_models  # noqa: PLC0415  models are ready only now
+    from .constraints import tenant_models
 
     names = "|".join(re.escape(model._meta.db_table) for model in tenant_models(apps))
     return re.compile(rf'(?<![\w"])"?({names})"?(?![\w"])')
 
 
-def guard(
-    execute: Callable[..., Any], sql: Any, params: Sequence[Any] | None, many: bool, context: dict[str, Any]
-) -> Any:
+def guard(execute: Callable[..., Any], sql: Any, params: Any, many: Any, context: dict[str, Any]) -> Any:
     """Execute wrapper for DEBUG and tests: no tenant query outside a scope."""
     if _tenant.get() is None and (found := _tenant_table_pattern().search(str(sql))):
         message = f"query on {found[1]} outside tenant_scope()"

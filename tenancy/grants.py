@@ -42,7 +42,9 @@ def apply_grants(app_config: AppConfig, using: str, **kwargs: Any) -> None:
             if table not in tables:
                 continue
             grantee = connection.ops.quote_name(role_name(role))
-            cursor.execute(f"GRANT {', '.join(privileges)} ON {connection.ops.quote_name(table)} TO {grantee}")
+            cursor.execute(
+                f"GRANT {', '.join(privileges)} ON {connection.ops.quote_name(table)} TO {grantee}"
+            )
             if "INSERT" in privileges:
                 for sequence in connection.introspection.get_sequences(cursor, table):
                     name = connection.ops.quote_name(sequence["name"])

@@ -39,7 +39,10 @@ class TenantMiddleware:
         with ExitStack() as stack:
             request.tenant_stack = stack  # type: ignore[attr-defined]
             response = self.get_response(request)
-            if response.status_code >= SERVER_ERROR and transaction.get_connection(current_alias()).in_atomic_block:
+            if (
+                response.status_code >= SERVER_ERROR
+                and transaction.get_connection(current_alias()).in_atomic_block
+            ):
                 transaction.set_rollback(True, using=current_alias())
         return response
 

@@ -1,6 +1,6 @@
 from typing import Any
 
-from django.db.migrations.operations import RunSQL
+from django.db.migrations.operations import CreateModel, RunSQL
 
 from .constraints import role_name
 
@@ -14,3 +14,15 @@ class RunRoleSQL(RunSQL):
         for role in LOGICAL_ROLES:
             sqls = sqls.replace(f"{{{role}}}", schema_editor.quote_name(role_name(role)))
         super()._run_sql(schema_editor, sqls)  # type: ignore[misc]
+
+
+class CreateUnloggedModel(CreateModel):
+    """CreateModel with an UNLOGGED table: fast, and empty after a crash. For counters that may be lost."""
+
+    def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        plain = schema_editor.sql_create_table
+        schema_editor.sql_create_table = plain.replace("CREATE TABLE", "CREATE UNLOGGED TABLE", 1)
+        try:
+            super().database_forwards(app_label, schema_editor, from_state, to_state)
+        finally:
+            schema_editor.sql_create_table = plain

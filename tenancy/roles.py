@@ -39,10 +39,7 @@ def role_statements(roles: Roles, passwords: Mapping[str, str]) -> Iterator[str]
     a server log that keeps a failed statement keeps no password.
     """
     for name in (*roles.logins(), roles.lookup):
-        yield (
-            f"DO $$ BEGIN CREATE ROLE {quoted(name)}; "
-            "EXCEPTION WHEN duplicate_object THEN NULL; END $$"
-        )
+        yield (f"DO $$ BEGIN CREATE ROLE {quoted(name)}; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
         login = "LOGIN" if name in passwords else "NOLOGIN"
         yield (
             f"ALTER ROLE {quoted(name)} {login} NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE "
@@ -54,7 +51,9 @@ def role_statements(roles: Roles, passwords: Mapping[str, str]) -> Iterator[str]
 
 
 def create_database_statement(database: str, roles: Roles) -> str:
-    return f"CREATE DATABASE {quoted(database)} OWNER {quoted(roles.owner)} TEMPLATE template0 ENCODING 'UTF8'"
+    return (
+        f"CREATE DATABASE {quoted(database)} OWNER {quoted(roles.owner)} TEMPLATE template0 ENCODING 'UTF8'"
+    )
 
 
 def database_statements(database: str, roles: Roles) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """RFC 9457 answers: the one table from exceptions to status codes."""
 
+import math
 import sys
 from http import HTTPStatus
 from typing import Any
@@ -8,6 +9,9 @@ from django.core.exceptions import PermissionDenied, RequestDataTooBig, Suspicio
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.utils import timezone
+from django_redis.exceptions import ConnectionInterrupted
+from redis.exceptions import RedisError
 from rest_framework import exceptions as drf
 
 from accounts import exceptions as accounts
@@ -21,7 +25,13 @@ TABLE: dict[type[Exception], tuple[int, str | None, str | None]] = {
     accounts.TokenReusedError: (401, None, None),
     accounts.InvalidLinkError: (400, None, None),
     accounts.WeakPasswordError: (400, None, None),
+    accounts.WrongPasswordError: (403, None, None),
+    accounts.AccountLockedError: (429, None, None),
+    accounts.RateLimitedError: (429, None, None),
     accounts.NoSigningKeyError: (503, None, None),
+    accounts.LimitsUnavailableError: (503, None, None),
+    ConnectionInterrupted: (503, "unavailable", "The service is unavailable at the moment."),
+    RedisError: (503, "unavailable", "The service is unavailable at the moment."),
     drf.ValidationError: (400, "invalid_input", "Some fields are missing or invalid."),
     drf.ParseError: (400, "invalid_input", "The body is not the JSON that was expected."),
     drf.NotAuthenticated: (401, "invalid_token", accounts.InvalidTokenError.detail),
@@ -40,7 +50,7 @@ TABLE: dict[type[Exception], tuple[int, str | None, str | None]] = {
 }
 
 
-def problem(  # noqa: PLR0913
+def problem(
     request: Any,
     status: int,
     code: str,
@@ -86,12 +96,19 @@ def answer(request: Any, error: Exception) -> HttpResponse | None:
         code or error.code,  # type: ignore[attr-defined]
         detail or error.detail,  # type: ignore[attr-defined]
         errors=_errors(error),
+        retry_after=_retry_after(error),
     )
+
+
+def _retry_after(error: Exception) -> int:
+    if isinstance(error, accounts.AccountLockedError):
+        return math.ceil((error.until - timezone.now()).total_seconds())
+    return getattr(error, "retry_after", RETRY_AFTER)
 
 
 def _errors(error: Exception) -> list[dict[str, str]]:
     if isinstance(error, accounts.WeakPasswordError):
-        return [{"field": "password", "code": code, "detail": detail} for code, detail in error.errors]
+        return [{"field": error.field, "code": code, "detail": detail} for code, detail in error.errors]
     if isinstance(error, drf.ValidationError):
         return list(_flat("", error.get_full_details()))
     return []

@@ -44,6 +44,27 @@ class RefreshRequest(serializers.Serializer):
     refresh = serializers.CharField()
 
 
+class PasswordValidateRequest(serializers.Serializer):
+    password = serializers.CharField(**_PASSWORD)
+    email = serializers.EmailField(max_length=254, required=False, default="", allow_blank=True)
+
+
+class PasswordValidateAnswer(serializers.Serializer):
+    is_valid = serializers.BooleanField()  # type: ignore[assignment]
+    suggestions = serializers.ListField(child=serializers.CharField())
+
+
+class PasswordResetConfirmRequest(serializers.Serializer):
+    uid = serializers.CharField(max_length=64)
+    token = serializers.CharField(max_length=128)
+    new_password = serializers.CharField(**_PASSWORD)
+
+
+class PasswordChangeRequest(serializers.Serializer):
+    current_password = serializers.CharField(**_PASSWORD)
+    new_password = serializers.CharField(**_PASSWORD)
+
+
 class ProfileRequest(serializers.Serializer):
     display_name = serializers.CharField(max_length=100, allow_blank=True, required=False)
 
@@ -84,4 +105,4 @@ class Problem(serializers.Serializer):
     detail = serializers.CharField()
     code = serializers.CharField()
     request_id = serializers.CharField()
-    errors = FieldError(many=True, required=False)
+    errors = FieldError(many=True, required=False)  # type: ignore[assignment]

@@ -10,5 +10,9 @@ urlpatterns = [
     path("refresh", views.RefreshView.as_view()),
     path("logout", views.LogoutView.as_view()),
     path("logout/all", views.LogoutAllView.as_view()),
+    path("password/change", views.PasswordChangeView.as_view()),
+    path("password/validate", views.PasswordValidateView.as_view()),
+    path("password/reset", views.PasswordResetView.as_view()),
+    path("password/reset/confirm", views.PasswordResetConfirmView.as_view()),
     path("me", views.MeView.as_view()),
 ]

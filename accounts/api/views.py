@@ -1,7 +1,7 @@
 """The JSON doors of the account: read, call one service, answer."""
 
 from dataclasses import asdict
-from typing import Any, ClassVar
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, JsonResponse
@@ -12,24 +12,46 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
+from accounts import limits
 from accounts.keys import key_ring
-from accounts.services import login, profile, registration, sessions, verification
+from accounts.services import (
+    login,
+    password_change,
+    passwords,
+    profile,
+    registration,
+    reset,
+    sessions,
+    verification,
+)
 from accounts.tokens import TokenPair
+from audit.clients import client_of
 from tenancy.middleware import owns_transactions
 
 from . import serializers
 from .authentication import access_token_of, caller
 
 SIGN_UP_ANSWER = "If the address can be used, a mail with a link is on its way."
+RESET_ANSWER = "If there is an account with this address, a mail with a link is on its way."
 RESEND_ANSWER = "If a sign-up waits at this address, a mail with a link is on its way."
 
 
 @owns_transactions
-class PublicView(APIView):
+class LimitedView(APIView):
+    """A door that counts its callers, before anything else is looked at."""
+
+    limit = "default"
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        limits.check(request, self.limit)
+        super().initial(request, *args, **kwargs)
+
+
+class PublicView(LimitedView):
     """A door without a lock: no bearer is read, and rubbish in its place does no harm."""
 
-    authentication_classes: ClassVar = []
-    permission_classes: ClassVar = []
+    authentication_classes = ()
+    permission_classes = ()
 
 
 def read(serializer: type[Serializer], request: Request) -> dict[str, Any]:
@@ -44,50 +66,63 @@ def token_answer(pair: TokenPair) -> Response:
 
 
 class RegisterView(PublicView):
+    limit = "register"
+
     @extend_schema(
-        request=serializers.RegisterRequest, responses={202: serializers.DetailAnswer, 400: serializers.Problem}
+        request=serializers.RegisterRequest,
+        responses={202: serializers.DetailAnswer, 400: serializers.Problem},
     )
     def post(self, request: Request) -> Response:
-        registration.register(**read(serializers.RegisterRequest, request), client=request.client)
+        registration.register(**read(serializers.RegisterRequest, request), client=client_of(request))
         return Response({"detail": SIGN_UP_ANSWER}, status=202)
 
 
 class VerifyEmailView(PublicView):
+    limit = "email_verify"
+
     @extend_schema(
         request=serializers.VerifyEmailRequest,
         responses={200: serializers.TokenPairAnswer, 400: serializers.Problem},
     )
     def post(self, request: Request) -> Response:
         data = read(serializers.VerifyEmailRequest, request)
-        return token_answer(verification.verify_email_and_log_in(**data, client=request.client))
+        return token_answer(verification.verify_email_and_log_in(**data, client=client_of(request)))
 
 
 class ResendVerificationView(PublicView):
+    limit = "email_verify_resend"
+
     @extend_schema(
         request=serializers.EmailRequest, responses={202: serializers.DetailAnswer, 400: serializers.Problem}
     )
     def post(self, request: Request) -> Response:
-        registration.resend_verification(**read(serializers.EmailRequest, request))
+        registration.resend_verification(**read(serializers.EmailRequest, request), client=client_of(request))
         return Response({"detail": RESEND_ANSWER}, status=202)
 
 
 class LoginView(PublicView):
+    limit = "login"
+
     @extend_schema(
         request=serializers.LoginRequest,
         responses={200: serializers.TokenPairAnswer, 400: serializers.Problem, 401: serializers.Problem},
     )
     def post(self, request: Request) -> Response:
-        return token_answer(login.log_in(**read(serializers.LoginRequest, request), client=request.client))
+        return token_answer(
+            login.log_in(**read(serializers.LoginRequest, request), client=client_of(request))
+        )
 
 
 class RefreshView(PublicView):
+    limit = "refresh"
+
     @extend_schema(
         request=serializers.RefreshRequest,
         responses={200: serializers.TokenPairAnswer, 400: serializers.Problem, 401: serializers.Problem},
     )
     def post(self, request: Request) -> Response:
         data = read(serializers.RefreshRequest, request)
-        return token_answer(sessions.refresh_session(**data, client=request.client))
+        return token_answer(sessions.refresh_session(**data, client=client_of(request)))
 
 
 class LogoutView(PublicView):
@@ -97,14 +132,14 @@ class LogoutView(PublicView):
     )
     def post(self, request: Request) -> Response:
         data = read(serializers.RefreshRequest, request)
-        sessions.log_out(**data, access=access_token_of(request._request), client=request.client)
+        sessions.log_out(**data, access=access_token_of(request._request), client=client_of(request))
         return Response(status=204)
 
 
 class LogoutAllView(APIView):
     @extend_schema(request=None, responses={204: None, 401: serializers.Problem})
     def post(self, request: Request) -> Response:
-        sessions.log_out_everywhere(creator_id=caller(request).id, client=request.client)
+        sessions.log_out_everywhere(creator_id=caller(request).id, client=client_of(request))
         return Response(status=204)
 
 
@@ -119,8 +154,62 @@ class MeView(APIView):
     )
     def patch(self, request: Request) -> Response:
         data = read(serializers.ProfileRequest, request)
-        updated = profile.rename(caller(request), **data, client=request.client)
+        updated = profile.rename(caller(request), **data, client=client_of(request))
         return Response(serializers.ProfileAnswer(updated).data)
+
+
+class PasswordValidateView(PublicView):
+    limit = "password_validate"
+
+    @extend_schema(
+        request=serializers.PasswordValidateRequest,
+        responses={200: serializers.PasswordValidateAnswer, 400: serializers.Problem},
+    )
+    def post(self, request: Request) -> Response:
+        suggestions = passwords.suggestions(**read(serializers.PasswordValidateRequest, request))
+        return Response({"is_valid": not suggestions, "suggestions": suggestions})
+
+
+class PasswordResetView(PublicView):
+    limit = "password_reset"
+
+    @extend_schema(
+        request=serializers.EmailRequest, responses={202: serializers.DetailAnswer, 400: serializers.Problem}
+    )
+    def post(self, request: Request) -> Response:
+        reset.request_reset(**read(serializers.EmailRequest, request), client=client_of(request))
+        return Response({"detail": RESET_ANSWER}, status=202)
+
+
+class PasswordResetConfirmView(PublicView):
+    limit = "password_reset_confirm"
+
+    @extend_schema(
+        request=serializers.PasswordResetConfirmRequest, responses={204: None, 400: serializers.Problem}
+    )
+    def post(self, request: Request) -> Response:
+        data = read(serializers.PasswordResetConfirmRequest, request)
+        reset.reset_password(**data, client=client_of(request))
+        return Response(status=204)
+
+
+class PasswordChangeView(LimitedView):
+    limit = "password_change"
+
+    @extend_schema(
+        request=serializers.PasswordChangeRequest,
+        responses={
+            204: None,
+            400: serializers.Problem,
+            401: serializers.Problem,
+            403: serializers.Problem,
+            429: serializers.Problem,
+        },
+    )
+    def post(self, request: Request) -> Response:
+        data = read(serializers.PasswordChangeRequest, request)
+        password_change.change_password(caller(request), **data, client=client_of(request))
+        return Response(status=204)
 
 
 @require_safe

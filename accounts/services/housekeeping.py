@@ -8,7 +8,14 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
-from accounts.models import BlacklistedToken, Creator, EmailVerificationToken, PasswordResetToken, Session, UserSession
+from accounts.models import (
+    BlacklistedToken,
+    Creator,
+    EmailVerificationToken,
+    PasswordResetToken,
+    Session,
+    UserSession,
+)
 from accounts.services import signing_keys
 from tenancy.context import current_alias
 

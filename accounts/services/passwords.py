@@ -9,6 +9,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
+from accounts.addresses import canonical_email
 from accounts.exceptions import WeakPasswordError
 from accounts.models import Creator
 from accounts.validators import MAXIMUM_LENGTH
@@ -29,13 +30,22 @@ def normal(password: str) -> str:
     return unicodedata.normalize("NFC", password)
 
 
-def judge(password: str, *, email: str, display_name: str = "") -> None:
-    """Raises WeakPasswordError with all that is wrong with the password."""
+def judge(password: str, *, email: str, display_name: str = "", field: str = "password") -> None:
+    """Raises WeakPasswordError with all that is wrong with the password, which came as `field`."""
     try:
         validate_password(normal(password), Creator(email=email, display_name=display_name))
     except ValidationError as error:
         errors = [(str(one.code), " ".join(one.messages)) for one in error.error_list]
-        raise WeakPasswordError(errors) from error
+        raise WeakPasswordError(errors, field) from error
+
+
+def suggestions(*, password: str, email: str = "") -> list[str]:
+    """All that would make the password better, as sentences; none if it is good."""
+    try:
+        judge(password, email=canonical_email(email))
+    except WeakPasswordError as error:
+        return [sentence for _code, sentence in error.errors]
+    return []
 
 
 def hashed(password: str) -> str:

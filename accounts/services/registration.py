@@ -4,7 +4,7 @@ from django.conf import settings
 from django.utils.translation import get_language
 from uuid_utils.compat import uuid7
 
-from accounts import tasks
+from accounts import limits, tasks
 from accounts.addresses import canonical_email
 from accounts.models import Creator
 from accounts.services import passwords
@@ -23,6 +23,7 @@ def register(*, email: str, password: str, display_name: str, client: Client) ->
 
     Raises:
         WeakPasswordError: the validators refuse the password.
+
     """
     email = canonical_email(email)
     passwords.judge(password, email=email, display_name=display_name)
@@ -33,15 +34,19 @@ def register(*, email: str, password: str, display_name: str, client: Client) ->
         display_name=display_name,
         holds_email=not settings.REQUIRE_EMAIL_VERIFICATION,
     )
+    mail = limits.allows_mail("verify", email, client)
     with tenant_scope(creator.id):
         Creator.objects.bulk_create([creator], ignore_conflicts=True)
         record(Event.REGISTRATION_REQUESTED, client=client, creator_id=creator.id, email=email)
-        tasks.send_registration_mail.enqueue(str(creator.id), email, _language())
+        if mail:
+            tasks.send_registration_mail.enqueue(str(creator.id), email, _language())
 
 
-def resend_verification(*, email: str) -> None:
+def resend_verification(*, email: str, client: Client) -> None:
     """Queue the mails for the sign-ups that wait at this address, if any do."""
-    tasks.resend_verification_mails.enqueue(canonical_email(email), _language())
+    email = canonical_email(email)
+    if limits.allows_mail("verify", email, client):
+        tasks.resend_verification_mails.enqueue(email, _language())
 
 
 def _language() -> str:

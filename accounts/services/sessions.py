@@ -9,9 +9,11 @@ from django.db import connections
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from accounts.devices import device_of
 from accounts.exceptions import InvalidTokenError, TokenReusedError
 from accounts.keys import key_ring
-from accounts.models import BlacklistedToken, RefreshToken, Session
+from accounts.models import BlacklistedToken, RefreshToken, SecurityNotice, Session
+from accounts.services import notices
 from accounts.tokens import AccessToken, TokenPair, access_token
 from accounts.tokens import RefreshToken as RefreshTokenJWT
 from audit.book import record
@@ -55,6 +57,7 @@ def caller_of(access: AccessToken) -> Caller:
 
     Raises:
         InvalidTokenError: the session is over, the token blacklisted, the account gone or deactivated.
+
     """
     keys = {"creator": access.creator_id, "session": access.session_id, "jti": access.jti}
     with tenant_scope(access.creator_id), connections[current_alias()].cursor() as cursor:
@@ -74,6 +77,7 @@ def start_session(*, creator_id: UUID, client: Client, now: datetime) -> Refresh
         expires_at=now + settings.JWT_REFRESH_TOKEN_LIFETIME,
         ip_address=client.ip_address,
         user_agent=client.user_agent,
+        device=device_of(client),
     )
     return _new_refresh_token(session, parent_id=None, now=now)
 
@@ -108,6 +112,7 @@ def refresh_session(*, refresh: str, client: Client) -> TokenPair:
     Raises:
         InvalidTokenError: it does not verify, or its session is over.
         TokenReusedError: it was spent before, and not just now; its session has ended.
+
     """
     token = RefreshTokenJWT.verified(refresh)
     with tenant_scope(token.creator_id):
@@ -117,6 +122,7 @@ def refresh_session(*, refresh: str, client: Client) -> TokenPair:
             record(
                 Event.TOKEN_REUSED, client=client, creator_id=token.creator_id, session=str(token.session_id)
             )
+            notices.add(SecurityNotice.Kind.TOKEN_REUSED, creator_id=token.creator_id, client=client)
     if successor is None:
         raise TokenReusedError
     return token_pair(successor, now=timezone.now())
@@ -168,6 +174,7 @@ def log_out(*, refresh: str, access: AccessToken | None, client: Client) -> None
 
     Raises:
         InvalidTokenError: it does not verify, or belongs to another creator than `access`.
+
     """
     token = RefreshTokenJWT.verified(refresh)
     if access is not None and access.creator_id != token.creator_id:
@@ -187,6 +194,14 @@ def log_out_everywhere(*, creator_id: UUID, client: Client) -> None:
         alive = Session.objects.filter(creator_id=creator_id, ended_at=None, expires_at__gt=timezone.now())
         ended = _end(creator_id, list(alive.values_list("pk", flat=True)), Session.End.LOGOUT_ALL)
         record(Event.SESSIONS_ENDED, client=client, creator_id=creator_id, count=ended)
+
+
+def end_sessions(*, creator_id: UUID, keep: UUID | None = None) -> int:
+    """End all sessions but one, because the password is another now; called inside the creator's scope."""
+    alive = Session.objects.filter(creator_id=creator_id, ended_at=None)
+    if keep is not None:
+        alive = alive.exclude(pk=keep)
+    return alive.update(ended_at=timezone.now(), end_reason=Session.End.PASSWORD)
 
 
 def _end(creator_id: UUID, sessions: list[UUID], reason: Session.End) -> int:

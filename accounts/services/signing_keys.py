@@ -39,7 +39,10 @@ def rotate_signing_key() -> str:
         last_token_dies_at = takes_over_at + settings.JWT_REFRESH_TOKEN_LIFETIME
         _keys().filter(expires_at=None).update(expires_at=last_token_dies_at)
         key = SigningKey.objects.create(
-            algorithm=settings.JWT_ALGORITHM, created_at=now, activates_at=takes_over_at, **stored_form(private)
+            algorithm=settings.JWT_ALGORITHM,
+            created_at=now,
+            activates_at=takes_over_at,
+            **stored_form(private),
         )
         record(Event.SIGNING_KEY_ROTATED, client=Client(), kid=key.kid)
     forget_key_ring()

@@ -1,4 +1,4 @@
-"""Confirming an e-mail address: the link shows that the mailbox is theirs, the password that the sign-up is."""
+"""Confirming an e-mail address: the link proves the mailbox, the password that the sign-up is theirs."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,6 +47,7 @@ def verify_email(*, uid: str, token: str, password: str, client: Client) -> UUID
     Raises:
         InvalidLinkError: no such link, spent, expired, out of attempts, wrong password, or somebody
             else confirmed the address first.
+
     """
     attempt = _begin(links.read(uid, token))
     verdict = passwords.verify(password, attempt.password)

@@ -62,7 +62,9 @@ def _wipe(self: Any) -> None:
         ]  # fmt: skip
         with connection.transaction():
             for table in ["audit_logs", *partitions]:
-                connection.execute(triggers.replace("audit_logs {}", f"{table} {{}}").format("DISABLE").encode())
+                connection.execute(
+                    triggers.replace("audit_logs {}", f"{table} {{}}").format("DISABLE").encode()
+                )
             connection.execute(f"TRUNCATE {', '.join(tables)} CASCADE".encode())
             for table in ["audit_logs", *partitions]:
                 connection.execute(
@@ -70,7 +72,7 @@ def _wipe(self: Any) -> None:
                 )
 
 
-TransactionTestCase._fixture_teardown = _wipe  # type: ignore[method-assign]
+TransactionTestCase._fixture_teardown = _wipe
 
 
 @dataclass

@@ -8,8 +8,9 @@ from tenancy.roles import create_database_statement, database_statements, role_s
 
 class Command(BaseCommand):
     help = (
-        "Print the SQL that makes the database and its roles on a PostgreSQL of one's own, with the names and "
-        "passwords of DATABASE_URL, OPERATOR_DATABASE_URL and OWNER_DATABASE_URL. Pipe it into psql as superuser."
+        "Print the SQL that makes the database and its roles on a PostgreSQL of one's own, with the names "
+        "and passwords of DATABASE_URL, OPERATOR_DATABASE_URL and OWNER_DATABASE_URL. Pipe it into psql as "
+        "superuser."
     )
     requires_system_checks: list[str] = []
 
@@ -22,9 +23,8 @@ class Command(BaseCommand):
         for statement in role_statements(roles, passwords):
             self.stdout.write(f"{statement};")
         create = create_database_statement(database, roles).replace("'", "''")
-        self.stdout.write(
-            f"SELECT '{create}' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{database}') \\gexec"
-        )
+        missing = f"NOT EXISTS (SELECT FROM pg_database WHERE datname = '{database}')"
+        self.stdout.write(f"SELECT '{create}' WHERE {missing} \\gexec")
         self.stdout.write(f'\\connect "{database}"')
         for statement in database_statements(database, roles):
             self.stdout.write(f"{statement};")

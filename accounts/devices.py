@@ -1,0 +1,11 @@
+import ua_parser
+
+from audit.clients import Client
+
+
+def device_of(client: Client) -> str:
+    """What a person would call the client: "Firefox on Linux", "" where nothing is known."""
+    found = ua_parser.parse(client.user_agent)
+    browser = found.user_agent.family if found.user_agent else ""
+    system = found.os.family if found.os else ""
+    return (f"{browser} on {system}" if browser and system else browser or system)[:100]

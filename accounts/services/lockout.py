@@ -1,0 +1,100 @@
+"""Five wrong passwords, and not a sixth, however many come at once.
+
+An attempt is reserved in a committed statement before its password is looked at; the verdict
+turns it into a failure, or ends the count. Both are functions of the database (migration 0004)
+that the app may call and whose tables it can't see: they name addresses of every tenant.
+"""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connections
+from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+from accounts.exceptions import AccountLockedError, RateLimitedError
+from accounts.services import passwords
+from tenancy.context import current_alias
+
+LONGEST_WAIT = 2.0  # seconds, for the verdicts on others' attempts
+POLL = 0.05
+LEASE = timedelta(seconds=20)  # of a reservation; the attempt of a killed process ends with it
+
+
+class Door(StrEnum):
+    """Each keeps a count of its own, so that nobody locks staff out through the API."""
+
+    API = "api"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The verdict on a password, and until when it locked the account (None: it did not)."""
+
+    verdict: passwords.Verdict
+    locked_until: datetime | None = None
+
+
+def verify_password(*, email: str, password: str, encoded: str | None, door: Door = Door.API) -> Outcome:
+    """Look at a password for a canonical address, whether or not there is such an account.
+
+    Raises:
+        AccountLockedError: too many failures; the password was not looked at.
+        RateLimitedError: as many attempts as may still fail are being looked at.
+
+    """
+    reservation = _reserve(email, door)
+    try:
+        verdict = passwords.verify(password, encoded)
+    except BaseException:
+        _release(reservation)
+        raise
+    locked_until = _settle(reservation, email, door, failed=not verdict.is_right)
+    return Outcome(verdict, locked_until)
+
+
+def lift(email: str, door: Door = Door.API) -> None:
+    """End the count, and with it a lock."""
+    _call("SELECT lockout_lift(%s, %s)", [door, email])
+
+
+def _reserve(email: str, door: Door) -> UUID:
+    deadline = time.monotonic() + LONGEST_WAIT
+    reservation = uuid7()
+    while True:
+        limit, lock = settings.MAX_FAILED_LOGIN_ATTEMPTS, settings.ACCOUNT_LOCKOUT_DURATION
+        verdict, until = _call(
+            "SELECT verdict, until FROM lockout_reserve(%s, %s, %s, %s, %s, %s)",
+            [door, email, reservation, limit, lock, LEASE],
+        )
+        if verdict == "go":
+            return reservation
+        if verdict == "locked":
+            raise AccountLockedError(until)
+        if time.monotonic() >= deadline:
+            raise RateLimitedError(1)
+        time.sleep(POLL)
+
+
+def _settle(reservation: UUID, email: str, door: Door, *, failed: bool) -> datetime | None:
+    (failures,) = _call("SELECT lockout_settle(%s, %s, %s, %s)", [door, email, reservation, failed])
+    if failed and failures == settings.MAX_FAILED_LOGIN_ATTEMPTS:
+        return timezone.now() + settings.ACCOUNT_LOCKOUT_DURATION
+    return None
+
+
+def _release(reservation: UUID) -> None:
+    _call("SELECT lockout_release(%s)", [reservation])
+
+
+def _call(sql: str, parameters: list[Any]) -> tuple[Any, ...]:
+    with connections[current_alias()].cursor() as cursor:
+        cursor.execute(sql, parameters)
+        row: tuple[Any, ...] = cursor.fetchone()
+    return row

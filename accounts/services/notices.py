@@ -1,0 +1,86 @@
+"""Security notices to the owner: written where the thing happens, mailed in bundles by the worker."""
+
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Max
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts import emails
+from accounts.devices import device_of
+from accounts.models import Creator, SecurityNotice
+from audit.book import record
+from audit.clients import Client
+from audit.events import Event
+
+APART = timedelta(minutes=15)  # between two such mails; what happens in between waits for the next
+
+
+def add(
+    kind: SecurityNotice.Kind, *, creator_id: UUID, client: Client, until: datetime | None = None
+) -> None:
+    """Keep a notice and queue its mail; called inside the creator's scope, part of what it tells of."""
+    from accounts import tasks
+
+    SecurityNotice.objects.create(
+        creator_id=creator_id,
+        kind=kind,
+        at=timezone.now(),
+        until=until,
+        ip_address=client.ip_address,
+        device=device_of(client),
+    )
+    tasks.send_security_notices.enqueue(str(creator_id), settings.LANGUAGE_CODE)
+
+
+def report_lock(*, creator_id: UUID, until: datetime, client: Client) -> None:
+    """A count has just locked the account; called inside the creator's scope."""
+    record(Event.ACCOUNT_LOCKED, client=client, creator_id=creator_id)
+    add(SecurityNotice.Kind.ACCOUNT_LOCKED, creator_id=creator_id, client=client, until=until)
+
+
+def due_at(creator_id: UUID) -> datetime:
+    """When the next bundle may go out."""
+    last = SecurityNotice.objects.filter(creator_id=creator_id).aggregate(at=Max("sent_at"))["at"]
+    return last + APART if last else timezone.now()
+
+
+def send_bundle(creator: Creator, language: str) -> None:
+    """One mail with all that has gathered. Marked after it is sent: rather twice than never."""
+    waiting = list(SecurityNotice.objects.filter(creator=creator, sent_at=None).order_by("at"))
+    if not waiting:
+        return
+    emails.send(
+        "security_notice",
+        to=creator.email,
+        language=language,
+        display_name=creator.display_name,
+        notices=_bundled(waiting),
+        reset_url=settings.PUBLIC_URL + reverse("password-reset"),
+    )
+    SecurityNotice.objects.filter(pk__in=[notice.pk for notice in waiting]).update(sent_at=timezone.now())
+
+
+def _bundled(waiting: list[SecurityNotice]) -> list[dict[str, Any]]:
+    """The same thing from the same place is one line, with its count and its latest time."""
+
+    def place(notice: SecurityNotice) -> tuple[str, str | None, str]:
+        return notice.kind, notice.ip_address, notice.device
+
+    counts = Counter(place(notice) for notice in waiting)
+    latest = {place(notice): notice for notice in waiting}
+    return [
+        {
+            "kind": notice.kind,
+            "at": notice.at,
+            "until": notice.until,
+            "ip_address": notice.ip_address,
+            "device": notice.device,
+            "count": counts[key],
+        }
+        for key, notice in latest.items()
+    ]

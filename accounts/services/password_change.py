@@ -1,0 +1,45 @@
+"""Changing the password of a signed-in creator."""
+
+from accounts.exceptions import WrongPasswordError
+from accounts.models import Creator, SecurityNotice
+from accounts.services import lockout, notices, passwords, sessions
+from accounts.services.sessions import Caller
+from audit.book import record
+from audit.clients import Client
+from audit.events import Event
+from tenancy.context import tenant_scope
+
+
+def change_password(caller: Caller, *, current_password: str, new_password: str, client: Client) -> None:
+    """Set the new password; every session but the caller's ends.
+
+    Raises:
+        AccountLockedError, RateLimitedError, WrongPasswordError: about the current password.
+        WeakPasswordError: about the new one.
+
+    """
+    encoded = confirm_password(caller, password=current_password, client=client)
+    passwords.judge(new_password, email=caller.email, display_name=caller.display_name, field="new_password")
+    new_hash = passwords.hashed(new_password)
+    with tenant_scope(caller.id):
+        changed = Creator.objects.filter(pk=caller.id, password=encoded).update(password=new_hash)
+        if changed:
+            sessions.end_sessions(creator_id=caller.id, keep=caller.session_id)
+            record(Event.PASSWORD_CHANGED, client=client, creator_id=caller.id)
+            notices.add(SecurityNotice.Kind.PASSWORD_CHANGED, creator_id=caller.id, client=client)
+    if not changed:  # somebody changed or reset it in the meantime
+        raise WrongPasswordError
+
+
+def confirm_password(caller: Caller, *, password: str, client: Client) -> str:
+    """Ask a signed-in creator for the password again; counts towards the lockout. Returns its hash."""
+    with tenant_scope(caller.id):
+        encoded: str = Creator.objects.values_list("password", flat=True).get(pk=caller.id)
+    outcome = lockout.verify_password(email=caller.email, password=password, encoded=encoded)
+    if outcome.verdict.is_right:
+        return encoded
+    with tenant_scope(caller.id):
+        record(Event.PASSWORD_CHECK_FAILED, client=client, creator_id=caller.id)
+        if outcome.locked_until:
+            notices.report_lock(creator_id=caller.id, until=outcome.locked_until, client=client)
+    raise WrongPasswordError

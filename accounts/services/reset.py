@@ -1,0 +1,96 @@
+"""A forgotten password: a link by mail, a new password, everybody else out."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import QuerySet
+from django.utils import timezone
+from django.utils.translation import get_language
+
+from accounts import limits, links, tasks
+from accounts.addresses import canonical_email
+from accounts.exceptions import InvalidLinkError
+from accounts.models import Creator, PasswordResetToken, SecurityNotice
+from accounts.services import lockout, notices, passwords, sessions
+from audit.book import record
+from audit.clients import Client
+from audit.events import Event
+from tenancy.context import tenant_scope
+
+
+@dataclass(frozen=True)
+class _Owner:
+    id: UUID
+    email: str
+    display_name: str
+
+
+def request_reset(*, email: str, client: Client) -> None:
+    """Queue the link, if there is anybody to send it to; the worker finds out."""
+    email = canonical_email(email)
+    record(Event.PASSWORD_RESET_REQUESTED, client=client, email=email)
+    if limits.allows_mail("reset", email, client):
+        tasks.send_reset_mail.enqueue(email, get_language() or settings.LANGUAGE_CODE)
+
+
+def is_usable(uid: str, token: str) -> bool:
+    """Whether the link would take a new password; spends nothing (mail scanners follow links)."""
+    try:
+        link = links.read(uid, token)
+    except InvalidLinkError:
+        return False
+    with tenant_scope(link.creator_id):
+        return _usable(link).exists()
+
+
+def reset_password(*, uid: str, token: str, new_password: str, client: Client) -> None:
+    """Set the password, end all sessions, lift the lock and tell the owner; signs nobody in.
+
+    Raises:
+        InvalidLinkError: no such link, spent or expired.
+        WeakPasswordError: the validators refuse the password; the link is not spent.
+
+    """
+    link = links.read(uid, token)
+    owner = _owner(link)
+    passwords.judge(new_password, email=owner.email, display_name=owner.display_name, field="new_password")
+    encoded = passwords.hashed(new_password)
+    with tenant_scope(owner.id):
+        won = _spend(link)
+        if won:
+            Creator.objects.filter(pk=owner.id).update(password=encoded)
+            sessions.end_sessions(creator_id=owner.id)
+            lockout.lift(owner.email)
+            record(Event.PASSWORD_RESET, client=client, creator_id=owner.id)
+            notices.add(SecurityNotice.Kind.PASSWORD_RESET, creator_id=owner.id, client=client)
+    if not won:
+        raise InvalidLinkError
+
+
+def _usable(link: links.Link) -> QuerySet[PasswordResetToken]:
+    return PasswordResetToken.objects.filter(
+        creator_id=link.creator_id, digest=link.digest, used_at=None, expires_at__gt=timezone.now()
+    )
+
+
+def _owner(link: links.Link) -> _Owner:
+    with tenant_scope(link.creator_id):
+        usable = _usable(link).exists()
+        row = (
+            Creator.objects.filter(pk=link.creator_id, is_active=True, holds_email=True)
+            .values_list("id", "email", "display_name")
+            .first()
+        )
+    if not usable or row is None:
+        raise InvalidLinkError
+    return _Owner(*row)
+
+
+def _spend(link: links.Link) -> bool:
+    """One conditional UPDATE picks the winner; the other links of the account go with it."""
+    now = timezone.now()
+    won = _usable(link).update(used_at=now)
+    if won:
+        PasswordResetToken.objects.filter(creator_id=link.creator_id, used_at=None).update(used_at=now)
+    return bool(won)
