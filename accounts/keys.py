@@ -63,7 +63,6 @@ class KeyRing:
 
         Raises:
             NoSigningKeyError: there is none.
-
         """
         now = timezone.now()
         able = sorted(
@@ -159,7 +158,6 @@ def stored_form(private: Any) -> dict[str, Any]:
 
 def _environment_keys() -> list[Key]:
     signing = _environment_key("JWT_SECRET_KEY", settings.JWT_SECRET_KEY)
-<<<<<<< HEAD
     if signing.private is None:
         message = "JWT_SECRET_KEY takes a private key, and this is a public one"
         raise ImproperlyConfigured(message)
@@ -170,14 +168,6 @@ def _environment_keys() -> list[Key]:
     # a retired key may be known by its private half, and must not sign all the same
     keys = {key.kid: Key(key.kid, key.public) for key in retired}
     return list((keys | {signing.kid: signing}).values())
-=======
-    # a retired key may be known by its private half; a past date keeps it from being the newest
-    past = timezone.now().replace(year=1970)
-    keys = {key.kid: Key(key.kid, key.public, key.private, past) for key in retired}
-    return list(
-        (keys | {signing.kid: Key(signing.kid, signing.public, signing.private, timezone.now())}).values()
-    )
->>>>>>> main
 
 
 def _environment_key(name: str, pem: str) -> Key:
@@ -186,13 +176,8 @@ def _environment_key(name: str, pem: str) -> Key:
             private = serialization.load_pem_private_key(pem.encode(), password=None)
             public: Any = private.public_key()
         else:
-<<<<<<< HEAD
-            private, public = None, serialization.load_pem_public_key(pem.encode())  # type: ignore[assignment]
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-=======
             private, public = None, serialization.load_pem_public_key(pem.encode())
-    except (ValueError, TypeError) as error:
->>>>>>> main
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         message = f"{name} takes PEM keys: RSA of at least 2048 bits, EC or Ed25519"
         raise ImproperlyConfigured(message) from error
     _refuse_unfit(name, public)
