@@ -19,11 +19,6 @@ from tenancy.context import OPERATOR, using_alias
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 
-@pytest.fixture(autouse=True)
-def no_rate_limit(settings: Any) -> None:
-    settings.RATE_LIMITS = dict.fromkeys(settings.RATE_LIMITS, "100000/m")
-
-
 def attempt(api: API, email: str, password: str) -> tuple[int, str]:
     response = api.post("login", {"email": email, "password": password})
     return response.status_code, response.json().get("code", "")
