@@ -12,7 +12,11 @@ from django.utils import timezone
 from django_tasks import task
 
 from accounts import emails, links
+<<<<<<< HEAD
 from accounts.models import Creator, PasswordResetToken, SecurityNotice
+=======
+from accounts.models import Creator, EmailChange, PasswordResetToken
+>>>>>>> main
 from accounts.services import notices, verification
 from audit.book import record
 from audit.clients import Client
@@ -78,6 +82,7 @@ def send_reset_mail(email: str, language: str) -> None:
 
 
 @task()
+<<<<<<< HEAD
 def keep_lock_notice(email: str, facts: dict[str, Any], language: str) -> None:
     """The address was locked; its owner, if it has one, should know."""
     creator = Creator.objects.filter(email=email, holds_email=True, is_active=True, is_staff=False).first()
@@ -86,6 +91,36 @@ def keep_lock_notice(email: str, facts: dict[str, Any], language: str) -> None:
     with tenant_scope(creator.pk):
         SecurityNotice.objects.create(creator=creator, kind=SecurityNotice.Kind.ACCOUNT_LOCKED, **facts)
         send_security_notices.enqueue(str(creator.pk), language)
+=======
+def send_email_change_mails(change_id: str, language: str) -> None:
+    """The link to the new address, and the notice with its undo to the old one.
+
+    Where the new address has an account, its owner hears of the attempt instead of getting a link.
+    """
+    change = EmailChange.objects.filter(pk=UUID(change_id), confirmed_at=None).first()
+    if change is None:
+        return
+    confirm, undo = links.new(change.creator_id), links.new(change.creator_id)
+    EmailChange.objects.filter(pk=change.pk).update(confirm_digest=confirm.digest, undo_digest=undo.digest)
+    if Creator.objects.filter(email=change.new_email, holds_email=True).exists():
+        reset_url = settings.PUBLIC_URL + reverse("password-reset")
+        emails.send("address_used", to=change.new_email, language=language, reset_url=reset_url)
+    else:
+        emails.send(
+            "email_change",
+            to=change.new_email,
+            language=language,
+            link=confirm.url("email-change"),
+            expires_minutes=settings.EMAIL_CHANGE_LIFETIME // timedelta(minutes=1),
+        )
+    emails.send(
+        "email_change_notice",
+        to=change.old_email,
+        language=language,
+        new_email=change.new_email,
+        link=undo.url("email-change-undo"),
+    )
+>>>>>>> main
 
 
 @task()

@@ -13,6 +13,7 @@ from accounts.models import (
     BlacklistedToken,
     Counter,
     Creator,
+    EmailChange,
     EmailVerificationToken,
     LoginReservation,
     PasswordResetToken,
@@ -25,7 +26,11 @@ from tenancy.context import current_alias
 
 MONTHS_AHEAD = 3  # of audit partitions
 KEEP_JOBS = timedelta(days=7)
+<<<<<<< HEAD
 KEEP_NOTICES = timedelta(days=7)  # that have been sent
+=======
+KEEP_NOTICES = timedelta(days=7)
+>>>>>>> main
 GIVE_UP_AFTER = timedelta(days=3)  # on a job that fails; until then its link may still go out
 
 
@@ -47,6 +52,11 @@ def prune_expired() -> dict[str, int]:
         BlacklistedToken.objects.filter(expires_at__lt=now),
         EmailVerificationToken.objects.filter(expires_at__lt=now),
         PasswordResetToken.objects.filter(expires_at__lt=now),
+        EmailChange.objects.filter(undo_expires_at__lt=now),
+        SecurityNotice.objects.filter(sent_at__lt=now - KEEP_NOTICES),
+        LoginReservation.objects.filter(expires_at__lt=now),
+        AccessAttempt.objects.filter(attempt_time__lt=now - settings.ACCOUNT_LOCKOUT_DURATION),
+        Counter.objects.filter(expires_at__lt=now),
         UserSession.objects.filter(expires_at__lt=now),
         Creator.objects.filter(
             ~Exists(live_link), holds_email=False, is_staff=False, created_at__lt=unconfirmed
