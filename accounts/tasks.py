@@ -12,11 +12,7 @@ from django.utils import timezone
 from django_tasks import task
 
 from accounts import emails, links
-<<<<<<< HEAD
-from accounts.models import Creator, PasswordResetToken, SecurityNotice
-=======
-from accounts.models import Creator, EmailChange, PasswordResetToken
->>>>>>> main
+from accounts.models import Creator, EmailChange, PasswordResetToken, SecurityNotice
 from accounts.services import notices, verification
 from audit.book import record
 from audit.clients import Client
@@ -82,7 +78,6 @@ def send_reset_mail(email: str, language: str) -> None:
 
 
 @task()
-<<<<<<< HEAD
 def keep_lock_notice(email: str, facts: dict[str, Any], language: str) -> None:
     """The address was locked; its owner, if it has one, should know."""
     creator = Creator.objects.filter(email=email, holds_email=True, is_active=True, is_staff=False).first()
@@ -91,7 +86,9 @@ def keep_lock_notice(email: str, facts: dict[str, Any], language: str) -> None:
     with tenant_scope(creator.pk):
         SecurityNotice.objects.create(creator=creator, kind=SecurityNotice.Kind.ACCOUNT_LOCKED, **facts)
         send_security_notices.enqueue(str(creator.pk), language)
-=======
+
+
+@task()
 def send_email_change_mails(change_id: str, language: str) -> None:
     """The link to the new address, and the notice with its undo to the old one.
 
@@ -120,7 +117,6 @@ def send_email_change_mails(change_id: str, language: str) -> None:
         new_email=change.new_email,
         link=undo.url("email-change-undo"),
     )
->>>>>>> main
 
 
 @task()

@@ -26,11 +26,7 @@ from tenancy.context import current_alias
 
 MONTHS_AHEAD = 3  # of audit partitions
 KEEP_JOBS = timedelta(days=7)
-<<<<<<< HEAD
 KEEP_NOTICES = timedelta(days=7)  # that have been sent
-=======
-KEEP_NOTICES = timedelta(days=7)
->>>>>>> main
 GIVE_UP_AFTER = timedelta(days=3)  # on a job that fails; until then its link may still go out
 
 
@@ -62,10 +58,6 @@ def prune_expired() -> dict[str, int]:
             ~Exists(live_link), holds_email=False, is_staff=False, created_at__lt=unconfirmed
         ),
         DBTaskResult.objects.finished().filter(finished_at__lt=now - KEEP_JOBS),
-        SecurityNotice.objects.filter(sent_at__lt=now - KEEP_NOTICES),
-        Counter.objects.filter(expires_at__lt=now),
-        LoginReservation.objects.filter(expires_at__lt=now),
-        AccessAttempt.objects.filter(attempt_time__lt=now - settings.ACCOUNT_LOCKOUT_DURATION),
     ]
     pruned = {query.model._meta.db_table: query._raw_delete(query.db) for query in doomed}
     return pruned | {"signing_keys": signing_keys.prune_signing_keys(now)}
