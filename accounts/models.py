@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 from tenancy.constraints import Grant, Policy, Reference, tenant_walls
 
 from .addresses import canonical_email
+from .validators import normal
 
 _WRITABLE = ["SELECT", "INSERT", "UPDATE", "DELETE"]
 
@@ -83,6 +84,13 @@ class Creator(AbstractBaseUser, PermissionsMixin):
 
     def __str__(self) -> str:
         return self.email
+
+    def set_password(self, raw_password: str | None) -> None:
+        """For Django's commands and the admin; `services.passwords` normalises for all else."""
+        super().set_password(raw_password and normal(raw_password))
+
+    def check_password(self, raw_password: str) -> bool:
+        return super().check_password(normal(raw_password))
 
 
 class TenantModel(models.Model):

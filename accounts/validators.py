@@ -1,3 +1,4 @@
+import unicodedata
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -9,6 +10,11 @@ from django.utils.translation import ngettext
 MAXIMUM_LENGTH = 128  # characters; longer ones are refused before they are hashed
 
 
+def normal(password: str) -> str:
+    """NFC, and otherwise exactly as sent: equal to the eye is equal here (NIST SP 800-63B-4)."""
+    return unicodedata.normalize("NFC", password)
+
+
 class LengthValidator:
     """Characters after NFC, between the configured least and 128 (NIST SP 800-63B-4 § 3.1.1)."""
 
@@ -16,12 +22,13 @@ class LengthValidator:
         self.min_length = min_length
 
     def validate(self, password: str, user: Any = None) -> None:
-        if len(password) < self.min_length:
+        length = len(normal(password))
+        if length < self.min_length:
             message = ngettext(
                 "Use at least %(length)d character.", "Use at least %(length)d characters.", self.min_length
             )
             raise ValidationError(message, code="password_too_short", params={"length": self.min_length})
-        if len(password) > MAXIMUM_LENGTH:
+        if length > MAXIMUM_LENGTH:
             raise ValidationError(
                 _("Use at most %(length)d characters."),
                 code="password_too_long",
