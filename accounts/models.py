@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 from tenancy.constraints import Grant, Policy, Reference, tenant_walls
 
 from .addresses import canonical_email
+from .hashers import normal
 
 _WRITABLE = ["SELECT", "INSERT", "UPDATE", "DELETE"]
 
@@ -83,6 +84,10 @@ class Creator(AbstractBaseUser, PermissionsMixin):
 
     def __str__(self) -> str:
         return self.email
+
+    def set_password(self, raw_password: str | None) -> None:
+        """For Django's own commands; everything else hashes outside of transactions, in services."""
+        super().set_password(raw_password if raw_password is None else normal(raw_password))
 
 
 class TenantModel(models.Model):

@@ -2,10 +2,13 @@
 
 from functools import cache
 
+from django.core.cache import cache
 from django.db import DatabaseError, connection
 from django.db.migrations.loader import MigrationLoader
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
+from django_redis.exceptions import ConnectionInterrupted
+from redis.exceptions import RedisError
 
 from accounts.api.problems import problem
 from tenancy.middleware import owns_transactions
@@ -29,6 +32,10 @@ def readyz(request: HttpRequest) -> HttpResponse:
         return problem(request, 503, "unavailable", "The database is not ready.")
     if not _expected_migrations() <= applied:
         return problem(request, 503, "unavailable", "The migrations are not ready.")
+    try:
+        cache.get("readyz")
+    except (DatabaseError, ConnectionInterrupted, RedisError):
+        return problem(request, 503, "unavailable", "The cache is not ready.")
     return JsonResponse({"status": "ready"})
 
 
