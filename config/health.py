@@ -1,6 +1,6 @@
 """Is the process alive, and is it ready to serve?"""
 
-from functools import cache
+import functools
 
 from django.core.cache import cache
 from django.db import DatabaseError, connection
@@ -39,6 +39,6 @@ def readyz(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"status": "ready"})
 
 
-@cache
+@functools.cache
 def _expected_migrations() -> set[tuple[str, str]]:
     return set(MigrationLoader(None).disk_migrations)

@@ -21,11 +21,8 @@ def ensure_signing_key() -> bool:
     if settings.JWT_SECRET_KEY:
         return False
     newest = _keys().order_by("-activates_at").first()
-    if (
-        newest is not None
-        and newest.activates_at + settings.JWT_KEY_ROTATION > timezone.now()
-        and _can_sign()
-    ):
+    is_fresh = newest is not None and newest.activates_at + settings.JWT_KEY_ROTATION > timezone.now()
+    if is_fresh and _can_sign():
         return False
     rotate_signing_key()
     return True
