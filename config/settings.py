@@ -74,6 +74,10 @@ TENANT_GRANTS = {
 # SECURITY DEFINER functions, and who may call them
 TENANT_FUNCTIONS = {
     "find_creator(text)": ["app", "operator"],
+    "lockout_reserve(text,text,uuid,integer,interval,interval)": ["app", "operator"],
+    "lockout_settle(text,text,uuid,boolean)": ["app", "operator"],
+    "lockout_release(uuid)": ["app", "operator"],
+    "lockout_lift(text,text)": ["app", "operator"],
     "audit_ensure_partitions(integer)": ["operator"],
 }
 
