@@ -1,11 +1,12 @@
 """Sessions: families of refresh tokens, from sign-in to their end."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connections
+from django.db import IntegrityError, connections, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -211,7 +212,9 @@ def _end(creator_id: UUID, sessions: list[UUID], reason: Session.End) -> int:
 
 def _blacklist(access: AccessToken) -> None:
     entry = BlacklistedToken(id=access.jti, creator_id=access.creator_id, expires_at=access.expires_at)
-    BlacklistedToken.objects.bulk_create([entry], ignore_conflicts=True)
+    # an account that is gone took its tokens along
+    with suppress(IntegrityError), transaction.atomic(using=current_alias()):
+        BlacklistedToken.objects.bulk_create([entry], ignore_conflicts=True)
 
 
 def _seconds(start: datetime, end: datetime) -> int:
