@@ -4,6 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
+# enough for the settings to load where no service is run
+SETTINGS := $(foreach role,DATABASE_URL OPERATOR_DATABASE_URL OWNER_DATABASE_URL,$(role)=postgres://auth_app@localhost/auth) \
+  SECRET_KEY=unused
+
 .PHONY: run test lint bench prove lock
 
 run: $(VENV)/requirements.installed
@@ -15,7 +19,7 @@ test: lint
 lint: $(VENV)/requirements-dev.installed
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
-	@$(BIN)/python -m mypy .
+	@$(SETTINGS) $(BIN)/python -m mypy .
 	@$(BIN)/lint-imports
 
 # Benchmarks and long proofs are files that `make test` does not collect.

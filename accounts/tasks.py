@@ -11,7 +11,7 @@ from django.utils import timezone
 from django_tasks import task
 
 from accounts import emails, links
-from accounts.models import Creator, PasswordResetToken
+from accounts.models import Creator, EmailChange, PasswordResetToken
 from accounts.services import notices, verification
 from audit.book import record
 from audit.clients import Client
@@ -73,6 +73,37 @@ def send_reset_mail(email: str, language: str) -> None:
         display_name=creator.display_name,
         link=link.url("reset"),
         expires_minutes=settings.PASSWORD_RESET_TOKEN_LIFETIME // timedelta(minutes=1),
+    )
+
+
+@task()
+def send_email_change_mails(change_id: str, language: str) -> None:
+    """The link to the new address, and the notice with its undo to the old one.
+
+    Where the new address has an account, its owner hears of the attempt instead of getting a link.
+    """
+    change = EmailChange.objects.filter(pk=UUID(change_id), confirmed_at=None).first()
+    if change is None:
+        return
+    confirm, undo = links.new(change.creator_id), links.new(change.creator_id)
+    EmailChange.objects.filter(pk=change.pk).update(confirm_digest=confirm.digest, undo_digest=undo.digest)
+    if Creator.objects.filter(email=change.new_email, holds_email=True).exists():
+        reset_url = settings.PUBLIC_URL + reverse("password-reset")
+        emails.send("address_used", to=change.new_email, language=language, reset_url=reset_url)
+    else:
+        emails.send(
+            "email_change",
+            to=change.new_email,
+            language=language,
+            link=confirm.url("email-change"),
+            expires_minutes=settings.EMAIL_CHANGE_LIFETIME // timedelta(minutes=1),
+        )
+    emails.send(
+        "email_change_notice",
+        to=change.old_email,
+        language=language,
+        new_email=change.new_email,
+        link=undo.url("email-change-undo"),
     )
 
 

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_http_methods
 from accounts import limits
 from accounts.exceptions import InvalidLinkError, RateLimitedError, WeakPasswordError
 from accounts.forms import NewPasswordForm, PasswordResetForm, VerifyEmailForm
-from accounts.services import reset, verification
+from accounts.services import email_change, reset, verification
 from audit.clients import client_of
 from tenancy.middleware import owns_transactions
 
@@ -127,3 +127,42 @@ def reset_password(request: HttpRequest, uid: str, token: str) -> HttpResponse:
 @page("default")
 def reset_done(request: HttpRequest) -> HttpResponse:
     return render(request, "accounts/reset_done.html")
+
+
+@page("default")
+def confirm_email_change(request: HttpRequest, uid: str, token: str) -> HttpResponse:
+    """A GET only looks; the POST moves the account."""
+    if request.method == "POST":
+        try:
+            email_change.confirm_change(uid=uid, token=token, client=client_of(request))
+        except InvalidLinkError:
+            return _invalid_link(request)
+        return redirect("email-change-done")
+    new_email = email_change.pending_address(uid, token)
+    if new_email is None:
+        return _invalid_link(request)
+    return render(request, "accounts/email_change.html", {"new_email": new_email})
+
+
+@page("default")
+def email_change_done(request: HttpRequest) -> HttpResponse:
+    return render(request, "accounts/email_change_done.html")
+
+
+@page("default")
+def undo_email_change(request: HttpRequest, uid: str, token: str) -> HttpResponse:
+    """A GET only looks; the POST brings the old address back."""
+    if request.method == "POST":
+        try:
+            email_change.undo_change(uid=uid, token=token, client=client_of(request))
+        except InvalidLinkError:
+            return _invalid_link(request)
+        return redirect("email-change-undone")
+    if not email_change.can_undo(uid, token):
+        return _invalid_link(request)
+    return render(request, "accounts/email_change_undo.html")
+
+
+@page("default")
+def email_change_undone(request: HttpRequest) -> HttpResponse:
+    return render(request, "accounts/email_change_undone.html", {"reset_url": reverse("password-reset")})

@@ -38,11 +38,11 @@ def _address(request: HttpRequest) -> str | None:
 
 
 def _parsed(text: str) -> str | None:
+    """The one spelling of an address: no zone, IPv4-mapped as IPv4; None for what is no address."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
         return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    if mapped:
-        return str(mapped)
-    return text.partition("%")[0] if isinstance(address, ipaddress.IPv6Address) else str(address)
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or ipaddress.IPv6Address(int(address))
+    return str(address)

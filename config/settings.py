@@ -71,6 +71,11 @@ TENANT_GRANTS = {
         "sessions": _ALL,
     },
 }
+# SECURITY DEFINER functions, and who may call them
+TENANT_FUNCTIONS = {
+    "find_creator(text)": ["app", "operator"],
+    "audit_ensure_partitions(integer)": ["operator"],
+}
 
 # --- apps and middleware -----------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -204,6 +209,13 @@ JWT_AUDIENCE = env.text("JWT_AUDIENCE", PUBLIC_URL)
 JWT_ACCESS_TOKEN_LIFETIME = timedelta(minutes=env.integer("JWT_ACCESS_TOKEN_EXPIRE_MINUTES", 60, most=1440))
 JWT_REFRESH_TOKEN_LIFETIME = timedelta(days=env.integer("JWT_REFRESH_TOKEN_EXPIRE_DAYS", 30, most=3650))
 JWT_REFRESH_GRACE = timedelta(seconds=env.integer("JWT_REFRESH_GRACE_SECONDS", 10, least=0, most=300))
+SESSION_IDLE_LIFETIME = timedelta(
+    days=env.integer("SESSION_IDLE_EXPIRE_DAYS", 0, least=0, most=3650)
+)  # 0: off
+MAX_SESSIONS_PER_CREATOR = env.integer("MAX_SESSIONS_PER_CREATOR", 0, least=0)  # 0: no cap
+END_USER_SESSION_LIFETIME = timedelta(hours=env.integer("END_USER_SESSION_EXPIRE_HOURS", 24, most=87600))
+EMAIL_CHANGE_LIFETIME = timedelta(hours=24)
+EMAIL_CHANGE_UNDO_LIFETIME = timedelta(days=7)
 JWKS_MAX_AGE = timedelta(
     minutes=5
 )  # how long others may cache the JWKS; a new key waits as long before it signs

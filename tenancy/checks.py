@@ -1,13 +1,15 @@
 """Numbered system checks. Those of the live database run with `check --database default`."""
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004
 from django.db import DEFAULT_DB_ALIAS
 
-from . import isolation
+from .isolation import role_findings, table_findings, version_findings
+from .surroundings import surrounding_findings
 
 
 @register(Tags.database)
@@ -18,19 +20,17 @@ def check_walls(
         return []
     found: list[CheckMessage] = [
         Error(finding, hint="Upgrade the server.", id="tenancy.E001")
-        for finding in isolation.version_findings(DEFAULT_DB_ALIAS)
+        for finding in version_findings(DEFAULT_DB_ALIAS)
     ]
-    for finding in isolation.role_findings(DEFAULT_DB_ALIAS):
+    for finding in role_findings(DEFAULT_DB_ALIAS):
         if finding.endswith("owns tables"):
             hint = "FORCE still binds it to the rows of its tenant; give the service a role of its own."
             found.append(Warning(finding, hint=hint, id="tenancy.W001"))
         else:
             found.append(Error(finding, hint="Make the roles with `manage.py role_sql`.", id="tenancy.E002"))
     hint = "Run `manage.py migrate` as the owner; then see `manage.py check_isolation`."
-    found += [
-        Error(finding, hint=hint, id="tenancy.E003") for finding in isolation.table_findings(DEFAULT_DB_ALIAS)
-    ]
-    return found
+    findings = chain(table_findings(DEFAULT_DB_ALIAS), surrounding_findings(DEFAULT_DB_ALIAS))
+    return [*found, *(Error(finding, hint=hint, id="tenancy.E003") for finding in findings)]
 
 
 @register(Tags.security)

@@ -182,8 +182,26 @@ def role_name(logical: str) -> str:
 
 def tenant_models(registry: Apps) -> list[type[Model]]:
     """Models behind the wall, in an order in which their rows can be inserted."""
-    return [
-        model
-        for model in registry.get_models()
-        if any(isinstance(constraint, TenantPolicy) for constraint in model._meta.constraints)
-    ]
+    walled = [model for model in registry.get_models() if _tenant_policies(model)]
+    ordered: list[type[Model]] = []
+    while walled:
+        waiting = {model._meta.label for model in walled}
+        ready = [model for model in walled if not (_targets(model) & waiting)] or walled  # or a circle
+        ordered += ready
+        walled = [model for model in walled if model not in ready]
+    return ordered
+
+
+def tenant_column(model: type[Model]) -> str:
+    """The column that holds the tenant of a row."""
+    return _column(model, _tenant_policies(model)[0].field)
+
+
+def _tenant_policies(model: type[Model]) -> list[TenantPolicy]:
+    return [one for one in model._meta.constraints if isinstance(one, TenantPolicy)]
+
+
+def _targets(model: type[Model]) -> set[str]:
+    """Labels of the other models that its rows hang on."""
+    references = [one for one in model._meta.constraints if isinstance(one, Reference)]
+    return {reference.to for reference in references} - {model._meta.label}

@@ -5,15 +5,17 @@ always for one transaction and never longer.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
 from django.apps import apps
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
 from .exceptions import TenantMismatchError, TenantScopeRequiredError
@@ -22,7 +24,7 @@ SETTING = "app.current_creator_id"
 OPERATOR = "operator"  # alias of the role that sees every tenant
 
 _alias: ContextVar[str] = ContextVar("tenancy_alias", default=DEFAULT_DB_ALIAS)
-_tenant: ContextVar[UUID | None] = ContextVar("tenancy_tenant", default=None)
+_tenants: ContextVar[Mapping[str, UUID]] = ContextVar("tenancy_tenants", default=MappingProxyType({}))
 
 
 def current_alias() -> str:
@@ -31,8 +33,8 @@ def current_alias() -> str:
 
 
 def current_tenant() -> UUID | None:
-    """The tenant of the innermost scope, None outside any."""
-    return _tenant.get()
+    """The tenant of the scope that is open on the current alias, None outside any."""
+    return _tenants.get().get(current_alias())
 
 
 @contextmanager
@@ -56,7 +58,7 @@ def tenant_scope(tenant: UUID) -> Iterator[None]:
         TenantMismatchError: inside the scope of another tenant.
 
     """
-    outer = _tenant.get()
+    outer = current_tenant()
     if outer is not None and outer != tenant:
         raise TenantMismatchError
     alias = current_alias()
@@ -70,23 +72,23 @@ def tenant_scope(tenant: UUID) -> Iterator[None]:
 
 @contextmanager
 def _entered(alias: str, tenant: UUID) -> Iterator[None]:
-    token = _tenant.set(tenant)
+    token, connection = _tenants.set({**_tenants.get(), alias: tenant}), connections[alias]
     try:
-        _set(alias, str(tenant))
+        set_tenant(connection, tenant)
         yield
-        if len(connections[alias].atomic_blocks) > 1:
-            _set(alias, "")  # inside a longer transaction the setting would outlive the scope
+        if len(connection.atomic_blocks) > 1 and not connection.needs_rollback:
+            set_tenant(connection, None)  # inside a longer transaction the setting would outlive the scope
     finally:
-        _tenant.reset(token)
+        _tenants.reset(token)
 
 
-def _set(alias: str, value: str) -> None:
-    """The only writer of the setting (on Citus it would be SET LOCAL).
+def set_tenant(connection: BaseDatabaseWrapper, tenant: UUID | None) -> None:
+    """The only writer of the setting (on Citus it would be SET LOCAL); for scopes and for probes.
 
     Local to the transaction: a session-level SET leaks to the next client of a pooled connection.
     """
-    with connections[alias].cursor() as cursor:
-        cursor.execute("SELECT set_config(%s, %s, true)", [SETTING, value])
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config(%s, %s, true)", [SETTING, str(tenant or "")])
 
 
 @cache
@@ -99,7 +101,9 @@ def _tenant_table_pattern() -> re.Pattern[str]:
 
 def guard(execute: Callable[..., Any], sql: Any, params: Any, many: Any, context: dict[str, Any]) -> Any:
     """Execute wrapper for DEBUG and tests: no tenant query outside a scope."""
-    if _tenant.get() is None and (found := _tenant_table_pattern().search(str(sql))):
+    if context["connection"].alias not in _tenants.get() and (
+        found := _tenant_table_pattern().search(str(sql))
+    ):
         message = f"query on {found[1]} outside tenant_scope()"
         raise TenantScopeRequiredError(message)
     return execute(sql, params, many, context)

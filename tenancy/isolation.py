@@ -4,7 +4,7 @@ Each function returns findings, one sentence each; none means that the wall stan
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.apps import apps
@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import connections
 from django.db.models import Model
 
-from .constraints import Grant, Policy, RowLevelSecurity, role_name, tenant_models
+from .constraints import Grant, Policy, RowLevelSecurity, role_name, tenant_column, tenant_models
 from .grants import granted_tables
 
 MINIMUM_VERSION = 15
@@ -20,13 +20,12 @@ MINIMUM_VERSION = 15
 
 def role_findings(alias: str) -> Iterator[str]:
     """Is the role behind `alias` bound by the walls?"""
-    (row,) = _rows(
+    (row,) = rows(
         alias,
         """
         SELECT current_user, rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplication,
                EXISTS (SELECT FROM pg_auth_members WHERE member = pg_roles.oid),
-               EXISTS (SELECT FROM pg_class WHERE relowner = pg_roles.oid
-                       AND relnamespace = 'public'::regnamespace)
+               EXISTS (SELECT FROM pg_class WHERE relowner = pg_roles.oid AND relpersistence <> 't')
         FROM pg_roles WHERE rolname = current_user
         """,
     )
@@ -49,7 +48,7 @@ def version_findings(alias: str) -> Iterator[str]:
 
 def table_findings(alias: str) -> Iterator[str]:
     """Row Level Security, policies and grants of every tenant table, and tables nobody declared."""
-    live = {name: flags for name, *flags in _rows(alias, _TABLES)}
+    live = {name: flags for name, *flags in rows(alias, _TABLES)}
     for model in tenant_models(apps):
         table = model._meta.db_table
         if table not in live:
@@ -72,7 +71,7 @@ _TABLES = """
 def _policy_findings(alias: str) -> Iterator[str]:
     live = {
         (table, name): (restrictive, roles, command, _normal(using), _normal(check))
-        for table, name, restrictive, roles, command, using, check in _rows(
+        for table, name, restrictive, roles, command, using, check in rows(
             alias,
             "SELECT tablename, policyname, permissive = 'RESTRICTIVE', roles::text[], cmd, qual, with_check "
             "FROM pg_policies WHERE schemaname = 'public'",
@@ -117,7 +116,7 @@ def _grant_findings(alias: str) -> Iterator[str]:
 def _live_grants(alias: str) -> dict[tuple[str, str], set[str]]:
     logical = {role_name(role): role for role in ("app", "operator", "lookup")} | {"PUBLIC": "PUBLIC"}
     found: dict[tuple[str, str], set[str]] = {}
-    for table, grantee, privilege, column in _rows(alias, _GRANTS):
+    for table, grantee, privilege, column in rows(alias, _GRANTS):
         if grantee in logical:
             words = f"{privilege} ({column})" if column else privilege
             found.setdefault((logical[grantee], table), set()).add(words)
@@ -147,18 +146,24 @@ def _privileges(given: list[str]) -> set[str]:
 
 def _undeclared_findings(alias: str) -> Iterator[str]:
     """A table that carries a tenant's id and stands outside the walls."""
-    declared = {model._meta.db_table for model in tenant_models(apps)}
-    exempt = set(settings.TENANT_OPERATOR_TABLES)
-    for table, partition in _rows(
-        alias,
-        "SELECT relname, relispartition FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid "
-        "WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND attname = 'creator_id' "
-        "AND (NOT relispartition OR NOT (relrowsecurity AND relforcerowsecurity))",
-    ):
-        if partition:
+    declared = {model._meta.db_table: tenant_column(model) for model in tenant_models(apps)}
+    keys = {model._meta.pk.column for model in tenant_models(apps) if model._meta.pk}
+    columns = sorted(set(declared.values()) - keys)
+    exempt = declared.keys() | settings.TENANT_OPERATOR_TABLES
+    for table, column, partition, walled in rows(alias, _CARRIERS, [columns]):
+        if partition and not walled:
             yield f"partition {table}: row level security is not enabled and forced"
-        elif table not in declared | exempt:
-            yield f"table {table} carries creator_id and is not declared a tenant table"
+        elif not partition and table not in exempt:
+            yield f"table {table} carries {column} and is not declared a tenant table"
+
+
+_CARRIERS = """
+    SELECT pg_class.oid::regclass::text, attname, relispartition, relrowsecurity AND relforcerowsecurity
+    FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid
+    JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE nspname !~ '^pg_' AND relkind IN ('r', 'p', 'f') AND attname = ANY(%s) AND NOT attisdropped
+    ORDER BY 1
+"""
 
 
 def _declaring_models() -> list[type[Model]]:
@@ -166,7 +171,7 @@ def _declaring_models() -> list[type[Model]]:
     return [m for m in apps.get_models() if any(isinstance(c, kinds) for c in m._meta.constraints)]
 
 
-def _rows(alias: str, sql: str) -> list[tuple[Any, ...]]:
+def rows(alias: str, sql: str, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
     with connections[alias].cursor() as cursor:
-        cursor.execute(sql)
+        cursor.execute(sql, parameters)
         return list(cursor.fetchall())

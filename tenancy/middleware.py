@@ -47,7 +47,8 @@ class TenantMiddleware:
         return response
 
     def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> None:
-        if getattr(getattr(view, "cls", view), "owns_transactions", False):
+        classes = (getattr(view, "cls", None), getattr(view, "view_class", None))  # DRF's and Django's
+        if any(getattr(marked, "owns_transactions", False) for marked in (view, *classes)):
             return
         tenant = self.resolve(request)
         if tenant is not None:

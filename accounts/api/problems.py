@@ -25,6 +25,7 @@ TABLE: dict[type[Exception], tuple[int, str | None, str | None]] = {
     accounts.TokenReusedError: (401, None, None),
     accounts.InvalidLinkError: (400, None, None),
     accounts.WeakPasswordError: (400, None, None),
+    accounts.NoSuchCreatorError: (404, None, None),
     accounts.WrongPasswordError: (403, None, None),
     accounts.AccountLockedError: (429, None, None),
     accounts.RateLimitedError: (429, None, None),

@@ -23,7 +23,8 @@ class Command(BaseCommand):
         for statement in role_statements(roles, passwords):
             self.stdout.write(f"{statement};")
         create = create_database_statement(database, roles).replace("'", "''")
-        missing = f"NOT EXISTS (SELECT FROM pg_database WHERE datname = '{database}')"
+        name = database.replace("'", "''")
+        missing = f"NOT EXISTS (SELECT FROM pg_database WHERE datname = '{name}')"
         self.stdout.write(f"SELECT '{create}' WHERE {missing} \\gexec")
         self.stdout.write(f'\\connect "{database}"')
         for statement in database_statements(database, roles):
