@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connections
+from django.db import IntegrityError, connections, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -258,10 +258,12 @@ def blacklist(access: AccessToken) -> bool:
     """Called inside the creator's scope; False where it was there, or its creator is gone."""
     if BlacklistedToken.objects.filter(pk=access.jti).exists():
         return False
-    if not Creator.objects.filter(pk=access.creator_id).exists():
-        return False
     entry = BlacklistedToken(id=access.jti, creator_id=access.creator_id, expires_at=access.expires_at)
-    BlacklistedToken.objects.bulk_create([entry], ignore_conflicts=True)
+    try:
+        with transaction.atomic(using=current_alias()):
+            BlacklistedToken.objects.bulk_create([entry], ignore_conflicts=True)
+    except IntegrityError:
+        return False
     return True
 
 
