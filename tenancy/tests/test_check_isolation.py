@@ -1,3 +1,4 @@
+# ruff: noqa: E501  the faults are a table
 """`check_isolation` finds what is open, on a cluster of its own: roles are the whole cluster's."""
 
 import os
@@ -5,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from urllib.parse import unquote, urlsplit
 import psycopg
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import ConnectionHandler, connections
+from django.db import connections
+from django.db.backends.postgresql.base import DatabaseWrapper
 
 from config.postgres import EmbeddedPostgres
 from tenancy.roles import Roles
@@ -22,8 +24,10 @@ from tenancy.roles import Roles
 ROOT = Path(__file__).resolve().parents[2]
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "16MB"}
 ROLES = Roles.of("house")
-Check = Callable[[], str]
-MIGRATED, TRIED = "house", "house_tried"
+MIGRATED = "house"
+VERBS = [
+    "count", "read", "lock", "insert", "update", "delete", "move", "conflict", "link session_id", "link parent_id",
+]  # fmt: skip
 
 FAULTS = {
     # roles
@@ -84,7 +88,7 @@ FAULTS = {
     "GRANT SELECT ON audit_logs_other TO house_app": ["table audit_logs_other: role house_app holds SELECT"],
     "REVOKE INSERT ON sessions FROM house_app": ["table sessions: role house_app lacks INSERT"],
     "GRANT CREATE ON SCHEMA public TO house_app": ["role house_app holds CREATE on schema public"],
-    "GRANT TEMPORARY ON DATABASE house_tried TO PUBLIC": ["role house_app holds TEMPORARY on the database"],
+    "GRANT TEMPORARY ON DATABASE house TO PUBLIC": ["role house_app holds TEMPORARY on the database"],
     "ALTER DEFAULT PRIVILEGES FOR ROLE house_owner GRANT SELECT ON TABLES TO house_app": [
         "default privileges give house_app SELECT"
     ],
@@ -119,7 +123,7 @@ HARMLESS = [
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[EmbeddedPostgres]:
-    """A server with a migrated database, of which each test takes a copy."""
+    """A server with a migrated database."""
     place = Path(tempfile.mkdtemp(prefix="auth-test-"))
     place.chmod(0o711)
     with EmbeddedPostgres(place / "postgres", settings=FAST) as server:
@@ -130,41 +134,47 @@ def cluster() -> Iterator[EmbeddedPostgres]:
     shutil.rmtree(place)
 
 
-@pytest.fixture
-def tried(cluster: EmbeddedPostgres) -> Iterator[psycopg.Connection]:
-    """The superuser in a fresh copy; roles are mended afterwards."""
-    with psycopg.connect(cluster.superuser_url(), autocommit=True) as outside:
-        outside.execute(f"DROP DATABASE IF EXISTS {TRIED} WITH (FORCE)".encode())
-        outside.execute(f"CREATE DATABASE {TRIED} TEMPLATE {MIGRATED} OWNER {ROLES.owner}".encode())
-        cluster.ensure_database(TRIED, ROLES)
-        with psycopg.connect(cluster.superuser_url(TRIED), autocommit=True) as inside:
-            yield inside
-        for statement in (f"REVOKE {ROLES.operator} FROM {ROLES.app}", f"ALTER ROLE {ROLES.app} RESET ALL"):
-            outside.execute(statement.encode())
+class Inside(DatabaseWrapper):
+    """The superuser's connection, in a transaction that is never committed; the command stays inside it."""
+
+    def copy(self, alias: str | None = None) -> "Inside":
+        return self
+
+    def set_autocommit(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 @pytest.fixture
-def check(cluster: EmbeddedPostgres, settings: Any, django_db_blocker: Any) -> Iterator[Check]:
-    """Runs the command in this process, against the copy; returns the faults it told."""
+def inside(cluster: EmbeddedPostgres, settings: Any, django_db_blocker: Any) -> Iterator[Inside]:
     settings.TENANT_ROLES = ROLES
-    url = urlsplit(cluster.url(ROLES.app, TRIED))
-    place = {"HOST": unquote(str(url.hostname)), "USER": url.username, "PASSWORD": url.password, "NAME": TRIED}
+    url = urlsplit(cluster.superuser_url(MIGRATED))
+    place = {"HOST": unquote(str(url.hostname)), "USER": url.username, "PASSWORD": url.password}
+    connection = Inside({**connections.settings["default"], **place, "NAME": MIGRATED}, "default")
     with django_db_blocker.unblock():
-        usual = connections["default"]
-        other = ConnectionHandler({"default": {**settings.DATABASES["default"], **place}})["default"]
-        connections["default"] = other
-
-        def run() -> str:
-            said = StringIO()
-            try:
-                call_command("check_isolation", stdout=said)
-            except CommandError as error:
-                assert "the walls do not hold" in str(error)  # noqa: PT017
-            other.close()
-            return "\n".join(line for line in said.getvalue().splitlines() if line.startswith("OPEN"))
-
-        yield run
+        usual, connections["default"] = connections["default"], connection
+        DatabaseWrapper.set_autocommit(connection, autocommit=False)
+        yield connection
         connections["default"] = usual
+        DatabaseWrapper.close(connection)
+
+
+def execute(connection: Inside, statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def faults(connection: Inside) -> str:
+    """What the command tells the app role about the database as it is now."""
+    execute(connection, "SET SESSION AUTHORIZATION house_app")
+    said = StringIO()
+    try:
+        call_command("check_isolation", stdout=said)
+    except CommandError as error:
+        assert "the walls do not hold" in str(error)  # noqa: PT017
+    return "\n".join(line for line in said.getvalue().splitlines() if line.startswith("OPEN"))
 
 
 def manage(server: EmbeddedPostgres, database: str, *arguments: str, **more: str) -> Any:
@@ -180,65 +190,59 @@ def manage(server: EmbeddedPostgres, database: str, *arguments: str, **more: str
     )
 
 
-def rows_in(database: psycopg.Connection) -> int:
-    tables = database.execute("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
-                              "AND relkind = 'r'").fetchall()  # fmt: skip
-    counts = [database.execute(f"SELECT count(*) FROM {table}".encode()).fetchone() for (table,) in tables]
-    return sum(count for (count,) in counts if count)  # type: ignore[misc]
-
-
-def test_walls_of_a_migrated_empty_database_hold_and_nothing_stays(
-    cluster: EmbeddedPostgres, tried: psycopg.Connection
-) -> None:
-    before = rows_in(tried)
-    done = manage(cluster, TRIED, "check_isolation", OPERATOR_DATABASE_URL="", OWNER_DATABASE_URL="")
+def test_walls_of_a_migrated_empty_database_hold_and_nothing_stays(cluster: EmbeddedPostgres) -> None:
+    before = rows_in(cluster)
+    done = manage(cluster, MIGRATED, "check_isolation", OPERATOR_DATABASE_URL="", OWNER_DATABASE_URL="")
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert lines[-1] == "Tenants are isolated."
     assert all(line.startswith("ok ") for line in lines[:-1])
-    refresh = next(line for line in lines if "table refresh_tokens" in line)
-    verbs = ("count", "read", "lock", "insert", "update", "delete", "move", "conflict", "link session_id", "link parent_id")
-    assert all(verb in refresh for verb in verbs)
-    assert rows_in(tried) == before
+    (refresh,) = (line for line in lines if "table refresh_tokens" in line)
+    assert [verb for verb in VERBS if verb not in refresh] == []
+    assert rows_in(cluster) == before
 
 
-def test_walls_without_faults_of_theirs_are_left_in_peace(
-    cluster: EmbeddedPostgres, tried: psycopg.Connection, check: Check
-) -> None:
+def rows_in(cluster: EmbeddedPostgres) -> list[Any]:
+    with psycopg.connect(cluster.superuser_url(MIGRATED)) as connection:
+        tables = connection.execute("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
+                                    "AND relkind = 'r' ORDER BY 1").fetchall()  # fmt: skip
+        return [connection.execute(f"SELECT '{table}', count(*) FROM {table}".encode()).fetchone()
+                for (table,) in tables]  # fmt: skip
+
+
+def test_what_opens_nothing_is_left_in_peace(inside: Inside) -> None:
     for statement in HARMLESS:
-        tried.execute(statement.encode())
-    try:
-        assert check() == ""
-    finally:
-        tried.execute("DROP OWNED BY analyst; DROP ROLE analyst")
+        execute(inside, statement)
+    assert faults(inside) == ""
 
 
-def test_rows_that_are_there_already_are_counted_and_not_touched(tried: psycopg.Connection, check: Check) -> None:
-    tried.execute("INSERT INTO audit_personal_data (id, creator_id, salt, user_agent, email) "
-                  "VALUES (gen_random_uuid(), gen_random_uuid(), '', '', 'ada@example.com')")  # fmt: skip
-    before = tried.execute("SELECT xmin, * FROM audit_personal_data").fetchall()
-    assert check() == ""
-    tried.execute("ALTER TABLE audit_personal_data DISABLE ROW LEVEL SECURITY")
-    assert "table audit_personal_data: count with no setting" in check()
-    assert tried.execute("SELECT xmin, * FROM audit_personal_data").fetchall() == before
+def test_rows_that_are_there_already_are_seen_when_a_table_is_open(inside: Inside) -> None:
+    execute(inside, "INSERT INTO audit_personal_data (id, creator_id, salt, user_agent, email) "
+                    "VALUES (gen_random_uuid(), gen_random_uuid(), '', '', 'ada@example.com')")  # fmt: skip
+    assert faults(inside) == ""
+    execute(inside, "RESET SESSION AUTHORIZATION")
+    execute(inside, "ALTER TABLE audit_personal_data DISABLE ROW LEVEL SECURITY")
+    assert "table audit_personal_data: count with no setting" in faults(inside)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_fault_is_named(fault: str, tried: psycopg.Connection, check: Check) -> None:
-    tried.execute(fault.encode())
-    said = check()
+def test_fault_is_named(fault: str, inside: Inside) -> None:
+    execute(inside, fault)
+    said = faults(inside)
     assert [words for words in FAULTS[fault] if words not in said] == [], said
 
 
-def test_fault_ends_the_command_with_1(cluster: EmbeddedPostgres, tried: psycopg.Connection) -> None:
-    tried.execute("ALTER ROLE house_app BYPASSRLS")
-    done = manage(cluster, TRIED, "check_isolation")
+def test_fault_ends_the_command_with_1(cluster: EmbeddedPostgres) -> None:
+    with psycopg.connect(cluster.superuser_url(), autocommit=True) as superuser:
+        superuser.execute("ALTER ROLE house_app BYPASSRLS")
+        done = manage(cluster, MIGRATED, "check_isolation")
+        superuser.execute("ALTER ROLE house_app NOBYPASSRLS")
     assert done.returncode == 1
     assert "OPEN  role house_app has BYPASSRLS" in done.stdout
     assert done.stderr.strip().endswith("the walls do not hold")
 
 
-def test_server_that_is_away_is_said_in_one_line(cluster: EmbeddedPostgres) -> None:
+def test_database_that_is_away_is_told_in_one_line(cluster: EmbeddedPostgres) -> None:
     done = manage(cluster, "nowhere", "check_isolation")
     assert done.returncode == 1
     assert "nowhere" in done.stderr
