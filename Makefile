@@ -4,18 +4,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
+# enough for the settings to load where no service is run
+SETTINGS := $(foreach role,DATABASE_URL OPERATOR_DATABASE_URL OWNER_DATABASE_URL,$(role)=postgres://auth_app@localhost/auth) \
+  SECRET_KEY=unused
+
 .PHONY: run test lint bench prove lock
 
 run: $(VENV)/requirements.installed
 	@exec $(BIN)/python -m config.launcher
 
 test: lint
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/requirements-dev.installed
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
-	@$(BIN)/python -m mypy .
+	@$(SETTINGS) $(BIN)/python -m mypy .
 	@$(BIN)/lint-imports
 
 # Benchmarks and long proofs are files that `make test` does not collect.

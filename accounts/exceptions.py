@@ -58,6 +58,13 @@ class NoSigningKeyError(AccountsError):
     detail = "The service can't issue tokens at the moment."
 
 
+class NoSuchCreatorError(AccountsError):
+    """There is no creator of this id who takes visitors."""
+
+    code = "not_found"
+    detail = "There is no such creator."
+
+
 class WrongPasswordError(AccountsError):
     """The password of a signed-in creator, asked again, was wrong."""
 

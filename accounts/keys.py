@@ -63,6 +63,7 @@ class KeyRing:
 
         Raises:
             NoSigningKeyError: there is none.
+
         """
         now = timezone.now()
         able = sorted(

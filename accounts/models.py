@@ -1,6 +1,6 @@
 """Columns, constraints and predicates. The rules are in `services/`."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 from tenancy.constraints import Grant, Policy, Reference, tenant_walls
 
 from .addresses import canonical_email
+from .hashers import normal
 
 _WRITABLE = ["SELECT", "INSERT", "UPDATE", "DELETE"]
 
@@ -84,6 +85,10 @@ class Creator(AbstractBaseUser, PermissionsMixin):
     def __str__(self) -> str:
         return self.email
 
+    def set_password(self, raw_password: str | None) -> None:
+        """For Django's own commands; everything else hashes outside of transactions, in services."""
+        super().set_password(raw_password if raw_password is None else normal(raw_password))
+
 
 class TenantModel(models.Model):
     """What every table of a creator has: a UUIDv7 key, and `creator_id` in all its references."""
@@ -123,6 +128,10 @@ class Session(TenantModel):
         LOGOUT_ALL = "logout_all"
         REUSE = "reuse"
         PASSWORD = "password"  # changed or reset
+        CAP = "cap"  # of parallel sessions
+        ENDED = "ended"  # by the creator, from another one
+        REVOKED = "revoked"  # by a resource server
+        EMAIL = "email"  # a change of address was undone
 
     created_at = models.DateTimeField()
     last_used_at = models.DateTimeField()  # sign-in or refresh
@@ -146,8 +155,10 @@ class Session(TenantModel):
     def __str__(self) -> str:
         return f"session {self.id}"
 
-    def is_alive(self, now: datetime) -> bool:
-        return self.ended_at is None and now < self.expires_at
+    def is_alive(self, now: datetime, idle: timedelta) -> bool:
+        """Not ended, not over, and used within `idle` (zero: that doesn't matter)."""
+        in_use = not idle or now < self.last_used_at + idle
+        return self.ended_at is None and now < self.expires_at and in_use
 
 
 class RefreshToken(TenantModel):
@@ -243,6 +254,30 @@ class PasswordResetToken(LinkToken):
         return f"password reset {self.id}"
 
 
+class EmailChange(TenantModel):
+    """A change of address on its way: confirmed from the new one, undone from the old one."""
+
+    old_email = models.CharField(max_length=254)
+    new_email = models.CharField(max_length=254)
+    confirm_digest = models.BinaryField(max_length=32, null=True)  # both set when the mails are written
+    undo_digest = models.BinaryField(max_length=32, null=True)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()  # of the confirmation
+    undo_expires_at = models.DateTimeField()
+    confirmed_at = models.DateTimeField(null=True)
+    undone_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "email_changes"
+        indexes: ClassVar = [models.Index(fields=["undo_expires_at"], name="email_changes_expiry")]
+        constraints: ClassVar = _walls(
+            "email_changes", app=["SELECT", "INSERT", "UPDATE (confirmed_at, undone_at)"]
+        )
+
+    def __str__(self) -> str:
+        return f"e-mail change {self.id}"
+
+
 class SecurityNotice(TenantModel):
     """Something the owner should hear about by mail, with what else happened around then."""
 
@@ -252,6 +287,7 @@ class SecurityNotice(TenantModel):
         ACCOUNT_LOCKED = "account_locked"
         NEW_DEVICE = "new_device"
         TOKEN_REUSED = "token_reused"
+        EMAIL_CHANGED = "email_changed"
 
     kind = models.CharField(max_length=32, choices=Kind.choices)
     at = models.DateTimeField()
@@ -278,7 +314,10 @@ class UserSession(TenantModel):
 
     class Meta:
         db_table = "user_sessions"
-        indexes: ClassVar = [models.Index(fields=["expires_at"], name="user_sessions_expiry")]
+        indexes: ClassVar = [
+            models.Index(fields=["creator", "-created_at"], name="user_sessions_newest"),
+            models.Index(fields=["expires_at"], name="user_sessions_expiry"),
+        ]
         constraints: ClassVar = _walls("user_sessions", app=_WRITABLE)
 
     def __str__(self) -> str:
@@ -344,3 +383,24 @@ class Counter(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class ApiKey(models.Model):
+    """A resource server's key; the key itself was printed once, and only its digest is here."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    name = models.CharField(max_length=100, unique=True)
+    digest = models.BinaryField(max_length=32, unique=True)
+    created_at = models.DateTimeField()
+    last_used_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "api_keys"
+        constraints: ClassVar = [
+            Grant(name="api_keys_app_grant", role="app", privileges=["SELECT", "UPDATE (last_used_at)"]),
+            Grant(name="api_keys_operator_grant", role="operator", privileges=_WRITABLE),
+        ]
+
+    def __str__(self) -> str:
+        return self.name

@@ -37,8 +37,11 @@ class TokenPair:
     refresh_expires_in: int
 
 
+@dataclass(frozen=True)
 class _Backend:
-    """simplejwt's backend protocol over the key ring."""
+    """simplejwt's backend protocol over the key ring, for tokens of one audience."""
+
+    audience: str
 
     def get_leeway(self) -> Any:
         return timedelta(0)
@@ -60,7 +63,7 @@ class _Backend:
                 token,
                 key.public,
                 algorithms=[settings.JWT_ALGORITHM],
-                audience=settings.JWT_AUDIENCE,
+                audience=self.audience,
                 issuer=settings.JWT_ISSUER,
                 options={"require": _REQUIRED, "strict_aud": True},
             )
@@ -69,9 +72,6 @@ class _Backend:
         if not _are_plain(payload):
             raise TokenBackendError
         return payload
-
-
-_backend = _Backend()
 
 
 def _kid(token: str) -> str:
@@ -94,8 +94,12 @@ class _Claims:
     payload: dict[str, Any]
     kid: str | None = None
 
+    @classmethod
+    def audience(cls) -> str:
+        return str(settings.JWT_AUDIENCE)
+
     def get_token_backend(self) -> _Backend:
-        return _backend
+        return _Backend(self.audience())
 
     @property
     def creator_id(self) -> UUID:
@@ -120,7 +124,7 @@ class _Claims:
         token = cls()
         token.payload |= {
             "iss": settings.JWT_ISSUER,
-            "aud": settings.JWT_AUDIENCE,
+            "aud": cls.audience(),
             "sub": str(creator_id),
             "sid": str(session_id),
             "jti": str(jti),
@@ -143,7 +147,7 @@ class _Claims:
             raise InvalidTokenError from error
 
     def __str__(self) -> str:
-        return _backend.encode(self.payload, self.kid)
+        return self.get_token_backend().encode(self.payload, self.kid)
 
 
 def _are_plain(claims: Mapping[str, Any]) -> bool:
@@ -164,6 +168,20 @@ class AccessToken(_Claims, simplejwt.AccessToken):  # type: ignore[misc]
 
 class RefreshToken(_Claims, simplejwt.RefreshToken):  # type: ignore[misc]
     pass
+
+
+class EndUserToken(_Claims, simplejwt.Token):  # type: ignore[misc]
+    """The session of a creator's visitor: another type and audience, good for nothing of the creator's.
+
+    `sub`, as always, is the creator, for whom the visitor's requests count; `sid` is the visitor.
+    """
+
+    token_type = "session"  # noqa: S105
+    lifetime = settings.END_USER_SESSION_LIFETIME
+
+    @classmethod
+    def audience(cls) -> str:
+        return f"{settings.JWT_AUDIENCE}/end-users"
 
 
 def access_token(

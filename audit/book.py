@@ -15,6 +15,7 @@ from tenancy.context import current_alias, tenant_scope
 
 from .clients import Client
 from .events import Event
+from .models import PersonalData
 
 logger = logging.getLogger("audit.events")
 NO_TENANT = UUID(int=0)
@@ -59,6 +60,11 @@ def record(
         cursor.execute(_INSERT, row)
     logger.info(event.value, extra={"event_id": str(event_id), "creator_id": str(tenant)})
     return event_id
+
+
+def erase_personal_data(creator_id: UUID) -> None:
+    """Forget who and from where; the events and their digests stay. Inside the creator's scope."""
+    PersonalData.objects.filter(creator_id=creator_id).delete()
 
 
 def personal_digest(salt: bytes, *, ip_address: str | None, user_agent: str, email: str) -> bytes:

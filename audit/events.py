@@ -6,11 +6,20 @@ from enum import StrEnum
 class Event(StrEnum):
     REGISTRATION_REQUESTED = "registration.requested"
     REGISTRATION_REPEATED = "registration.repeated"  # for an address that has an account
+    EMAIL_CHANGE_REQUESTED = "email.change_requested"
+    EMAIL_CHANGED = "email.changed"
+    EMAIL_CHANGE_UNDONE = "email.change_undone"
+    END_USER_SESSION_ENDED = "end_user_session.ended"
     EMAIL_VERIFIED = "email.verified"
     EMAIL_VERIFICATION_FAILED = "email.verification_failed"
     LOGIN_SUCCEEDED = "login.succeeded"
     LOGIN_FAILED = "login.failed"
     ACCOUNT_LOCKED = "account.locked"
+    ACCOUNT_UNLOCKED = "account.unlocked"  # by an operator
+    ACCOUNT_DELETED = "account.deleted"
+    ACCOUNT_EXPORTED = "account.exported"
+    API_KEY_CREATED = "api_key.created"
+    API_KEY_REVOKED = "api_key.revoked"
     BREACH_CHECK_FAILED = "breach_check.failed"
     PASSWORD_CHANGED = "password.changed"
     PASSWORD_CHECK_FAILED = "password.check_failed"
@@ -19,6 +28,7 @@ class Event(StrEnum):
     PASSWORD_UPGRADED = "password.upgraded"
     SESSION_ENDED = "session.ended"
     SESSIONS_ENDED = "sessions.ended"  # all of them at once
+    TOKEN_REVOKED = "token.revoked"
     TOKEN_REUSED = "token.reused"
     PROFILE_UPDATED = "profile.updated"
     SIGNING_KEY_ROTATED = "signing_key.rotated"
@@ -32,6 +42,16 @@ SUMMARIES = {
     Event.LOGIN_SUCCEEDED: "You signed in.",
     Event.LOGIN_FAILED: "A sign-in failed.",
     Event.ACCOUNT_LOCKED: "Sign-in was locked for a while after too many wrong passwords.",
+    Event.ACCOUNT_UNLOCKED: "An operator ended a lock of your sign-in.",
+    Event.ACCOUNT_DELETED: "You deleted your account.",
+    Event.ACCOUNT_EXPORTED: "You downloaded what is held about you.",
+    Event.API_KEY_CREATED: "An API key was made.",
+    Event.API_KEY_REVOKED: "An API key was revoked.",
+    Event.EMAIL_CHANGE_REQUESTED: "You asked for another e-mail address.",
+    Event.EMAIL_CHANGED: "Your e-mail address was changed.",
+    Event.EMAIL_CHANGE_UNDONE: "The change of your e-mail address was undone.",
+    Event.END_USER_SESSION_ENDED: "The session of one of your visitors was ended.",
+    Event.TOKEN_REVOKED: "A token of yours was revoked by a server that trusts this service.",
     Event.BREACH_CHECK_FAILED: "A password could not be checked for data breaches.",
     Event.PASSWORD_CHANGED: "You changed your password.",
     Event.PASSWORD_CHECK_FAILED: "A wrong password was given where yours was asked for again.",

@@ -58,6 +58,7 @@ class Child:
         with self._guard.stdout as announcement:
             pid = announcement.readline()
         if not pid:
+            self._close_pipe()
             self._guard.wait()
             message = f"{Path(command[0]).name} could not be started"
             raise OSError(message)
@@ -73,11 +74,15 @@ class Child:
 
     def stop(self) -> None:
         """Order it to stop, and return when it has. Calling it again is harmless."""
-        assert self._guard.stdin is not None  # noqa: S101 - it is a PIPE
-        self._guard.stdin.close()
+        self._close_pipe()
         self.wait()
 
+    def _close_pipe(self) -> None:
+        assert self._guard.stdin is not None  # noqa: S101 - it is a PIPE
+        self._guard.stdin.close()
+
     def _ended(self, code: int) -> int:
+        self._close_pipe()
         if code < 0:  # somebody killed the guard: its child must not stay behind
             kill_group(self.pid)
         return code

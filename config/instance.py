@@ -67,7 +67,7 @@ def read_instance() -> Instance:
 
 def read_env(path: Path) -> dict[str, str]:
     class FileEnv(Env):  # type: ignore[misc]
-        ENVIRON: dict[str, str] = {}  # noqa: RUF012 - as django-environ has it, in place of os.environ
+        ENVIRON: dict[str, str] = {}
 
     FileEnv.read_env(path)
     return FileEnv.ENVIRON

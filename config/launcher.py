@@ -47,11 +47,11 @@ FIRST_STEPS = r"""Ready: %(public)s (Ctrl-C stops it)
     %(which)s.venv/bin/python manage.py createsuperuser
   To sign up and in (mails are files here):
     api() { curl -sS -H 'Content-Type: application/json' %(base)s/api/v1/auth/"$@"; echo; }
-    secret='seven lanterns above a quiet harbour'
-    api register -d "{\"email\": \"ada@example.com\", \"password\": \"$secret\"}"
-    mail=%(mails)s/$(ls -t %(mails)s | head -1); cat "$mail"
+    word='seven lanterns above a quiet harbour'
+    api register -d "{\"email\": \"ada@example.com\", \"password\": \"$word\"}"
+    sleep 3; mail=%(mails)s/$(ls -t %(mails)s | head -1); cat "$mail"
     set -- $(grep -o 'verify-email/[^/]*/[^/]*' "$mail" | head -1 | tr / ' ')
-    pair=$(api email/verify -d "{\"uid\": \"$2\", \"token\": \"$3\", \"password\": \"$secret\"}"); echo "$pair"
+    pair=$(api email/verify -d "{\"uid\": \"$2\", \"token\": \"$3\", \"password\": \"$word\"}"); echo "$pair"
     api me -H "Authorization: Bearer $(echo "$pair" | sed 's/.*"access": *"\([^"]*\).*/\1/')"
 """
 
@@ -181,7 +181,7 @@ class Service:
 
 
 def server(instance: Instance, secrets: Mapping[str, str]) -> Service:
-    command = [sys.executable, "-m", "granian", "--interface", "wsgi", APPLICATION]
+    command = [sys.executable, "-m", "config.granian", "--interface", "wsgi", APPLICATION]
     command += ["--host", instance.address[1], "--port", str(instance.port)]
     command += ["--workers", str(min(cores(), WORKERS)), "--blocking-threads", str(THREADS)]
     command += ["--http", "1", "--no-ws", "--backlog", "1024", "--http1-header-read-timeout", "10000"]
@@ -211,7 +211,7 @@ def supervise(instance: Instance, postgres: EmbeddedPostgres | None, services: S
         if time.monotonic() > patience:
             say(f"Not ready yet: GET {instance.base_url}/readyz: {answer}")
             patience = float("inf")
-    say(first_steps(instance))
+    say(first_steps(instance).rstrip())
     for _ in beats:
         pass
 

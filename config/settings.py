@@ -4,6 +4,8 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 from django.utils.translation import gettext_lazy as _
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tenancy.roles import Roles
 
@@ -213,6 +215,13 @@ JWT_AUDIENCE = env.text("JWT_AUDIENCE", PUBLIC_URL)
 JWT_ACCESS_TOKEN_LIFETIME = timedelta(minutes=env.integer("JWT_ACCESS_TOKEN_EXPIRE_MINUTES", 60, most=1440))
 JWT_REFRESH_TOKEN_LIFETIME = timedelta(days=env.integer("JWT_REFRESH_TOKEN_EXPIRE_DAYS", 30, most=3650))
 JWT_REFRESH_GRACE = timedelta(seconds=env.integer("JWT_REFRESH_GRACE_SECONDS", 10, least=0, most=300))
+SESSION_IDLE_LIFETIME = timedelta(
+    days=env.integer("SESSION_IDLE_EXPIRE_DAYS", 0, least=0, most=3650)
+)  # 0: off
+MAX_SESSIONS_PER_CREATOR = env.integer("MAX_SESSIONS_PER_CREATOR", 0, least=0)  # 0: no cap
+END_USER_SESSION_LIFETIME = timedelta(hours=env.integer("END_USER_SESSION_EXPIRE_HOURS", 24, most=87600))
+EMAIL_CHANGE_LIFETIME = timedelta(hours=24)
+EMAIL_CHANGE_UNDO_LIFETIME = timedelta(days=7)
 JWKS_MAX_AGE = timedelta(
     minutes=5
 )  # how long others may cache the JWKS; a new key waits as long before it signs
@@ -237,7 +246,12 @@ CACHES = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": REDIS_URL,
-        "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": 0.5, "SOCKET_TIMEOUT": 0.5},
+        "OPTIONS": {
+            "SOCKET_CONNECT_TIMEOUT": 0.5,
+            "SOCKET_TIMEOUT": 0.5,
+            # redis-py's own takes seconds; one is enough for a connection that died unnoticed
+            "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 1)},
+        },
     }
     if REDIS_URL
     else {"BACKEND": "accounts.counters.DatabaseCounters"}

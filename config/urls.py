@@ -4,13 +4,16 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from accounts.api import problems
+from accounts.api.urls import auth_patterns, end_user_patterns
 from accounts.api.views import jwks
 from tenancy.middleware import owns_transactions
 
 from . import health
 
 urlpatterns = [
-    path("api/v1/auth/", include("accounts.api.urls")),
+    path("api/v1/auth/", include(auth_patterns)),
+    path("api/v1/end-users/", include(end_user_patterns)),
+    path("api/v1/audit/", include("audit.urls")),
     path("account/", include("accounts.urls")),
     path(".well-known/jwks.json", owns_transactions(jwks)),
     path("healthz", health.healthz),

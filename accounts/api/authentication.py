@@ -12,6 +12,7 @@ from accounts.services.sessions import Caller, caller_of
 from accounts.tokens import AccessToken
 
 SCHEME = "bearer"
+WWW_AUTHENTICATE = 'Bearer error="invalid_token"'
 
 
 def access_token_of(request: HttpRequest) -> AccessToken | None:
@@ -22,12 +23,18 @@ def access_token_of(request: HttpRequest) -> AccessToken | None:
     return token
 
 
-def _read(request: HttpRequest) -> AccessToken | None:
+def bearer_of(request: HttpRequest) -> str:
+    """What stands behind `Authorization: Bearer`, "" where nothing does (RFC 6750 § 2.1)."""
     scheme, _, text = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != SCHEME:
+    return text.strip() if scheme.lower() == SCHEME else ""
+
+
+def _read(request: HttpRequest) -> AccessToken | None:
+    text = bearer_of(request)
+    if not text:
         return None
     try:
-        return AccessToken.verified(text.strip())
+        return AccessToken.verified(text)
     except InvalidTokenError:
         return None
 
@@ -44,7 +51,7 @@ class AccessTokenAuthentication(BaseAuthentication):
         return (caller_of(token), token) if token else None
 
     def authenticate_header(self, request: Request) -> str:
-        return 'Bearer error="invalid_token"'
+        return WWW_AUTHENTICATE
 
 
 def caller(request: Any) -> Caller:

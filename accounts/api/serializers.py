@@ -1,12 +1,16 @@
 """The form of what comes in and goes out; no rules, no saving."""
 
+import json
 from typing import Any
 
 from rest_framework import serializers
 
 from accounts.addresses import canonical_email
+from accounts.models import Session
 
 _PASSWORD: dict[str, Any] = {"trim_whitespace": False, "style": {"input_type": "password"}}
+
+METADATA_BYTES = 4096
 
 
 class Address(serializers.EmailField):
@@ -67,6 +71,78 @@ class PasswordChangeRequest(serializers.Serializer):
 
 class ProfileRequest(serializers.Serializer):
     display_name = serializers.CharField(max_length=100, allow_blank=True, required=False)
+
+
+class PasswordRequest(serializers.Serializer):
+    password = serializers.CharField(**_PASSWORD)
+
+
+class EmailChangeRequest(serializers.Serializer):
+    new_email = Address()
+    password = serializers.CharField(**_PASSWORD)
+
+
+class LinkRequest(serializers.Serializer):
+    uid = serializers.CharField(max_length=64)
+    token = serializers.CharField(max_length=128)
+
+
+class TokenRequest(serializers.Serializer):
+    token = serializers.CharField()
+    token_type_hint = serializers.CharField(required=False)
+
+
+class OpenEndUserSessionRequest(serializers.Serializer):
+    creator = serializers.UUIDField()
+    metadata = serializers.DictField(required=False, default=dict)
+
+    def validate_metadata(self, value: dict[str, Any]) -> dict[str, Any]:
+        text = json.dumps(value, ensure_ascii=False)
+        if len(text.encode()) > METADATA_BYTES:
+            raise serializers.ValidationError("At most 4 KiB.", code="max_length")
+        if "\\u0000" in text:
+            raise serializers.ValidationError("NUL is not allowed.", code="null_characters_not_allowed")
+        return value
+
+
+class OpenEndUserSessionAnswer(serializers.Serializer):
+    session = serializers.CharField(help_text="The visitor's bearer token.")
+    session_id = serializers.UUIDField()
+    expires_at = serializers.DateTimeField()
+
+
+class EndUserSessionAnswer(serializers.Serializer):
+    id = serializers.UUIDField()
+    creator = serializers.UUIDField(source="creator_id")
+    created_at = serializers.DateTimeField()
+    expires_at = serializers.DateTimeField()
+    metadata = serializers.DictField()
+
+
+class SessionAnswer(serializers.Serializer):
+    id = serializers.UUIDField()
+    created_at = serializers.DateTimeField()
+    last_used_at = serializers.DateTimeField(help_text="Sign-in or refresh.")
+    ip_address = serializers.IPAddressField(allow_null=True)
+    user_agent = serializers.CharField()
+    device = serializers.CharField()
+    current = serializers.SerializerMethodField()
+
+    def get_current(self, session: Session) -> bool:
+        own: bool = session.pk == self.context["request"].user.session_id
+        return own
+
+
+class IntrospectAnswer(serializers.Serializer):
+    active = serializers.BooleanField()
+    sub = serializers.UUIDField(required=False)
+    sid = serializers.UUIDField(required=False)
+    exp = serializers.IntegerField(required=False)
+    iat = serializers.IntegerField(required=False)
+    jti = serializers.UUIDField(required=False)
+    token_type = serializers.CharField(required=False)
+    iss = serializers.CharField(required=False)
+    aud = serializers.CharField(required=False)
 
 
 class TokenPairAnswer(serializers.Serializer):

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
@@ -212,6 +213,7 @@ class PasswordChangeView(LimitedView):
         return Response(status=204)
 
 
+@csrf_exempt
 @require_safe
 def jwks(request: HttpRequest) -> JsonResponse:
     """The public keys (RFC 7517); caches may keep them as long as a new key waits to sign."""

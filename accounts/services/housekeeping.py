@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from axes.models import AccessAttempt
 from django.conf import settings
 from django.db import connections
 from django.db.models import Exists, OuterRef, QuerySet
@@ -10,9 +11,13 @@ from django_tasks_db.models import DBTaskResult
 
 from accounts.models import (
     BlacklistedToken,
+    Counter,
     Creator,
+    EmailChange,
     EmailVerificationToken,
+    LoginReservation,
     PasswordResetToken,
+    SecurityNotice,
     Session,
     UserSession,
 )
@@ -21,6 +26,7 @@ from tenancy.context import current_alias
 
 MONTHS_AHEAD = 3  # of audit partitions
 KEEP_JOBS = timedelta(days=7)
+KEEP_NOTICES = timedelta(days=7)  # that have been sent
 GIVE_UP_AFTER = timedelta(days=3)  # on a job that fails; until then its link may still go out
 
 
@@ -42,6 +48,11 @@ def prune_expired() -> dict[str, int]:
         BlacklistedToken.objects.filter(expires_at__lt=now),
         EmailVerificationToken.objects.filter(expires_at__lt=now),
         PasswordResetToken.objects.filter(expires_at__lt=now),
+        EmailChange.objects.filter(undo_expires_at__lt=now),
+        SecurityNotice.objects.filter(sent_at__lt=now - KEEP_NOTICES),
+        LoginReservation.objects.filter(expires_at__lt=now),
+        AccessAttempt.objects.filter(attempt_time__lt=now - settings.ACCOUNT_LOCKOUT_DURATION),
+        Counter.objects.filter(expires_at__lt=now),
         UserSession.objects.filter(expires_at__lt=now),
         Creator.objects.filter(
             ~Exists(live_link), holds_email=False, is_staff=False, created_at__lt=unconfirmed

@@ -1,6 +1,5 @@
 """Judging, hashing and checking passwords. Hashing is slow on purpose: never inside a transaction."""
 
-import unicodedata
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -11,6 +10,7 @@ from django.db import transaction
 
 from accounts.addresses import canonical_email
 from accounts.exceptions import WeakPasswordError
+from accounts.hashers import normal
 from accounts.models import Creator
 from accounts.validators import MAXIMUM_LENGTH
 from tenancy.context import current_alias
@@ -23,11 +23,6 @@ class Verdict:
 
     is_right: bool
     needs_upgrade: bool = False
-
-
-def normal(password: str) -> str:
-    """NFC, and otherwise exactly as sent: equal to the eye is equal here (NIST SP 800-63B-4)."""
-    return unicodedata.normalize("NFC", password)
 
 
 def judge(password: str, *, email: str, display_name: str = "", field: str = "password") -> None:

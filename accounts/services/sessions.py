@@ -2,17 +2,18 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connections
+from django.db import IntegrityError, connections, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.devices import device_of
 from accounts.exceptions import InvalidTokenError, TokenReusedError
 from accounts.keys import key_ring
-from accounts.models import BlacklistedToken, RefreshToken, SecurityNotice, Session
+from accounts.models import BlacklistedToken, Creator, RefreshToken, SecurityNotice, Session
 from accounts.services import notices
 from accounts.tokens import AccessToken, TokenPair, access_token
 from accounts.tokens import RefreshToken as RefreshTokenJWT
@@ -47,6 +48,7 @@ _CALLER = """
 SELECT c.id, c.email, c.display_name, c.email_verified_at IS NOT NULL, c.created_at, c.last_login, s.id
 FROM sessions s JOIN creators c ON c.id = s.creator_id
 WHERE s.creator_id = %(creator)s AND s.id = %(session)s AND s.ended_at IS NULL AND s.expires_at > now()
+  AND (%(idle)s::interval IS NULL OR s.last_used_at > now() - %(idle)s::interval)
   AND c.is_active AND c.holds_email
   AND NOT EXISTS (SELECT FROM jwt_blacklist b WHERE b.creator_id = %(creator)s AND b.id = %(jti)s)
 """
@@ -59,7 +61,12 @@ def caller_of(access: AccessToken) -> Caller:
         InvalidTokenError: the session is over, the token blacklisted, the account gone or deactivated.
 
     """
-    keys = {"creator": access.creator_id, "session": access.session_id, "jti": access.jti}
+    keys: dict[str, Any] = {
+        "creator": access.creator_id,
+        "session": access.session_id,
+        "jti": access.jti,
+        "idle": settings.SESSION_IDLE_LIFETIME or None,
+    }
     with tenant_scope(access.creator_id), connections[current_alias()].cursor() as cursor:
         cursor.execute(_CALLER, keys)
         row = cursor.fetchone()
@@ -70,6 +77,7 @@ def caller_of(access: AccessToken) -> Caller:
 
 def start_session(*, creator_id: UUID, client: Client, now: datetime) -> RefreshToken:
     """A new session and its first refresh token; called inside the creator's scope."""
+    _make_room(creator_id)
     session = Session.objects.create(
         creator_id=creator_id,
         created_at=now,
@@ -80,6 +88,36 @@ def start_session(*, creator_id: UUID, client: Client, now: datetime) -> Refresh
         device=device_of(client),
     )
     return _new_refresh_token(session, parent_id=None, now=now)
+
+
+def _make_room(creator_id: UUID) -> None:
+    """Where sessions are capped, the oldest ends for the new one."""
+    if not settings.MAX_SESSIONS_PER_CREATOR:
+        return
+    Creator.objects.select_for_update(no_key=True).filter(pk=creator_id).first()  # sign-ins at once
+    keep = settings.MAX_SESSIONS_PER_CREATOR - 1
+    oldest = live_sessions(creator_id).order_by("-created_at").values_list("pk", flat=True)[keep:]
+    _end(creator_id, list(oldest), Session.End.CAP)
+
+
+def live_sessions(creator_id: UUID) -> QuerySet[Session]:
+    """Those that can still be used; called inside the creator's scope."""
+    now = timezone.now()
+    alive = Session.objects.filter(creator_id=creator_id, ended_at=None, expires_at__gt=now)
+    if settings.SESSION_IDLE_LIFETIME:
+        alive = alive.filter(last_used_at__gt=now - settings.SESSION_IDLE_LIFETIME)
+    return alive
+
+
+def end_session(*, creator_id: UUID, session_id: UUID, client: Client) -> bool:
+    """End one session by its id; False where there is no such live one."""
+    with tenant_scope(creator_id):
+        ended = bool(live_sessions(creator_id).filter(pk=session_id).exists()) and bool(
+            _end(creator_id, [session_id], Session.End.ENDED)
+        )
+        if ended:
+            record(Event.SESSION_ENDED, client=client, creator_id=creator_id, session=str(session_id))
+    return ended
 
 
 def token_pair(refresh: RefreshToken, *, now: datetime) -> TokenPair:
@@ -139,7 +177,7 @@ def _rotated(token: RefreshTokenJWT) -> RefreshToken | None:
         .first()
     )
     now = timezone.now()
-    if session is None or not session.is_alive(now):
+    if session is None or not session.is_alive(now, settings.SESSION_IDLE_LIFETIME):
         raise InvalidTokenError
     own = RefreshToken.objects.filter(pk=token.jti, creator_id=token.creator_id, session_id=session.pk)
     if own.filter(used_at=None).update(used_at=now):
@@ -181,7 +219,7 @@ def log_out(*, refresh: str, access: AccessToken | None, client: Client) -> None
         raise InvalidTokenError
     with tenant_scope(token.creator_id):
         if access is not None:
-            _blacklist(access)
+            blacklist(access)
         if _end(token.creator_id, [token.session_id], Session.End.LOGOUT):
             record(
                 Event.SESSION_ENDED, client=client, creator_id=token.creator_id, session=str(token.session_id)
@@ -191,17 +229,24 @@ def log_out(*, refresh: str, access: AccessToken | None, client: Client) -> None
 def log_out_everywhere(*, creator_id: UUID, client: Client) -> None:
     """End every session of the creator; their access tokens die with the next request."""
     with tenant_scope(creator_id):
-        alive = Session.objects.filter(creator_id=creator_id, ended_at=None, expires_at__gt=timezone.now())
-        ended = _end(creator_id, list(alive.values_list("pk", flat=True)), Session.End.LOGOUT_ALL)
+        alive = live_sessions(creator_id).values_list("pk", flat=True)
+        ended = _end(creator_id, list(alive), Session.End.LOGOUT_ALL)
         record(Event.SESSIONS_ENDED, client=client, creator_id=creator_id, count=ended)
 
 
-def end_sessions(*, creator_id: UUID, keep: UUID | None = None) -> int:
-    """End all sessions but one, because the password is another now; called inside the creator's scope."""
+def end_sessions(
+    *, creator_id: UUID, keep: UUID | None = None, reason: Session.End = Session.End.PASSWORD
+) -> int:
+    """End all sessions but one, because the account's keys are others now; inside the creator's scope."""
     alive = Session.objects.filter(creator_id=creator_id, ended_at=None)
     if keep is not None:
         alive = alive.exclude(pk=keep)
-    return alive.update(ended_at=timezone.now(), end_reason=Session.End.PASSWORD)
+    return alive.update(ended_at=timezone.now(), end_reason=reason)
+
+
+def revoke_session(creator_id: UUID, session_id: UUID, reason: Session.End) -> bool:
+    """Called inside the creator's scope; False where it had ended."""
+    return bool(_end(creator_id, [session_id], reason))
 
 
 def _end(creator_id: UUID, sessions: list[UUID], reason: Session.End) -> int:
@@ -209,9 +254,17 @@ def _end(creator_id: UUID, sessions: list[UUID], reason: Session.End) -> int:
     return alive.update(ended_at=timezone.now(), end_reason=reason)
 
 
-def _blacklist(access: AccessToken) -> None:
+def blacklist(access: AccessToken) -> bool:
+    """Called inside the creator's scope; False where it was there, or its creator is gone."""
+    if BlacklistedToken.objects.filter(pk=access.jti).exists():
+        return False
     entry = BlacklistedToken(id=access.jti, creator_id=access.creator_id, expires_at=access.expires_at)
-    BlacklistedToken.objects.bulk_create([entry], ignore_conflicts=True)
+    try:
+        with transaction.atomic(using=current_alias()):
+            BlacklistedToken.objects.bulk_create([entry], ignore_conflicts=True)
+    except IntegrityError:
+        return False
+    return True
 
 
 def _seconds(start: datetime, end: datetime) -> int:

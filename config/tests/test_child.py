@@ -11,6 +11,8 @@ import pytest
 
 from config.child import Child, Manners, happens
 
+pytestmark = pytest.mark.slow
+
 COUNTING = """
 import pathlib, signal, sys, time
 heard = pathlib.Path(sys.argv[1])
@@ -89,7 +91,7 @@ def test_what_a_killed_child_leaves_behind_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_child_does_not_outlive_its_guard(counting: Child) -> None:
-    os.kill(counting._guard.pid, signal.SIGKILL)  # noqa: SLF001
+    os.kill(counting._guard.pid, signal.SIGKILL)
     counting.wait()
     assert happens(lambda: not alive(counting.pid), within=5)
 

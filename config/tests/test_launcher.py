@@ -19,7 +19,8 @@ import pytest
 
 from config.child import happens
 from config.instance import DATABASE_URLS, ROOT, read_env
-from config.tests.test_child import alive
+
+pytestmark = pytest.mark.slow
 
 # Instead of manage.py: notes what it was given, and stays as a mail worker does.
 MANAGE = """
@@ -115,24 +116,21 @@ def free_port() -> int:
         return int(held.getsockname()[1])
 
 
-@pytest.fixture
-def place() -> Iterator[Path]:
-    directory = Path(tempfile.mkdtemp(prefix="auth-test-"))
-    directory.chmod(0o711)
-    for name, text in (("manage", MANAGE), ("application", APPLICATION), ("stand_in", STAND_IN)):
-        (directory / f"{name}.py").write_text(text)
-    yield directory
-    shutil.rmtree(directory)
+Make = Callable[..., Run]
 
 
-@pytest.fixture
-def make(place: Path) -> Iterator[Callable[..., Run]]:
-    """Runs with stand-ins; whatever happens, none outlives its test."""
+@contextlib.contextmanager
+def runs_with_stand_ins() -> Iterator[Make]:
+    """A maker of runs; whatever happens, none outlives the block."""
+    place = Path(tempfile.mkdtemp(prefix="auth-test-"))
+    place.chmod(0o711)
     runs: list[Run] = []
 
     def make(settled_seconds: float = 10, **env: str) -> Run:
-        home = place / f"{len(runs)}"
-        shutil.copytree(place, home, ignore=shutil.ignore_patterns("[0-9]*"))
+        home = place / str(len(runs))
+        home.mkdir()
+        for name, text in (("manage", MANAGE), ("application", APPLICATION), ("stand_in", STAND_IN)):
+            (home / f"{name}.py").write_text(text)
         runs.append(Run(home, home / "stand_in.py", settled_seconds, **env))
         return runs[-1]
 
@@ -143,9 +141,20 @@ def make(place: Path) -> Iterator[Callable[..., Run]]:
             run.process.wait()
     for run in runs:
         assert happens(run.is_gone, within=20)
+    shutil.rmtree(place)
 
 
-Make = Callable[..., Run]
+@pytest.fixture
+def make() -> Iterator[Make]:
+    with runs_with_stand_ins() as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def first() -> Iterator[Run]:
+    """One that runs throughout."""
+    with runs_with_stand_ins() as make:
+        yield make().ready()
 
 
 def test_a_run_keeps_its_secrets_for_the_next(make: Make) -> None:
@@ -160,8 +169,8 @@ def test_a_run_keeps_its_secrets_for_the_next(make: Make) -> None:
     assert run.stop(signal.SIGINT) == 0
 
 
-def test_each_process_knows_what_it_needs_and_no_more(make: Make) -> None:
-    run = make().ready()
+def test_each_process_knows_what_it_needs_and_no_more(first: Run) -> None:
+    run = first
     urls = read_env(run.data_dir / "instance.env")
     everyday = {"DATABASE_URL", "OPERATOR_DATABASE_URL", "SECRET_KEY"}
     superuser = (run.data_dir / "postgres" / "passwords" / "postgres").read_text()
@@ -174,15 +183,15 @@ def test_each_process_knows_what_it_needs_and_no_more(make: Make) -> None:
         connection.execute("CREATE TABLE made_by_migrate ()")
 
 
-def test_two_instances_run_side_by_side(make: Make) -> None:
-    one, two = make().ready(), make().ready()
-    assert one.served_by()["DATABASE_URL"] != two.served_by()["DATABASE_URL"]
-    assert one.stop() == 0
-    assert two.get()[0] == 200
+def test_two_instances_run_side_by_side(first: Run, make: Make) -> None:
+    second = make().ready()
+    assert second.served_by()["DATABASE_URL"] != first.served_by()["DATABASE_URL"]
+    assert second.stop() == 0
+    assert first.get()[0] == 200
 
 
-def test_a_data_dir_in_use_is_refused_in_one_line(make: Make) -> None:
-    first, second = make().ready(), make()
+def test_a_data_dir_in_use_is_refused_in_one_line(first: Run, make: Make) -> None:
+    second = make()
     second.env["DATA_DIR"] = first.env["DATA_DIR"]
     assert second.start().ended() == 1
     assert "DATA_DIR" in second.said
@@ -190,8 +199,8 @@ def test_a_data_dir_in_use_is_refused_in_one_line(make: Make) -> None:
     assert first.get()[0] == 200
 
 
-def test_a_busy_port_is_refused_in_one_line(make: Make) -> None:
-    first, second = make().ready(), make()
+def test_a_busy_port_is_refused_in_one_line(first: Run, make: Make) -> None:
+    second = make()
     second.env["PORT"] = first.env["PORT"]
     assert second.start().ended() == 1
     assert f"127.0.0.1:{first.port}" in second.said
@@ -250,27 +259,23 @@ def test_a_killed_launcher_leaves_nothing_running(make: Make) -> None:
     run.ready()
 
 
-@pytest.mark.parametrize("victim", ["master", "pid"])
-def test_a_killed_server_process_is_replaced(make: Make, victim: str) -> None:
+def test_killed_children_are_replaced(make: Make) -> None:
     run = make(settled_seconds=0).ready()
-    killed = int(run.served_by()[victim])
-    os.kill(killed, signal.SIGKILL)
-    assert happens(lambda: not alive(killed), within=10)
-
-    def serves() -> bool:
-        with contextlib.suppress(OSError):
-            return int(run.served_by()[victim]) != killed
-        return False
-
-    assert happens(serves, within=20)
+    kill_and_await_next(lambda: run.served_by()["pid"])
+    kill_and_await_next(lambda: run.served_by()["master"])
+    kill_and_await_next(lambda: run.noted("run_worker")["pid"])
     assert run.stop() == 0
 
 
-def test_a_killed_mail_worker_is_replaced(make: Make) -> None:
-    run = make(settled_seconds=0).ready()
-    killed = int(run.noted("run_worker")["pid"])
-    os.kill(killed, signal.SIGKILL)
-    assert happens(lambda: int(run.noted("run_worker")["pid"]) != killed, within=20)
+def kill_and_await_next(number: Callable[[], object]) -> None:
+    def replaced() -> bool:
+        with contextlib.suppress(OSError):
+            return number() != killed
+        return False
+
+    killed = number()
+    os.kill(int(str(killed)), signal.SIGKILL)
+    assert happens(replaced, within=20)
 
 
 def test_a_worker_that_ends_at_once_stops_everything(make: Make) -> None:
@@ -295,7 +300,7 @@ def test_ctrl_c_in_a_terminal_reaches_each_child_once(make: Make) -> None:
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(ROOT)
-        os.execve(run.program[0], run.program, run.env)  # noqa: S606
+        os.execve(run.program[0], run.program, run.env)
     said = b""
     while b"Ready: " not in said:
         said += os.read(terminal, 4096)
@@ -308,10 +313,11 @@ def test_ctrl_c_in_a_terminal_reaches_each_child_once(make: Make) -> None:
     assert run.is_gone()
 
 
-def test_the_whole_house_starts_and_stops(place: Path) -> None:
-    run = Run(place, "-m", "config.launcher").ready()
-    try:
-        assert run.get("/readyz")[0] == 200
-    finally:
-        assert run.stop() == 0
+def test_the_whole_house_starts_and_stops(make: Make) -> None:
+    run = make()
+    run.program = [sys.executable, "-m", "config.launcher"]
+    run.ready()
+    assert run.get("/readyz")[0] == 200
+    assert run.get("/api/docs/")[0] == 200
+    assert run.stop() == 0
     assert run.is_gone()

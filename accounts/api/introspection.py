@@ -1,0 +1,56 @@
+"""Doors for resource servers, which come with an API key: RFC 7662 and RFC 7009."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.parsers import FormParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.exceptions import InvalidTokenError
+from accounts.services import api_keys, introspection
+from audit.clients import client_of
+from tenancy.middleware import owns_transactions
+
+from . import serializers
+from .authentication import WWW_AUTHENTICATE, bearer_of
+from .views import read
+
+
+class APIKeyAuthentication(BaseAuthentication):
+    def authenticate(self, request: Request) -> tuple[Any, str]:
+        key = bearer_of(request._request)
+        if not key:
+            raise InvalidTokenError
+        return api_keys.authenticate(key), "api_key"
+
+    def authenticate_header(self, request: Request) -> str:
+        return WWW_AUTHENTICATE
+
+
+@owns_transactions
+class ResourceServerView(APIView):
+    authentication_classes = (APIKeyAuthentication,)
+    permission_classes = ()
+    parser_classes = (FormParser,)
+
+
+class IntrospectView(ResourceServerView):
+    @extend_schema(
+        request={"application/x-www-form-urlencoded": serializers.TokenRequest},
+        responses={200: serializers.IntrospectAnswer, 400: serializers.Problem, 401: serializers.Problem},
+    )
+    def post(self, request: Request) -> Response:
+        return Response(introspection.introspect(read(serializers.TokenRequest, request)["token"]))
+
+
+class RevokeView(ResourceServerView):
+    @extend_schema(
+        request={"application/x-www-form-urlencoded": serializers.TokenRequest},
+        responses={200: None, 400: serializers.Problem, 401: serializers.Problem},
+    )
+    def post(self, request: Request) -> Response:
+        introspection.revoke(read(serializers.TokenRequest, request)["token"], client=client_of(request))
+        return Response({})

@@ -1,0 +1,86 @@
+"""Sessions of a creator's anonymous visitors: a row and a token, no password, no name."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import QuerySet
+from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+from accounts.exceptions import InvalidTokenError, NoSuchCreatorError
+from accounts.models import Creator, UserSession
+from accounts.tokens import EndUserToken
+from audit.book import record
+from audit.clients import Client
+from audit.events import Event
+from tenancy.context import tenant_scope
+
+
+@dataclass(frozen=True)
+class OpenedSession:
+    """What a visitor gets: the token, and the id by which the creator knows them."""
+
+    session: str
+    session_id: UUID
+    expires_at: datetime
+
+
+def open_session(*, creator: UUID, metadata: dict[str, Any]) -> OpenedSession:
+    """A session with the creator.
+
+    Raises:
+        NoSuchCreatorError: unknown, unconfirmed or deactivated.
+
+    """
+    now = timezone.now().replace(microsecond=0)
+    row = UserSession(
+        id=uuid7(),
+        creator_id=creator,
+        created_at=now,
+        expires_at=now + settings.END_USER_SESSION_LIFETIME,
+        metadata=metadata,
+    )
+    with tenant_scope(creator):
+        exists = Creator.objects.filter(pk=creator, is_active=True, holds_email=True).exists()
+        if exists:
+            row.save(force_insert=True)
+    if not exists:
+        raise NoSuchCreatorError
+    token = EndUserToken.mint(
+        creator_id=creator, session_id=row.pk, jti=row.pk, issued_at=now, expires_at=row.expires_at
+    )
+    return OpenedSession(str(token), row.pk, row.expires_at)
+
+
+def current_session(token: EndUserToken) -> UserSession:
+    """The visitor's own session.
+
+    Raises:
+        InvalidTokenError: ended, expired, or its creator is gone or deactivated.
+
+    """
+    with tenant_scope(token.creator_id):
+        session = live_sessions(token.creator_id).filter(pk=token.session_id, creator__is_active=True).first()
+    if session is None:
+        raise InvalidTokenError
+    return session
+
+
+def live_sessions(creator_id: UUID) -> QuerySet[UserSession]:
+    """Called inside the creator's scope."""
+    return UserSession.objects.filter(creator_id=creator_id, expires_at__gt=timezone.now())
+
+
+def end_session(*, creator_id: UUID, session_id: UUID, client: Client) -> bool:
+    """End a visitor's session; False where there is no such live one."""
+    with tenant_scope(creator_id):
+        own = live_sessions(creator_id).filter(pk=session_id)
+        ended = bool(own._raw_delete(own.db))
+        if ended:
+            record(
+                Event.END_USER_SESSION_ENDED, client=client, creator_id=creator_id, session=str(session_id)
+            )
+    return ended

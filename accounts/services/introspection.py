@@ -1,0 +1,83 @@
+"""What resource servers may ask (RFC 7662) and do (RFC 7009) with any token of ours."""
+
+from typing import Any
+
+from django.utils import timezone
+
+from accounts.exceptions import InvalidTokenError
+from accounts.models import RefreshToken, Session
+from accounts.services import end_users, sessions
+from accounts.tokens import AccessToken, EndUserToken
+from accounts.tokens import RefreshToken as RefreshTokenJWT
+from audit.book import record
+from audit.clients import Client
+from audit.events import Event
+from tenancy.context import tenant_scope
+
+CLAIMS = ("sub", "sid", "exp", "iat", "jti", "token_type", "iss", "aud")
+Token = AccessToken | RefreshTokenJWT | EndUserToken
+
+
+def introspect(text: str) -> dict[str, Any]:
+    """RFC 7662 § 2.2: the claims of a live token, and of any other no more than that it is not."""
+    try:
+        token = _verified(text)
+        _demand_alive(token)
+    except InvalidTokenError:
+        return {"active": False}
+    return {"active": True} | {name: token.payload[name] for name in CLAIMS}
+
+
+def revoke(text: str, *, client: Client) -> None:
+    """RFC 7009: a refresh token takes its session along; what isn't ours is no error."""
+    try:
+        token = _verified(text)
+    except InvalidTokenError:
+        return
+    if isinstance(token, EndUserToken):
+        end_users.end_session(creator_id=token.creator_id, session_id=token.session_id, client=client)
+        return
+    with tenant_scope(token.creator_id):
+        if isinstance(token, AccessToken):
+            revoked = sessions.blacklist(token)
+        else:
+            revoked = sessions.revoke_session(token.creator_id, token.session_id, Session.End.REVOKED)
+        if revoked:
+            record(
+                Event.TOKEN_REVOKED,
+                client=client,
+                creator_id=token.creator_id,
+                session=str(token.session_id),
+                token_type=token.token_type,
+            )
+
+
+def _verified(text: str) -> Token:
+    for kind in (AccessToken, RefreshTokenJWT, EndUserToken):
+        try:
+            return kind.verified(text)
+        except InvalidTokenError:
+            continue
+    raise InvalidTokenError
+
+
+def _demand_alive(token: Token) -> None:
+    if isinstance(token, AccessToken):
+        sessions.caller_of(token)
+    elif isinstance(token, EndUserToken):
+        end_users.current_session(token)
+    else:
+        _demand_unspent(token)
+
+
+def _demand_unspent(token: RefreshTokenJWT) -> None:
+    with tenant_scope(token.creator_id):
+        session = sessions.live_sessions(token.creator_id).filter(
+            pk=token.session_id, creator__is_active=True
+        )
+        unspent = RefreshToken.objects.filter(
+            creator_id=token.creator_id, pk=token.jti, used_at=None, expires_at__gt=timezone.now()
+        )
+        alive = session.exists() and unspent.exists()
+    if not alive:
+        raise InvalidTokenError

@@ -1,0 +1,92 @@
+"""A creator's visitors: cheap, anonymous, and good for nothing of the creator's."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.utils import timezone
+
+from config.tests.fixtures import API, Person
+
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+DOOR = "/api/v1/end-users/sessions"
+
+
+def visit(api: API, person: Person, **more: Any) -> dict[str, Any]:
+    response = api.post(DOOR, {"creator": str(person.id), **more})
+    assert response.status_code == 201, response.content
+    found: dict[str, Any] = response.json()
+    return found
+
+
+def test_visitor_gets_a_session_and_sees_it(api: API, ada: Person) -> None:
+    opened = visit(api, ada, metadata={"theme": "dark", "n": [1, {"x": None}]})
+    assert set(opened) == {"session", "session_id", "expires_at"}
+    current = api.get(f"{DOOR}/current", token=opened["session"])
+    assert current.status_code == 200
+    assert current.json()["id"] == opened["session_id"]
+    assert current.json()["metadata"] == {"theme": "dark", "n": [1, {"x": None}]}
+
+
+def test_visitors_token_opens_nothing_of_the_creators_and_back(api: API, ada: Person) -> None:
+    session = visit(api, ada)["session"]
+    for path in ("me", "sessions", "me/export", DOOR, "/api/v1/audit/events"):
+        assert api.get(path, token=session).status_code == 401, path
+    assert api.post("refresh", {"refresh": session}).status_code == 401
+    assert api.get(f"{DOOR}/current", token=ada.access).status_code == 401
+    assert api.get(f"{DOOR}/current").status_code == 401
+
+
+def test_ending_it_is_final(api: API, ada: Person) -> None:
+    session = visit(api, ada)["session"]
+    assert api.delete(f"{DOOR}/current", token=session).status_code == 204
+    assert api.get(f"{DOOR}/current", token=session).status_code == 401
+    assert api.delete(f"{DOOR}/current", token=session).status_code == 401
+
+
+def test_creator_lists_and_ends_only_own_visitors(api: API, ada: Person, bob: Person) -> None:
+    opened = visit(api, ada)
+    visit(api, bob)
+    listed = api.get(DOOR, token=ada.access).json()["results"]
+    assert [row["id"] for row in listed] == [opened["session_id"]]
+    assert api.delete(f"{DOOR}/{opened['session_id']}", token=bob.access).status_code == 404
+    assert api.delete(f"{DOOR}/{opened['session_id']}", token=ada.access).status_code == 204
+    assert api.get(f"{DOOR}/current", token=opened["session"]).status_code == 401
+
+
+def test_unknown_or_deactivated_creator_takes_nobody(api: API, ada: Person, superuser: Any) -> None:
+    session = visit(api, ada)["session"]
+    assert api.post(DOOR, {"creator": str(uuid4())}).status_code == 404
+    superuser.execute("UPDATE creators SET is_active = false")
+    assert api.post(DOOR, {"creator": str(ada.id)}).status_code == 404
+    assert api.get(f"{DOOR}/current", token=session).status_code == 401
+
+
+def test_creators_bearer_at_the_open_door_does_no_harm(api: API, ada: Person, bob: Person) -> None:
+    assert api.post(DOOR, {"creator": str(bob.id)}, token=ada.access).status_code == 201
+    assert api.post(DOOR, {"creator": str(bob.id)}, token="rubbish").status_code == 201
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"creator": "x"},
+        {"metadata": {}},
+        {"metadata": {"x": "a" * 4096}},
+        {"metadata": []},
+        {"metadata": {"x": "\0"}},
+    ],
+)
+def test_bad_input_is_named(api: API, ada: Person, body: dict[str, Any]) -> None:
+    if body.get("metadata"):
+        body = {"creator": str(ada.id), **body}
+    response = api.post(DOOR, body)
+    assert (response.status_code, response.json()["code"]) == (400, "invalid_input")
+
+
+def test_session_expires(api: API, ada: Person, superuser: Any) -> None:
+    session = visit(api, ada)["session"]
+    superuser.execute("UPDATE user_sessions SET expires_at = %s", [timezone.now() - timedelta(seconds=1)])
+    assert api.get(f"{DOOR}/current", token=session).status_code == 401

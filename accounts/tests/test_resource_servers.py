@@ -1,0 +1,83 @@
+"""Introspection (RFC 7662) and revocation (RFC 7009) with API keys."""
+
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+from accounts.services import api_keys
+from config.tests.fixtures import API, Person
+from tenancy.context import OPERATOR, using_alias
+
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+
+
+@pytest.fixture
+def key(transactional_db: None) -> str:
+    with using_alias(OPERATOR):
+        made = api_keys.create_api_key("the shop")
+    assert made
+    return made
+
+
+def ask(api: API, path: str, key: str, token: str) -> Any:
+    from urllib.parse import urlencode
+
+    return api.generic(
+        "POST",
+        f"/api/v1/auth/token/{path}",
+        urlencode({"token": token}),
+        content_type="application/x-www-form-urlencoded",
+        headers={"Authorization": f"Bearer {key}"} if key else {},
+    )
+
+
+def test_live_tokens_are_active_with_their_claims(api: API, ada: Person, key: str) -> None:
+    session = api.post("/api/v1/end-users/sessions", {"creator": str(ada.id)}).json()["session"]
+    for token, kind in [(ada.access, "access"), (ada.refresh, "refresh"), (session, "session")]:
+        answer = ask(api, "introspect", key, token).json()
+        assert answer["active"] is True
+        assert (answer["sub"], answer["token_type"]) == (str(ada.id), kind)
+        assert {"sid", "exp", "iat", "jti"} <= answer.keys()
+
+
+def test_dead_and_foreign_tokens_are_only_not_active(api: API, ada: Person, key: str) -> None:
+    api.post("refresh", {"refresh": ada.refresh})
+    assert ask(api, "introspect", key, ada.refresh).json() == {"active": False}
+    api.post("logout/all", token=ada.access)
+    for token in (ada.access, ada.refresh, "rubbish", key, "a.b.c"):
+        assert ask(api, "introspect", key, token).json() == {"active": False}
+
+
+def test_revoked_access_token_dies_alone_and_refresh_token_with_its_session(
+    api: API, ada: Person, key: str
+) -> None:
+    pair = api.post("refresh", {"refresh": ada.refresh}).json()
+    assert ask(api, "revoke", key, ada.access).status_code == 200
+    assert api.get("me", token=ada.access).status_code == 401
+    assert api.get("me", token=pair["access"]).status_code == 200
+    assert ask(api, "revoke", key, pair["refresh"]).status_code == 200
+    assert api.get("me", token=pair["access"]).status_code == 401
+    for token in (ada.access, pair["refresh"], "rubbish"):
+        assert ask(api, "revoke", key, token).status_code == 200
+
+
+def test_only_a_live_key_opens(api: API, ada: Person, key: str, capsys: Any) -> None:
+    for wrong in ("", "rubbish", ada.access, f"{key}x"):
+        response = ask(api, "introspect", wrong, ada.access)
+        assert response.status_code == 401
+        assert "WWW-Authenticate" in response.headers
+    call_command("revoke_api_key", "the shop")
+    assert ask(api, "introspect", key, ada.access).status_code == 401
+    with pytest.raises(CommandError):
+        call_command("revoke_api_key", "the shop")
+    with pytest.raises(CommandError):
+        call_command("create_api_key", "the shop")
+
+
+def test_only_the_digest_is_kept_and_use_is_noted(api: API, ada: Person, key: str, superuser: Any) -> None:
+    ask(api, "introspect", key, ada.access)
+    row = superuser.execute("SELECT api_keys::text, last_used_at IS NOT NULL FROM api_keys").fetchone()
+    assert key not in row[0]
+    assert row[1]

@@ -1,0 +1,27 @@
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.pagination import CursorPagination
+
+
+class NewestFirst(CursorPagination):
+    """Cursor pages that stay right while rows come in; links are PUBLIC_URL's, never the Host header's."""
+
+    page_size = 50
+    ordering = "-id"  # UUIDv7: the time of creation
+
+    def paginate_queryset(self, queryset: Any, request: Any, view: Any = None) -> Any:
+        try:
+            page: Any = super().paginate_queryset(queryset, request, view)
+        except (NotFound, ValueError, OverflowError) as error:
+            raise ValidationError({"cursor": "This is not a cursor of ours."}) from error
+        self.base_url = settings.PUBLIC_URL + request.get_full_path()
+        return page
+
+    def decode_cursor(self, request: Any) -> Any:
+        cursor = super().decode_cursor(request)
+        if cursor and cursor.position is not None:
+            UUID(str(cursor.position))  # ValueError: somebody made it up
+        return cursor
