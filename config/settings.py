@@ -4,6 +4,8 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 from django.utils.translation import gettext_lazy as _
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tenancy.roles import Roles
 
@@ -244,7 +246,12 @@ CACHES = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": REDIS_URL,
-        "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": 0.5, "SOCKET_TIMEOUT": 0.5},
+        "OPTIONS": {
+            "SOCKET_CONNECT_TIMEOUT": 0.5,
+            "SOCKET_TIMEOUT": 0.5,
+            # redis-py's own takes seconds; one is enough for a connection that died unnoticed
+            "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 1)},
+        },
     }
     if REDIS_URL
     else {"BACKEND": "accounts.counters.DatabaseCounters"}

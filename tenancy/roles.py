@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Self
 
+LOCK_TIMEOUT = "5s"
 SCRAM_ITERATIONS = 4096  # PostgreSQL's own default; the passwords are generated, not chosen
 
 
@@ -47,6 +48,9 @@ def role_statements(roles: Roles, passwords: Mapping[str, str]) -> Iterator[str]
         )
         if name in passwords:
             yield f"ALTER ROLE {quoted(name)} PASSWORD '{scram_verifier(passwords[name])}'"
+    for name in (roles.app, roles.operator):
+        # a table that somebody locks must not hold every request for as long
+        yield f"ALTER ROLE {quoted(name)} SET lock_timeout = '{LOCK_TIMEOUT}'"
     yield f"GRANT {quoted(roles.lookup)} TO {quoted(roles.owner)}"
 
 

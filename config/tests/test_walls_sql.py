@@ -1,7 +1,5 @@
 """The walls between tenants, statement by statement: Mallory's SQL, on a connection whose tenant is Ada."""
 
-# ruff: noqa: E501  the statements are a table
-
 import itertools
 from typing import Any
 from uuid import uuid4
