@@ -6,25 +6,21 @@ from django.core.cache import cache
 from django.db import DatabaseError, connection
 from django.db.migrations.loader import MigrationLoader
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_safe
 from django_redis.exceptions import ConnectionInterrupted
 from redis.exceptions import RedisError
 
-from accounts.api.problems import problem
+from accounts.api.problems import problem, read_only
 from tenancy.middleware import owns_transactions
 
 
 @owns_transactions
-@csrf_exempt
-@require_safe
+@read_only
 def healthz(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": "alive"})
 
 
 @owns_transactions
-@csrf_exempt
-@require_safe
+@read_only
 def readyz(request: HttpRequest) -> HttpResponse:
     """200, or 503 that names the part that is not ready."""
     try:

@@ -2,6 +2,8 @@
 
 import math
 import sys
+from collections.abc import Callable
+from functools import wraps
 from http import HTTPStatus
 from typing import Any
 
@@ -10,6 +12,7 @@ from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils import timezone
+from django.views.decorators.csrf import csrf_exempt
 from django_redis.exceptions import ConnectionInterrupted
 from redis.exceptions import RedisError
 from rest_framework import exceptions as drf
@@ -76,6 +79,20 @@ def problem(
     if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
         response["Retry-After"] = str(max(1, retry_after))
     return response
+
+
+def read_only(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """`require_safe` for JSON: its refusal is a problem too."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if request.method in {"GET", "HEAD"}:
+            return view(request, *args, **kwargs)
+        response = problem(request, 405, "method_not_allowed", "This method is not allowed here.")
+        response["Allow"] = "GET, HEAD"
+        return response
+
+    return csrf_exempt(guarded)  # else CSRF's refusal of a POST comes first
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse | None:

@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from uuid import UUID
 
 from rest_framework import serializers
 
@@ -13,7 +14,25 @@ _PASSWORD: dict[str, Any] = {"trim_whitespace": False, "style": {"input_type": "
 METADATA_BYTES = 4096
 
 
-class Address(serializers.EmailField):
+class Text(serializers.CharField):
+    """A JSON string. DRF would make one of a number: a password of 1.10 became "1.1"."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class Id(serializers.UUIDField):
+    """A UUID in a JSON string. DRF would take a number, and true for 1."""
+
+    def to_internal_value(self, data: Any) -> UUID:
+        if not isinstance(data, str):
+            self.fail("invalid", value=data)
+        return super().to_internal_value(data)
+
+
+class Address(Text, serializers.EmailField):
     """Checked as it is stored: the canonical form can be longer than what was typed."""
 
     def __init__(self, **options: Any) -> None:
@@ -25,14 +44,14 @@ class Address(serializers.EmailField):
 
 class RegisterRequest(serializers.Serializer):
     email = Address()
-    password = serializers.CharField(**_PASSWORD)
-    display_name = serializers.CharField(max_length=100, required=False, default="", allow_blank=True)
+    password = Text(**_PASSWORD)
+    display_name = Text(max_length=100, required=False, default="", allow_blank=True)
 
 
 class VerifyEmailRequest(serializers.Serializer):
-    uid = serializers.CharField(max_length=64)
-    token = serializers.CharField(max_length=128)
-    password = serializers.CharField(**_PASSWORD)
+    uid = Text(max_length=64)
+    token = Text(max_length=128)
+    password = Text(**_PASSWORD)
 
 
 class EmailRequest(serializers.Serializer):
@@ -41,16 +60,16 @@ class EmailRequest(serializers.Serializer):
 
 class LoginRequest(serializers.Serializer):
     email = Address()
-    password = serializers.CharField(**_PASSWORD)
+    password = Text(**_PASSWORD)
 
 
 class RefreshRequest(serializers.Serializer):
-    refresh = serializers.CharField()
+    refresh = Text()
 
 
 class PasswordValidateRequest(serializers.Serializer):
-    password = serializers.CharField(**_PASSWORD)
-    email = serializers.EmailField(max_length=254, required=False, default="", allow_blank=True)
+    password = Text(**_PASSWORD)
+    email = Address(required=False, default="", allow_blank=True)
 
 
 class PasswordValidateAnswer(serializers.Serializer):
@@ -59,41 +78,41 @@ class PasswordValidateAnswer(serializers.Serializer):
 
 
 class PasswordResetConfirmRequest(serializers.Serializer):
-    uid = serializers.CharField(max_length=64)
-    token = serializers.CharField(max_length=128)
-    new_password = serializers.CharField(**_PASSWORD)
+    uid = Text(max_length=64)
+    token = Text(max_length=128)
+    new_password = Text(**_PASSWORD)
 
 
 class PasswordChangeRequest(serializers.Serializer):
-    current_password = serializers.CharField(**_PASSWORD)
-    new_password = serializers.CharField(**_PASSWORD)
+    current_password = Text(**_PASSWORD)
+    new_password = Text(**_PASSWORD)
 
 
 class ProfileRequest(serializers.Serializer):
-    display_name = serializers.CharField(max_length=100, allow_blank=True, required=False)
+    display_name = Text(max_length=100, allow_blank=True, required=False)
 
 
 class PasswordRequest(serializers.Serializer):
-    password = serializers.CharField(**_PASSWORD)
+    password = Text(**_PASSWORD)
 
 
 class EmailChangeRequest(serializers.Serializer):
     new_email = Address()
-    password = serializers.CharField(**_PASSWORD)
+    password = Text(**_PASSWORD)
 
 
 class LinkRequest(serializers.Serializer):
-    uid = serializers.CharField(max_length=64)
-    token = serializers.CharField(max_length=128)
+    uid = Text(max_length=64)
+    token = Text(max_length=128)
 
 
 class TokenRequest(serializers.Serializer):
-    token = serializers.CharField()
-    token_type_hint = serializers.CharField(required=False)
+    token = Text()
+    token_type_hint = Text(required=False)
 
 
 class OpenEndUserSessionRequest(serializers.Serializer):
-    creator = serializers.UUIDField()
+    creator = Id()
     metadata = serializers.DictField(required=False, default=dict)
 
     def validate_metadata(self, value: dict[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,6 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, JsonResponse
-from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_safe
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -31,6 +29,7 @@ from tenancy.middleware import owns_transactions
 
 from . import serializers
 from .authentication import access_token_of, caller
+from .problems import read_only
 
 SIGN_UP_ANSWER = "If the address can be used, a mail with a link is on its way."
 RESET_ANSWER = "If there is an account with this address, a mail with a link is on its way."
@@ -214,8 +213,7 @@ class PasswordChangeView(LimitedView):
         return Response(status=204)
 
 
-@csrf_exempt
-@require_safe
+@read_only
 def jwks(request: HttpRequest) -> JsonResponse:
     """The public keys (RFC 7517); caches may keep them as long as a new key waits to sign."""
     response = JsonResponse(key_ring().jwks(), content_type="application/jwk-set+json")
