@@ -14,7 +14,7 @@ run: $(VENV)/requirements.installed
 	@exec $(BIN)/python -m config.launcher
 
 test: lint
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/requirements-dev.installed
 	@$(BIN)/python -m ruff check .

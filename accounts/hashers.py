@@ -1,7 +1,14 @@
 """Django's hashers with their costs from the environment; a changed cost is an upgrade at sign-in."""
 
+import unicodedata
+
 from django.conf import settings
 from django.contrib.auth import hashers
+
+
+def normal(password: str) -> str:
+    """NFC, and otherwise exactly as sent: equal to the eye is equal here (NIST SP 800-63B-4)."""
+    return unicodedata.normalize("NFC", password)
 
 
 class Argon2Hasher(hashers.Argon2PasswordHasher):

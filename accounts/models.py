@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 from tenancy.constraints import Grant, Policy, Reference, tenant_walls
 
 from .addresses import canonical_email
-from .validators import normal
+from .hashers import normal
 
 _WRITABLE = ["SELECT", "INSERT", "UPDATE", "DELETE"]
 
@@ -86,8 +86,8 @@ class Creator(AbstractBaseUser, PermissionsMixin):
         return self.email
 
     def set_password(self, raw_password: str | None) -> None:
-        """For Django's commands and the admin; `services.passwords` normalises for all else."""
-        super().set_password(raw_password and normal(raw_password))
+        """For Django's own commands; everything else hashes outside of transactions, in services."""
+        super().set_password(raw_password if raw_password is None else normal(raw_password))
 
     def check_password(self, raw_password: str) -> bool:
         return super().check_password(normal(raw_password))

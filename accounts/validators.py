@@ -1,4 +1,3 @@
-import unicodedata
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -7,12 +6,9 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from .hashers import normal
+
 MAXIMUM_LENGTH = 128  # characters; longer ones are refused before they are hashed
-
-
-def normal(password: str) -> str:
-    """NFC, and otherwise exactly as sent: equal to the eye is equal here (NIST SP 800-63B-4)."""
-    return unicodedata.normalize("NFC", password)
 
 
 class LengthValidator:

@@ -76,6 +76,10 @@ TENANT_GRANTS = {
 # SECURITY DEFINER functions, and who may call them
 TENANT_FUNCTIONS = {
     "find_creator(text)": ["app", "operator"],
+    "lockout_reserve(text,text,uuid,integer,interval,interval)": ["app", "operator"],
+    "lockout_settle(text,text,uuid,boolean)": ["app", "operator"],
+    "lockout_release(uuid)": ["app", "operator"],
+    "lockout_lift(text,text)": ["app", "operator"],
     "audit_ensure_partitions(integer)": ["operator"],
 }
 
@@ -261,14 +265,18 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["accounts.api.parsers.StrictJSONParser"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "accounts.api.schema.DoorSchema",
     "EXCEPTION_HANDLER": "accounts.api.problems.exception_handler",
     "UNAUTHENTICATED_USER": None,
     "DATETIME_FORMAT": "iso-8601",
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Creator accounts",
-    "DESCRIPTION": "Authentication for platforms whose tenants are creators.",
+    "DESCRIPTION": (
+        "Authentication for platforms whose tenants are creators. Errors are RFC 9457 problems; their `code` "
+        "is what programs should look at. Times are RFC 3339 in UTC, bodies UTF-8 of at most 64 KiB; a NUL "
+        "character in any field is refused with 400, an unknown method with 405."
+    ),
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SWAGGER_UI_DIST": "SIDECAR",
@@ -276,6 +284,12 @@ SPECTACULAR_SETTINGS = {
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_INCLUDE_SCHEMA": False,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "SCHEMA_PATH_PREFIX": "/api/v[0-9]+",
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "accounts.api.examples.add_examples",
+    ],
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 CORS_ALLOWED_ORIGINS = env.words("CORS_ALLOWED_ORIGINS")

@@ -69,6 +69,10 @@ def database_statements(database: str, roles: Roles) -> Iterator[str]:
         yield f"GRANT CONNECT ON DATABASE {quoted(database)} TO {quoted(name)}"
     for name in (roles.app, roles.operator, roles.lookup):
         yield f"GRANT USAGE ON SCHEMA public TO {quoted(name)}"
+    # sessions of one role see each other's statements there, with all the values in them
+    for function in ("pg_stat_get_activity(integer)", "pg_stat_get_backend_activity(integer)"):
+        yield f"REVOKE EXECUTE ON FUNCTION pg_catalog.{function} FROM PUBLIC"
+        yield f"GRANT EXECUTE ON FUNCTION pg_catalog.{function} TO pg_monitor"
 
 
 def quoted(identifier: str) -> str:

@@ -10,8 +10,9 @@ from django.db import transaction
 
 from accounts.addresses import canonical_email
 from accounts.exceptions import WeakPasswordError
+from accounts.hashers import normal
 from accounts.models import Creator
-from accounts.validators import MAXIMUM_LENGTH, normal
+from accounts.validators import MAXIMUM_LENGTH
 from tenancy.context import current_alias
 from tenancy.exceptions import TenancyError
 

@@ -7,7 +7,8 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from accounts.keys import forget_key_ring, generate_private_key, stored_form
+from accounts.exceptions import NoSigningKeyError
+from accounts.keys import forget_key_ring, generate_private_key, key_ring, stored_form
 from accounts.models import SigningKey
 from audit.book import record
 from audit.clients import Client
@@ -20,7 +21,8 @@ def ensure_signing_key() -> bool:
     if settings.JWT_SECRET_KEY:
         return False
     newest = _keys().order_by("-activates_at").first()
-    if newest is not None and newest.activates_at + settings.JWT_KEY_ROTATION > timezone.now():
+    is_fresh = newest is not None and newest.activates_at + settings.JWT_KEY_ROTATION > timezone.now()
+    if is_fresh and _can_sign():
         return False
     rotate_signing_key()
     return True
@@ -29,13 +31,14 @@ def ensure_signing_key() -> bool:
 def rotate_signing_key() -> str:
     """Publish a new key and return its `kid`.
 
-    It signs once every cached JWKS has it; the old ones verify until their last token is dead.
+    It signs once every cached JWKS has it, or at once where no other key can; the old ones verify
+    until their last token is dead.
     """
     private = generate_private_key(settings.JWT_ALGORITHM)
     now = timezone.now()
     with transaction.atomic(using=current_alias()):
         _lock()
-        takes_over_at = now + settings.JWKS_MAX_AGE if _keys().exists() else now
+        takes_over_at = now + settings.JWKS_MAX_AGE if _can_sign() else now
         last_token_dies_at = takes_over_at + settings.JWT_REFRESH_TOKEN_LIFETIME
         _keys().filter(expires_at=None).update(expires_at=last_token_dies_at)
         key = SigningKey.objects.create(
@@ -56,6 +59,16 @@ def prune_signing_keys(now: datetime) -> int:
 
 def _keys() -> QuerySet[SigningKey]:
     return SigningKey.objects.filter(algorithm=settings.JWT_ALGORITHM)
+
+
+def _can_sign() -> bool:
+    """Is there a key whose private half this SECRET_KEY opens?"""
+    forget_key_ring()
+    try:
+        key_ring().signing_key()
+    except NoSigningKeyError:
+        return False
+    return True
 
 
 def _lock() -> None:

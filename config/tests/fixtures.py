@@ -29,8 +29,9 @@ KEPT = {"django_migrations", "django_content_type", "auth_permission", "signing_
 def django_db_setup(django_db_blocker: Any) -> Iterator[None]:
     """A database made anew, migrated as the owner; tests reach it as the app role."""
     with _superuser("postgres") as connection:
+        connection.execute("SELECT pg_advisory_lock(1)")  # roles are the cluster's, and workers many
         connection.execute(f'DROP DATABASE IF EXISTS "{DATABASE}" WITH (FORCE)'.encode())
-    server.ensure_database(DATABASE, ROLES)
+        server.ensure_database(DATABASE, ROLES)
     settings.TENANT_GUARD = True
     install_guard()
     with django_db_blocker.unblock():
