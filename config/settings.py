@@ -356,6 +356,9 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         "django": {"handlers": [], "level": LOG_LEVEL},
+        # at DEBUG these tell what pages and statements are filled with: tokens of links, hashes
+        "django.template": {"level": "INFO"},
+        "django.db.backends": {"level": "INFO"},
         "django.request": {"level": "ERROR"},  # refusals have their line from audit.requests
         "django.server": {"handlers": [], "propagate": True},
     },
