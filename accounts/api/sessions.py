@@ -61,10 +61,14 @@ class EndUserSessionsView(ListAPIView):
         super().initial(request, *args, **kwargs)
 
     def get_authenticators(self) -> list[BaseAuthentication]:
-        return [] if self.request.method == "POST" else super().get_authenticators()
+        return [] if self._opens() else super().get_authenticators()
 
     def get_permissions(self) -> Any:
-        return [] if self.request.method == "POST" else super().get_permissions()
+        return [] if self._opens() else super().get_permissions()
+
+    def _opens(self) -> bool:
+        request: Any = self.request  # None while the schema is drawn
+        return request is not None and request.method == "POST"
 
     def get_queryset(self) -> Any:
         return end_users.live_sessions(caller(self.request).id)
