@@ -6,6 +6,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from accounts.api import problems
 from accounts.api.urls import auth_patterns, end_user_patterns
 from accounts.api.views import jwks
+from accounts.views import page
 from tenancy.middleware import owns_transactions
 
 from . import health
@@ -22,7 +23,7 @@ urlpatterns = [
     path("api/docs/", owns_transactions(SpectacularSwaggerView.as_view()), name="docs"),
 ]
 if settings.SERVES_ADMIN:
-    urlpatterns.append(path("admin/", admin.site.urls))
+    urlpatterns += [path("admin/login/", page("login")(admin.site.login)), path("admin/", admin.site.urls)]
 
 handler400 = problems.bad_request
 handler404 = problems.not_found

@@ -175,8 +175,8 @@ def tenant_walls(
 
 
 def role_name(logical: str) -> str:
-    """The name in PostgreSQL of "app", "operator", "owner" or "lookup"."""
-    name: str = getattr(settings.TENANT_ROLES, logical)
+    """The name in PostgreSQL of "app", "operator", "owner" or "lookup"; PUBLIC is itself."""
+    name: str = getattr(settings.TENANT_ROLES, logical, logical)
     return name
 
 

@@ -87,7 +87,7 @@ def _function_findings(alias: str) -> Iterator[str]:
         if strong:
             yield f"function {name} is SECURITY DEFINER and its owner is above the walls"
         for caller in sorted({logical.get(caller, caller) for caller in callers} - declared[name]):
-            yield f"function {name} may be called by {role_name(caller) if caller != 'PUBLIC' else caller}"
+            yield f"function {name} may be called by {role_name(caller)}"
     for (name,) in rows(alias, _LEAKPROOF):
         yield f"function {name} is LEAKPROOF: policies would let it see other tenants' rows"
 

@@ -143,6 +143,7 @@ class LogoutAllView(APIView):
         return Response(status=204)
 
 
+@owns_transactions
 class MeView(APIView):
     @extend_schema(responses={200: serializers.ProfileAnswer, 401: serializers.Problem})
     def get(self, request: Request) -> Response:
