@@ -91,6 +91,7 @@ def test_every_table_is_on_one_of_the_two_lists(superuser: psycopg.Connection) -
 def test_app_may_do_with_the_other_tables_what_is_listed(mallory: psycopg.Connection) -> None:
     of_table = "SELECT v FROM unnest(%s::text[]) AS v WHERE has_table_privilege(%s, v)"
     of_column = "SELECT v FROM unnest(%s::text[]) AS v WHERE has_any_column_privilege(%s, v)"
+    verbs = ["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "TRIGGER"]
     for_columns = ["SELECT", "INSERT", "UPDATE", "REFERENCES"]
     for table, allowed in OTHER_TABLES.items():
         found = asked(mallory, of_table, verbs, table)

@@ -1,4 +1,3 @@
-# ruff: noqa: E501  the faults are a table
 """`check_isolation` finds what is open, on a cluster of its own: roles are the whole cluster's."""
 
 import os
