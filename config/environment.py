@@ -117,12 +117,13 @@ class Environment:
         """A connection from its URL, None where it is unset."""
         if not self.text(name, ""):
             return None
+        if not re.match(r"postgres(ql)?://", self.text(name)):  # django-environ would only warn
+            refuse(name, "takes postgres://USER:PASSWORD@HOST:PORT/DATABASE")
         try:
             config: dict[str, Any] = self._env.db_url(name)
         except (ValueError, EnvironError, KeyError):
             refuse(name, "takes postgres://USER:PASSWORD@HOST:PORT/DATABASE")
-        complete = config.get("USER") and config.get("NAME")
-        if not config.get("ENGINE", "").endswith("postgresql") or not complete:
+        if not (config.get("USER") and config.get("NAME")):
             refuse(name, "takes postgres://USER:PASSWORD@HOST:PORT/DATABASE")
         config["HOST"] = unquote(config["HOST"])  # %2Fsocket%2Fdirectory
         return config

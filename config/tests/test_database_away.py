@@ -24,7 +24,9 @@ def away(ada: Person) -> Iterator[None]:
     connections.close_all()
     with psycopg.connect(server.superuser_url(), autocommit=True) as superuser:
         superuser.execute(f'ALTER DATABASE "{DATABASE}" ALLOW_CONNECTIONS false'.encode())
-        superuser.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [DATABASE])
+        superuser.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [DATABASE]
+        )
         try:
             yield
         finally:
@@ -123,7 +125,9 @@ def test_commit_that_fails_is_no_success(
 
     with monkeypatch.context() as patch:
         patch.setattr(connection, "_commit", failing)
-        assert_away(api.post("register", {"email": "zoe@example.com", "password": "a lovely sentence"}), "commit")
+        assert_away(
+            api.post("register", {"email": "zoe@example.com", "password": "a lovely sentence"}), "commit"
+        )
     assert superuser.execute("SELECT count(*) FROM creators").fetchone() == (0,)
     connections.close_all()
     sign_up(api, "zoe@example.com")
