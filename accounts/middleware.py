@@ -1,13 +1,17 @@
 from collections.abc import Callable
 
 from django.conf import settings
+from django.core.exceptions import BadRequest, RequestDataTooBig
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import reverse
 
-from accounts.api.problems import problem
+from accounts.api.problems import LengthRequiredError, refusal
 from tenancy.context import OPERATOR, using_alias
 
 Handler = Callable[[HttpRequest], HttpResponseBase]
+
+
+LONGEST_LENGTH = 19  # digits
 
 
 class BodyLimitMiddleware:
@@ -18,12 +22,13 @@ class BodyLimitMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if "Transfer-Encoding" in request.headers:
-            return problem(request, 411, "length_required", "Send the body with Content-Length, not chunked.")
+            return refusal(request, LengthRequiredError())
         length = request.headers.get("Content-Length") or "0"
         if not (length.isascii() and length.isdigit()):
-            return problem(request, 400, "invalid_input", "Content-Length is not a number.")
-        if int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
-            return problem(request, 413, "body_too_large", "The body is longer than 64 KiB.")
+            return refusal(request, BadRequest())
+        # int() raises for more than 4300 digits
+        if len(length) > LONGEST_LENGTH or int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            return refusal(request, RequestDataTooBig())
         return self.get_response(request)
 
 

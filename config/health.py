@@ -5,41 +5,47 @@ import functools
 from django.core.cache import cache
 from django.db import DatabaseError, connection
 from django.db.migrations.loader import MigrationLoader
-from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_safe
+from django.http import HttpResponseBase
 from django_redis.exceptions import ConnectionInterrupted
 from redis.exceptions import RedisError
+from rest_framework.request import Request
+from rest_framework.response import Response
 
 from accounts.api.problems import problem
+from accounts.api.schema import door
+from accounts.api.serializers import HealthAnswer
+from accounts.api.views import OpenDoor
 from tenancy.middleware import owns_transactions
 
 
 @owns_transactions
-@csrf_exempt
-@require_safe
-def healthz(request: HttpRequest) -> JsonResponse:
-    return JsonResponse({"status": "alive"})
+class AliveView(OpenDoor):
+    """Is the process alive?"""
+
+    @door(gives={200: HealthAnswer})
+    def get(self, request: Request) -> Response:
+        return Response({"status": "alive"})
 
 
 @owns_transactions
-@csrf_exempt
-@require_safe
-def readyz(request: HttpRequest) -> HttpResponse:
-    """200, or 503 that names the part that is not ready."""
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT app, name FROM django_migrations")
-            applied = set(cursor.fetchall())
-    except DatabaseError:
-        return problem(request, 503, "unavailable", "The database is not ready.")
-    if not _expected_migrations() <= applied:
-        return problem(request, 503, "unavailable", "The migrations are not ready.")
-    try:
-        cache.get("readyz")
-    except (DatabaseError, ConnectionInterrupted, RedisError):
-        return problem(request, 503, "unavailable", "The cache is not ready.")
-    return JsonResponse({"status": "ready"})
+class ReadyView(OpenDoor):
+    """Is the service ready? If not, which part is not."""
+
+    @door(gives={200: HealthAnswer})
+    def get(self, request: Request) -> HttpResponseBase:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT app, name FROM django_migrations")
+                applied = set(cursor.fetchall())
+        except DatabaseError:
+            return problem(request, 503, "unavailable", "The database is not ready.")
+        if not _expected_migrations() <= applied:
+            return problem(request, 503, "unavailable", "The migrations are not ready.")
+        try:
+            cache.get("readyz")
+        except (DatabaseError, ConnectionInterrupted, RedisError):
+            return problem(request, 503, "unavailable", "The cache is not ready.")
+        return Response({"status": "ready"})
 
 
 @functools.cache

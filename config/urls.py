@@ -1,28 +1,27 @@
 from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from accounts.api import problems
 from accounts.api.urls import auth_patterns, end_user_patterns
-from accounts.api.views import jwks
-from tenancy.middleware import owns_transactions
+from accounts.api.views import JWKSView
+from accounts.views import page
 
-from . import health
+from . import documentation, health
 
 urlpatterns = [
     path("api/v1/auth/", include(auth_patterns)),
     path("api/v1/end-users/", include(end_user_patterns)),
     path("api/v1/audit/", include("audit.urls")),
     path("account/", include("accounts.urls")),
-    path(".well-known/jwks.json", owns_transactions(jwks)),
-    path("healthz", health.healthz),
-    path("readyz", health.readyz),
-    path("api/schema", owns_transactions(SpectacularAPIView.as_view()), name="schema"),
-    path("api/docs/", owns_transactions(SpectacularSwaggerView.as_view()), name="docs"),
+    path(".well-known/jwks.json", JWKSView.as_view()),
+    path("healthz", health.AliveView.as_view()),
+    path("readyz", health.ReadyView.as_view()),
+    path("api/schema", documentation.DocumentView.as_view(), name="schema"),
+    path("api/docs/", documentation.PageView.as_view(), name="docs"),
 ]
 if settings.SERVES_ADMIN:
-    urlpatterns.append(path("admin/", admin.site.urls))
+    urlpatterns += [path("admin/login/", page("login")(admin.site.login)), path("admin/", admin.site.urls)]
 
 handler400 = problems.bad_request
 handler404 = problems.not_found

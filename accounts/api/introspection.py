@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.parsers import FormParser
 from rest_framework.request import Request
@@ -16,7 +15,10 @@ from tenancy.middleware import owns_transactions
 
 from . import serializers
 from .authentication import WWW_AUTHENTICATE, bearer_of
+from .schema import door
 from .views import read
+
+FORM = {"application/x-www-form-urlencoded": serializers.TokenRequest}
 
 
 class APIKeyAuthentication(BaseAuthentication):
@@ -38,19 +40,17 @@ class ResourceServerView(APIView):
 
 
 class IntrospectView(ResourceServerView):
-    @extend_schema(
-        request={"application/x-www-form-urlencoded": serializers.TokenRequest},
-        responses={200: serializers.IntrospectAnswer, 400: serializers.Problem, 401: serializers.Problem},
-    )
+    """Is this token alive, and whose is it? (RFC 7662)"""
+
+    @door(takes=FORM, gives={200: serializers.IntrospectAnswer})
     def post(self, request: Request) -> Response:
         return Response(introspection.introspect(read(serializers.TokenRequest, request)["token"]))
 
 
 class RevokeView(ResourceServerView):
-    @extend_schema(
-        request={"application/x-www-form-urlencoded": serializers.TokenRequest},
-        responses={200: None, 400: serializers.Problem, 401: serializers.Problem},
-    )
+    """End a token; a refresh token takes its session along (RFC 7009)."""
+
+    @door(takes=FORM, gives={200: dict})
     def post(self, request: Request) -> Response:
         introspection.revoke(read(serializers.TokenRequest, request)["token"], client=client_of(request))
         return Response({})

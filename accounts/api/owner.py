@@ -1,36 +1,39 @@
 """Doors to what owners may do with the account itself."""
 
-from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.exceptions import AccountLockedError, InvalidLinkError, WrongPasswordError
 from accounts.services import departure, email_change
 from audit.clients import client_of
 
 from . import serializers
 from .authentication import caller
+from .schema import door
 from .views import LimitedView, PublicView, read
 
 CHANGE_ANSWER = "A mail with a link is on its way to the new address."
-ASKED_AGAIN = {
-    400: serializers.Problem,
-    401: serializers.Problem,
-    403: serializers.Problem,
-    429: serializers.Problem,
-}
+ASKED_AGAIN = (WrongPasswordError, AccountLockedError)
 
 
 class ExportView(APIView):
-    @extend_schema(responses={200: dict, 401: serializers.Problem})
+    """All that is held about you, but for secrets and their digests."""
+
+    @door(gives={200: dict})
     def get(self, request: Request) -> Response:
         return Response(departure.export(caller(request), client=client_of(request)))
 
 
 class DeleteView(LimitedView):
+    """Delete your account and all that belongs to it.
+
+    Its audit events stay, without personal data.
+    """
+
     limit = "password_change"
 
-    @extend_schema(request=serializers.PasswordRequest, responses={204: None} | ASKED_AGAIN)
+    @door(*ASKED_AGAIN, takes=serializers.PasswordRequest, gives={204: None})
     def post(self, request: Request) -> Response:
         data = read(serializers.PasswordRequest, request)
         departure.delete_account(caller(request), **data, client=client_of(request))
@@ -38,11 +41,14 @@ class DeleteView(LimitedView):
 
 
 class EmailChangeView(LimitedView):
+    """Ask for another e-mail address.
+
+    A link goes to the new one; a notice, with an undo of seven days, to the old one.
+    """
+
     limit = "password_change"
 
-    @extend_schema(
-        request=serializers.EmailChangeRequest, responses={202: serializers.DetailAnswer} | ASKED_AGAIN
-    )
+    @door(*ASKED_AGAIN, takes=serializers.EmailChangeRequest, gives={202: serializers.DetailAnswer})
     def post(self, request: Request) -> Response:
         data = read(serializers.EmailChangeRequest, request)
         email_change.request_change(caller(request), **data, client=client_of(request))
@@ -50,7 +56,9 @@ class EmailChangeView(LimitedView):
 
 
 class EmailChangeConfirmView(PublicView):
-    @extend_schema(request=serializers.LinkRequest, responses={204: None, 400: serializers.Problem})
+    """Move to the new e-mail address with the link's uid and token."""
+
+    @door(InvalidLinkError, takes=serializers.LinkRequest, gives={204: None})
     def post(self, request: Request) -> Response:
         email_change.confirm_change(**read(serializers.LinkRequest, request), client=client_of(request))
         return Response(status=204)

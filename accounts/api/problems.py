@@ -5,7 +5,7 @@ import sys
 from http import HTTPStatus
 from typing import Any
 
-from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
@@ -17,6 +17,11 @@ from rest_framework import exceptions as drf
 from accounts import exceptions as accounts
 
 RETRY_AFTER = 2  # seconds, where nobody knows better
+
+
+class LengthRequiredError(Exception):
+    """A body that does not say how long it is."""
+
 
 # exception → (status, code, detail); None takes the exception's own
 TABLE: dict[type[Exception], tuple[int, str | None, str | None]] = {
@@ -43,8 +48,10 @@ TABLE: dict[type[Exception], tuple[int, str | None, str | None]] = {
     Http404: (404, "not_found", "There is nothing here."),
     drf.MethodNotAllowed: (405, "method_not_allowed", "This method is not allowed here."),
     drf.NotAcceptable: (406, "not_acceptable", "Answers are application/json."),
+    LengthRequiredError: (411, "length_required", "Send the body with Content-Length, not chunked."),
     RequestDataTooBig: (413, "body_too_large", "The body is longer than 64 KiB."),
     drf.UnsupportedMediaType: (415, "unsupported_media_type", "Send application/json."),
+    BadRequest: (400, "invalid_input", "The request is malformed."),
     SuspiciousOperation: (400, "invalid_input", "The request is malformed."),
     OperationalError: (503, "unavailable", "The service is unavailable at the moment."),
     InterfaceError: (503, "unavailable", "The service is unavailable at the moment."),
@@ -87,18 +94,20 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
 
 
 def answer(request: Any, error: Exception) -> HttpResponse | None:
-    row = next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), None)
-    if row is None:
-        return None
-    status, code, detail = row
-    return problem(
-        request,
-        status,
-        code or error.code,  # type: ignore[attr-defined]
-        detail or error.detail,  # type: ignore[attr-defined]
-        errors=_errors(error),
-        retry_after=_retry_after(error),
-    )
+    """The problem of an exception; None where the table does not know it."""
+    known = any(kind in TABLE for kind in type(error).__mro__)
+    return refusal(request, error) if known else None
+
+
+def refusal(request: Any, error: Exception) -> HttpResponse:
+    status, code, detail = facts_of(type(error))
+    return problem(request, status, code, detail, errors=_errors(error), retry_after=_retry_after(error))
+
+
+def facts_of(error: type[Exception]) -> tuple[int, str, str]:
+    """Status, code and sentence of an exception that the table knows."""
+    status, code, detail = next(TABLE[kind] for kind in error.__mro__ if kind in TABLE)
+    return status, code or error.code, detail or error.detail  # type: ignore[attr-defined]
 
 
 def _retry_after(error: Exception) -> int:

@@ -2,22 +2,49 @@
 
 import json
 from typing import Any
+from uuid import UUID
 
 from rest_framework import serializers
 
 from accounts.addresses import canonical_email
 from accounts.models import Session
 
-_PASSWORD: dict[str, Any] = {"trim_whitespace": False, "style": {"input_type": "password"}}
-
 METADATA_BYTES = 4096
 
 
-class Address(serializers.EmailField):
+class Text(serializers.CharField):
+    """A JSON string, taken as it is; a number or a truth value is none."""
+
+    def __init__(self, *, trim_whitespace: bool = False, **options: Any) -> None:
+        if not options.get("allow_blank"):
+            options.setdefault("min_length", 1)  # for the schema
+        super().__init__(trim_whitespace=trim_whitespace, **options)
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return str(super().to_internal_value(data))
+
+
+class Password(Text):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(style={"input_type": "password"}, **options)
+
+
+class Id(serializers.UUIDField):
+    """A UUID in a JSON string. DRF would take a number, and true for 1."""
+
+    def to_internal_value(self, data: Any) -> UUID:
+        if not isinstance(data, str):
+            self.fail("invalid", value=data)
+        return super().to_internal_value(data)
+
+
+class Address(Text, serializers.EmailField):
     """Checked as it is stored: the canonical form can be longer than what was typed."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(max_length=254, **options)
+        super().__init__(max_length=254, trim_whitespace=True, **options)
 
     def to_internal_value(self, data: Any) -> str:
         return canonical_email(super().to_internal_value(data))
@@ -25,14 +52,14 @@ class Address(serializers.EmailField):
 
 class RegisterRequest(serializers.Serializer):
     email = Address()
-    password = serializers.CharField(**_PASSWORD)
-    display_name = serializers.CharField(max_length=100, required=False, default="", allow_blank=True)
+    password = Password()
+    display_name = Text(max_length=100, trim_whitespace=True, required=False, default="", allow_blank=True)
 
 
 class VerifyEmailRequest(serializers.Serializer):
-    uid = serializers.CharField(max_length=64)
-    token = serializers.CharField(max_length=128)
-    password = serializers.CharField(**_PASSWORD)
+    uid = Text(max_length=64)
+    token = Text(max_length=128)
+    password = Password()
 
 
 class EmailRequest(serializers.Serializer):
@@ -41,16 +68,16 @@ class EmailRequest(serializers.Serializer):
 
 class LoginRequest(serializers.Serializer):
     email = Address()
-    password = serializers.CharField(**_PASSWORD)
+    password = Password()
 
 
 class RefreshRequest(serializers.Serializer):
-    refresh = serializers.CharField()
+    refresh = Text()
 
 
 class PasswordValidateRequest(serializers.Serializer):
-    password = serializers.CharField(**_PASSWORD)
-    email = serializers.EmailField(max_length=254, required=False, default="", allow_blank=True)
+    password = Password()
+    email = Address(required=False, default="", allow_blank=True)
 
 
 class PasswordValidateAnswer(serializers.Serializer):
@@ -59,41 +86,41 @@ class PasswordValidateAnswer(serializers.Serializer):
 
 
 class PasswordResetConfirmRequest(serializers.Serializer):
-    uid = serializers.CharField(max_length=64)
-    token = serializers.CharField(max_length=128)
-    new_password = serializers.CharField(**_PASSWORD)
+    uid = Text(max_length=64)
+    token = Text(max_length=128)
+    new_password = Password()
 
 
 class PasswordChangeRequest(serializers.Serializer):
-    current_password = serializers.CharField(**_PASSWORD)
-    new_password = serializers.CharField(**_PASSWORD)
+    current_password = Password()
+    new_password = Password()
 
 
 class ProfileRequest(serializers.Serializer):
-    display_name = serializers.CharField(max_length=100, allow_blank=True, required=False)
+    display_name = Text(max_length=100, trim_whitespace=True, allow_blank=True, required=False)
 
 
 class PasswordRequest(serializers.Serializer):
-    password = serializers.CharField(**_PASSWORD)
+    password = Password()
 
 
 class EmailChangeRequest(serializers.Serializer):
     new_email = Address()
-    password = serializers.CharField(**_PASSWORD)
+    password = Password()
 
 
 class LinkRequest(serializers.Serializer):
-    uid = serializers.CharField(max_length=64)
-    token = serializers.CharField(max_length=128)
+    uid = Text(max_length=64)
+    token = Text(max_length=128)
 
 
 class TokenRequest(serializers.Serializer):
-    token = serializers.CharField()
-    token_type_hint = serializers.CharField(required=False)
+    token = Text()
+    token_type_hint = Text(required=False)
 
 
 class OpenEndUserSessionRequest(serializers.Serializer):
-    creator = serializers.UUIDField()
+    creator = Id()
     metadata = serializers.DictField(required=False, default=dict)
 
     def validate_metadata(self, value: dict[str, Any]) -> dict[str, Any]:
@@ -160,6 +187,23 @@ class ProfileAnswer(serializers.Serializer):
     email_verified = serializers.BooleanField()
     created_at = serializers.DateTimeField()
     last_login_at = serializers.DateTimeField(allow_null=True)
+
+
+class JWK(serializers.Serializer):
+    """RFC 7517: the public half of a key; which other members it has depends on `kty`."""
+
+    kty = serializers.CharField()
+    kid = serializers.CharField()
+    use = serializers.CharField()
+    alg = serializers.CharField()
+
+
+class JWKSAnswer(serializers.Serializer):
+    keys = JWK(many=True)
+
+
+class HealthAnswer(serializers.Serializer):
+    status = serializers.CharField()
 
 
 class DetailAnswer(serializers.Serializer):

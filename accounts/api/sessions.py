@@ -4,7 +4,6 @@ from typing import Any
 from uuid import UUID
 
 from django.http import Http404
-from drf_spectacular.utils import extend_schema
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
@@ -12,7 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts import limits
-from accounts.exceptions import InvalidTokenError
+from accounts.exceptions import InvalidTokenError, NoSuchCreatorError
 from accounts.services import end_users, sessions
 from accounts.tokens import EndUserToken
 from audit.clients import client_of
@@ -22,6 +21,7 @@ from tenancy.middleware import owns_transactions
 
 from . import serializers
 from .authentication import WWW_AUTHENTICATE, bearer_of, caller
+from .schema import door
 from .views import read
 
 
@@ -34,13 +34,15 @@ class SessionsView(ListAPIView):
     def get_queryset(self) -> Any:
         return sessions.live_sessions(caller(self.request).id)
 
-    @extend_schema(responses={200: serializers.SessionAnswer(many=True), 401: serializers.Problem})
+    @door(gives={200: serializers.SessionAnswer(many=True)})
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().get(request, *args, **kwargs)
 
 
 class SessionView(APIView):
-    @extend_schema(responses={204: None, 401: serializers.Problem, 404: serializers.Problem})
+    """End one of your sessions; its tokens die at once."""
+
+    @door(gives={204: None})
     def delete(self, request: Request, session_id: UUID) -> Response:
         own = {"creator_id": caller(request).id, "session_id": session_id}
         if not sessions.end_session(**own, client=client_of(request)):
@@ -52,43 +54,49 @@ class SessionView(APIView):
 class EndUserSessionsView(ListAPIView):
     """One address, two callers: anybody opens a session, a creator lists those of their visitors."""
 
+    limit = "end_user_session"
+    unlimited = ("GET",)
     pagination_class = NewestFirst
     serializer_class = serializers.EndUserSessionAnswer
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        if request.method != "GET":
-            limits.check(request, "end_user_session")
+        if request.method not in self.unlimited:
+            limits.check(request, self.limit)
         super().initial(request, *args, **kwargs)
 
     def get_authenticators(self) -> list[BaseAuthentication]:
-        return [] if self.request.method == "POST" else super().get_authenticators()
+        return [] if self._is_open() else super().get_authenticators()
 
     def get_permissions(self) -> Any:
-        return [] if self.request.method == "POST" else super().get_permissions()
+        return [] if self._is_open() else super().get_permissions()
+
+    def _is_open(self) -> bool:
+        return getattr(self.request, "method", None) == "POST"  # the schema asks without a request, too
 
     def get_queryset(self) -> Any:
         return end_users.live_sessions(caller(self.request).id)
 
-    @extend_schema(responses={200: serializers.EndUserSessionAnswer(many=True), 401: serializers.Problem})
+    @door(gives={200: serializers.EndUserSessionAnswer(many=True)})
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """The live sessions of your visitors, the newest first."""
         with tenant_scope(caller(request).id):
             return super().get(request, *args, **kwargs)
 
-    @extend_schema(
-        request=serializers.OpenEndUserSessionRequest,
-        responses={
-            201: serializers.OpenEndUserSessionAnswer,
-            400: serializers.Problem,
-            404: serializers.Problem,
-        },
+    @door(
+        NoSuchCreatorError,
+        takes=serializers.OpenEndUserSessionRequest,
+        gives={201: serializers.OpenEndUserSessionAnswer},
     )
     def post(self, request: Request) -> Response:
+        """Open a session for an anonymous visitor of a creator."""
         opened = end_users.open_session(**read(serializers.OpenEndUserSessionRequest, request))
         return Response(serializers.OpenEndUserSessionAnswer(opened).data, status=201)
 
 
 class EndUserSessionView(APIView):
-    @extend_schema(responses={204: None, 401: serializers.Problem, 404: serializers.Problem})
+    """End the session of one of your visitors."""
+
+    @door(gives={204: None})
     def delete(self, request: Request, session_id: UUID) -> Response:
         own = {"creator_id": caller(request).id, "session_id": session_id}
         if not end_users.end_session(**own, client=client_of(request)):
@@ -112,15 +120,18 @@ class EndUserAuthentication(BaseAuthentication):
 
 @owns_transactions
 class CurrentEndUserSessionView(APIView):
+    """The visitor's own session."""
+
     authentication_classes = (EndUserAuthentication,)
     permission_classes = ()
 
-    @extend_schema(responses={200: serializers.EndUserSessionAnswer, 401: serializers.Problem})
+    @door(gives={200: serializers.EndUserSessionAnswer})
     def get(self, request: Request) -> Response:
         return Response(serializers.EndUserSessionAnswer(request.user).data)
 
-    @extend_schema(responses={204: None, 401: serializers.Problem})
+    @door(gives={204: None})
     def delete(self, request: Request) -> Response:
+        """End the visitor's own session."""
         session: Any = request.user
         end_users.end_session(creator_id=session.creator_id, session_id=session.pk, client=client_of(request))
         return Response(status=204)

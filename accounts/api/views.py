@@ -4,16 +4,22 @@ from dataclasses import asdict
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpRequest, JsonResponse
-from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_safe
-from drf_spectacular.utils import extend_schema
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
 from accounts import limits
+from accounts.exceptions import (
+    AccountLockedError,
+    InvalidCredentialsError,
+    InvalidLinkError,
+    InvalidTokenError,
+    TokenReusedError,
+    WeakPasswordError,
+    WrongPasswordError,
+)
 from accounts.keys import key_ring
 from accounts.services import (
     login,
@@ -31,6 +37,7 @@ from tenancy.middleware import owns_transactions
 
 from . import serializers
 from .authentication import access_token_of, caller
+from .schema import AnyAccept, door
 
 SIGN_UP_ANSWER = "If the address can be used, a mail with a link is on its way."
 RESET_ANSWER = "If there is an account with this address, a mail with a link is on its way."
@@ -67,46 +74,51 @@ def token_answer(pair: TokenPair) -> Response:
 
 
 class RegisterView(PublicView):
+    """Sign up; the answer is the same whether or not the address is taken."""
+
     limit = "register"
 
-    @extend_schema(
-        request=serializers.RegisterRequest,
-        responses={202: serializers.DetailAnswer, 400: serializers.Problem},
-    )
+    @door(WeakPasswordError, takes=serializers.RegisterRequest, gives={202: serializers.DetailAnswer})
     def post(self, request: Request) -> Response:
         registration.register(**read(serializers.RegisterRequest, request), client=client_of(request))
         return Response({"detail": SIGN_UP_ANSWER}, status=202)
 
 
 class VerifyEmailView(PublicView):
+    """Confirm the address with the link's uid and token, and sign in.
+
+    The password is the one chosen at sign-up; five wrong ones end the link.
+    """
+
     limit = "email_verify"
 
-    @extend_schema(
-        request=serializers.VerifyEmailRequest,
-        responses={200: serializers.TokenPairAnswer, 400: serializers.Problem},
-    )
+    @door(InvalidLinkError, takes=serializers.VerifyEmailRequest, gives={200: serializers.TokenPairAnswer})
     def post(self, request: Request) -> Response:
         data = read(serializers.VerifyEmailRequest, request)
         return token_answer(verification.verify_email_and_log_in(**data, client=client_of(request)))
 
 
 class ResendVerificationView(PublicView):
+    """Send the confirmation link again; always the same answer."""
+
     limit = "email_verify_resend"
 
-    @extend_schema(
-        request=serializers.EmailRequest, responses={202: serializers.DetailAnswer, 400: serializers.Problem}
-    )
+    @door(takes=serializers.EmailRequest, gives={202: serializers.DetailAnswer})
     def post(self, request: Request) -> Response:
         registration.resend_verification(**read(serializers.EmailRequest, request), client=client_of(request))
         return Response({"detail": RESEND_ANSWER}, status=202)
 
 
 class LoginView(PublicView):
+    """Sign in with e-mail and password."""
+
     limit = "login"
 
-    @extend_schema(
-        request=serializers.LoginRequest,
-        responses={200: serializers.TokenPairAnswer, 400: serializers.Problem, 401: serializers.Problem},
+    @door(
+        InvalidCredentialsError,
+        AccountLockedError,
+        takes=serializers.LoginRequest,
+        gives={200: serializers.TokenPairAnswer},
     )
     def post(self, request: Request) -> Response:
         return token_answer(
@@ -115,11 +127,18 @@ class LoginView(PublicView):
 
 
 class RefreshView(PublicView):
+    """Exchange a refresh token for the next pair.
+
+    Each token is spent by its use; shown again later, it ends its session.
+    """
+
     limit = "refresh"
 
-    @extend_schema(
-        request=serializers.RefreshRequest,
-        responses={200: serializers.TokenPairAnswer, 400: serializers.Problem, 401: serializers.Problem},
+    @door(
+        InvalidTokenError,
+        TokenReusedError,
+        takes=serializers.RefreshRequest,
+        gives={200: serializers.TokenPairAnswer},
     )
     def post(self, request: Request) -> Response:
         data = read(serializers.RefreshRequest, request)
@@ -127,10 +146,12 @@ class RefreshView(PublicView):
 
 
 class LogoutView(PublicView):
-    @extend_schema(
-        request=serializers.RefreshRequest,
-        responses={204: None, 400: serializers.Problem, 401: serializers.Problem},
-    )
+    """End the session of a refresh token.
+
+    A live access token in `Authorization` dies with it; a dead one is ignored.
+    """
+
+    @door(InvalidTokenError, takes=serializers.RefreshRequest, gives={204: None}, optional_bearer=True)
     def post(self, request: Request) -> Response:
         data = read(serializers.RefreshRequest, request)
         sessions.log_out(**data, access=access_token_of(request._request), client=client_of(request))
@@ -138,55 +159,59 @@ class LogoutView(PublicView):
 
 
 class LogoutAllView(APIView):
-    @extend_schema(request=None, responses={204: None, 401: serializers.Problem})
+    """End every session of yours at once, access tokens included."""
+
+    @door(gives={204: None})
     def post(self, request: Request) -> Response:
         sessions.log_out_everywhere(creator_id=caller(request).id, client=client_of(request))
         return Response(status=204)
 
 
+@owns_transactions
 class MeView(APIView):
-    @extend_schema(responses={200: serializers.ProfileAnswer, 401: serializers.Problem})
+    """Who you are."""
+
+    @door(gives={200: serializers.ProfileAnswer})
     def get(self, request: Request) -> Response:
         return Response(serializers.ProfileAnswer(caller(request)).data)
 
-    @extend_schema(
-        request=serializers.ProfileRequest,
-        responses={200: serializers.ProfileAnswer, 400: serializers.Problem, 401: serializers.Problem},
-    )
+    @door(takes=serializers.ProfileRequest, gives={200: serializers.ProfileAnswer})
     def patch(self, request: Request) -> Response:
+        """Change your display name; other fields are ignored."""
         data = read(serializers.ProfileRequest, request)
         updated = profile.rename(caller(request), **data, client=client_of(request))
         return Response(serializers.ProfileAnswer(updated).data)
 
 
 class PasswordValidateView(PublicView):
+    """Would this password do? If not, what is wrong with it."""
+
     limit = "password_validate"
 
-    @extend_schema(
-        request=serializers.PasswordValidateRequest,
-        responses={200: serializers.PasswordValidateAnswer, 400: serializers.Problem},
-    )
+    @door(takes=serializers.PasswordValidateRequest, gives={200: serializers.PasswordValidateAnswer})
     def post(self, request: Request) -> Response:
         suggestions = passwords.suggestions(**read(serializers.PasswordValidateRequest, request))
         return Response({"is_valid": not suggestions, "suggestions": suggestions})
 
 
 class PasswordResetView(PublicView):
+    """Ask for a link to reset the password; always the same answer."""
+
     limit = "password_reset"
 
-    @extend_schema(
-        request=serializers.EmailRequest, responses={202: serializers.DetailAnswer, 400: serializers.Problem}
-    )
+    @door(takes=serializers.EmailRequest, gives={202: serializers.DetailAnswer})
     def post(self, request: Request) -> Response:
         reset.request_reset(**read(serializers.EmailRequest, request), client=client_of(request))
         return Response({"detail": RESET_ANSWER}, status=202)
 
 
 class PasswordResetConfirmView(PublicView):
+    """Set a new password with the link's uid and token; every session ends."""
+
     limit = "password_reset_confirm"
 
-    @extend_schema(
-        request=serializers.PasswordResetConfirmRequest, responses={204: None, 400: serializers.Problem}
+    @door(
+        InvalidLinkError, WeakPasswordError, takes=serializers.PasswordResetConfirmRequest, gives={204: None}
     )
     def post(self, request: Request) -> Response:
         data = read(serializers.PasswordResetConfirmRequest, request)
@@ -195,17 +220,16 @@ class PasswordResetConfirmView(PublicView):
 
 
 class PasswordChangeView(LimitedView):
+    """Change the password; every other session ends."""
+
     limit = "password_change"
 
-    @extend_schema(
-        request=serializers.PasswordChangeRequest,
-        responses={
-            204: None,
-            400: serializers.Problem,
-            401: serializers.Problem,
-            403: serializers.Problem,
-            429: serializers.Problem,
-        },
+    @door(
+        WrongPasswordError,
+        WeakPasswordError,
+        AccountLockedError,
+        takes=serializers.PasswordChangeRequest,
+        gives={204: None},
     )
     def post(self, request: Request) -> Response:
         data = read(serializers.PasswordChangeRequest, request)
@@ -213,11 +237,28 @@ class PasswordChangeView(LimitedView):
         return Response(status=204)
 
 
-@csrf_exempt
-@require_safe
-def jwks(request: HttpRequest) -> JsonResponse:
+class OpenDoor(APIView):
+    """For machines around the service: no caller, one form of answer."""
+
+    authentication_classes = ()
+    permission_classes = ()
+    content_negotiation_class = AnyAccept
+
+
+class JWKSRenderer(JSONRenderer):
+    media_type = "application/jwk-set+json"
+
+
+@owns_transactions
+class JWKSView(OpenDoor):
     """The public keys (RFC 7517); caches may keep them as long as a new key waits to sign."""
-    response = JsonResponse(key_ring().jwks(), content_type="application/jwk-set+json")
-    response["Cache-Control"] = f"public, max-age={settings.JWKS_MAX_AGE.seconds}"
-    response["Access-Control-Allow-Origin"] = "*"
-    return response
+
+    renderer_classes = (JWKSRenderer,)
+
+    @door(gives={200: serializers.JWKSAnswer})
+    def get(self, request: Request) -> Response:
+        headers = {
+            "Cache-Control": f"public, max-age={settings.JWKS_MAX_AGE.seconds}",
+            "Access-Control-Allow-Origin": "*",
+        }
+        return Response(key_ring().jwks(), headers=headers)

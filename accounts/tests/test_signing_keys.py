@@ -20,8 +20,8 @@ from accounts import keys
 from accounts.keys import forget_key_ring, key_ring
 from accounts.services import signing_keys
 from accounts.tests.journeys import all_at_once, log_in
-from config.environment import BASE_DIR
 from config.tests.fixtures import API, Person
+from config.tests.plugin import ROOT
 from tenancy.context import OPERATOR, using_alias
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -309,7 +309,7 @@ print(key_ring().signing_key().kid)
 def start(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *arguments],
-        cwd=BASE_DIR,
+        cwd=ROOT,
         env=os.environ | {"DJANGO_SETTINGS_MODULE": "config.settings"} | env,
         capture_output=True,
         text=True,

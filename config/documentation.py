@@ -1,0 +1,43 @@
+"""The OpenAPI document and its page."""
+
+from functools import cache
+from typing import Any
+
+from csp.decorators import csp_update
+from django.utils import translation
+from django.utils.decorators import method_decorator
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+
+from tenancy.middleware import owns_transactions
+
+# scripts from here, and the styles that Swagger UI writes into its page
+PAGE_POLICY = {"script-src": ["'self'"], "style-src": ["'unsafe-inline'"], "connect-src": ["'self'"]}
+
+
+@cache
+def _document() -> Any:
+    """The same for everybody: made once a process, in English."""
+    with translation.override("en"):
+        return SchemaGenerator().get_schema(request=None, public=True)
+
+
+class OneDocument:
+    """What SpectacularAPIView takes for a generator."""
+
+    def __init__(self, **options: Any) -> None:
+        pass
+
+    def get_schema(self, **options: Any) -> Any:
+        return _document()
+
+
+@owns_transactions
+class DocumentView(SpectacularAPIView):  # type: ignore[misc]
+    generator_class = OneDocument
+
+
+@owns_transactions
+@method_decorator(csp_update(PAGE_POLICY), name="dispatch")
+class PageView(SpectacularSwaggerSplitView):  # type: ignore[misc]
+    """Its script comes by a request of its own: no inline one is allowed."""
