@@ -22,7 +22,9 @@ PORT = env.integer("PORT", 8000, most=65535)
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
 
 _own = HOST if is_loopback(HOST) else "localhost"
-PUBLIC_URL = env.public_url(f"http://[{_own}]:{PORT}" if ":" in _own else f"http://{_own}:{PORT}", debug=DEBUG)
+PUBLIC_URL = env.public_url(
+    f"http://[{_own}]:{PORT}" if ":" in _own else f"http://{_own}:{PORT}", debug=DEBUG
+)
 ALLOWED_HOSTS = env.words(
     "ALLOWED_HOSTS", r"\*|[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\]", "takes host names, separated by commas"
 ) or [

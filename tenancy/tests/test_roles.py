@@ -14,7 +14,7 @@ from tenancy.grants import granted_tables
 from tenancy.isolation import table_findings
 from tenancy.roles import Roles, create_database_statement, quoted, role_statements, scram_verifier
 
-ODD = "it's \"odd\""
+ODD = 'it\'s "odd"'
 
 
 def test_names_are_those_of_the_urls(settings: Any) -> None:
