@@ -24,10 +24,10 @@ lint: $(VENV)/requirements-dev.installed
 
 # Benchmarks and long proofs are files that `make test` does not collect.
 bench: $(VENV)/requirements-dev.installed
-	@for file in */tests/bench_*.py; do $(BIN)/python "$$file" || exit 1; done
+	@$(BIN)/python -m pytest -p no:randomly -s */tests/bench_*.py
 
 prove: $(VENV)/requirements-dev.installed
-	@$(BIN)/python -m pytest -p no:randomly */tests/prove_*.py
+	@$(BIN)/python -m pytest -p no:randomly -s */tests/prove_*.py
 
 # Pin what requirements*.in ask for; `make lock UPGRADE=--upgrade` takes the newest.
 lock: $(BIN)/python

@@ -40,12 +40,12 @@ class LockoutHandler(AxesDatabaseHandler):  # type: ignore[misc]
         count: int = super().reset_attempts(username=email, **kwargs)
         left = set(locked.values_list("pk", "username"))
         for _pk, address in before - left:
-            record_lift(address)
+            record_lift(address, Client())
         return count
 
 
-def record_lift(email: str) -> None:
+def record_lift(email: str, client: Client) -> None:
     """An operator has let somebody in again; of an address without an account there is nothing to tell."""
     creator = Creator.objects.filter(email=email, holds_email=True).first()
     if creator is not None:
-        record(Event.ACCOUNT_UNLOCKED, client=Client(), creator_id=creator.pk)
+        record(Event.ACCOUNT_UNLOCKED, client=client, creator_id=creator.pk)

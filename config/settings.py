@@ -201,6 +201,7 @@ AXES_COOLOFF_TIME = ACCOUNT_LOCKOUT_DURATION
 AXES_LOCKOUT_PARAMETERS = ["username"]
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_VERBOSE = False
+AXES_ENABLE_ADMIN = False  # accounts.admin has its own list
 REQUIRE_EMAIL_VERIFICATION = env.boolean("REQUIRE_EMAIL_VERIFICATION", default=True)
 EMAIL_VERIFICATION_TOKEN_LIFETIME = timedelta(
     hours=env.integer("EMAIL_VERIFICATION_TOKEN_EXPIRE_HOURS", 24, most=720)
@@ -365,6 +366,9 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         "django": {"handlers": [], "level": LOG_LEVEL},
+        # at DEBUG these tell what pages and statements are filled with: tokens of links, hashes
+        "django.template": {"level": "INFO"},
+        "django.db.backends": {"level": "INFO"},
         "django.request": {"level": "ERROR"},  # refusals have their line from audit.requests
         "django.server": {"handlers": [], "propagate": True},
     },

@@ -46,9 +46,9 @@ GETS = {
     "/api/v1/end-users/sessions": {"GET", "HEAD", "POST", "OPTIONS"},
     f"/api/v1/end-users/sessions/{uuid4()}": {"DELETE", "OPTIONS"},
     "/api/v1/audit/events": {"GET", "HEAD", "OPTIONS"},
-    "/.well-known/jwks.json": {"GET", "HEAD"},
-    "/healthz": {"GET", "HEAD"},
-    "/readyz": {"GET", "HEAD"},
+    "/.well-known/jwks.json": {"GET", "HEAD", "OPTIONS"},
+    "/healthz": {"GET", "HEAD", "OPTIONS"},
+    "/readyz": {"GET", "HEAD", "OPTIONS"},
 }
 METHODS = (
     "GET",

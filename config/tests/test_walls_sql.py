@@ -127,6 +127,7 @@ def test_no_statement_changes_anothers_row(mallory: psycopg.Connection, neighbou
         "MERGE INTO user_sessions u USING (SELECT '{bob_user_sessions}'::uuid AS id) m ON u.id = m.id "
         "WHEN NOT MATCHED THEN INSERT (id, creator_id, created_at, expires_at, metadata) "
         "VALUES (m.id, '{bob}', now(), now(), '{}')": REFUSED,
+        "MERGE INTO user_sessions USING (SELECT 1) m ON true WHEN MATCHED THEN DELETE": REFUSED,
         "WITH gone AS (DELETE FROM user_sessions WHERE creator_id <> '{ada}' RETURNING *) SELECT * FROM gone": [],
     })  # fmt: skip
 
