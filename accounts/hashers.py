@@ -2,6 +2,7 @@
 
 import unicodedata
 
+import bcrypt
 from django.conf import settings
 from django.contrib.auth import hashers
 
@@ -28,6 +29,6 @@ class BCryptHasher(hashers.BCryptPasswordHasher):
 
     rounds = settings.BCRYPT_ROUNDS
 
-    def encode(self, password: str, salt: bytes) -> str:  # type: ignore[override]
+    def encode(self, password: str, salt: bytes) -> str:
         data = bcrypt.hashpw(password.encode()[:BCRYPT_BYTES], salt)
         return f"{self.algorithm}${data.decode('ascii')}"
