@@ -29,6 +29,6 @@ class BCryptHasher(hashers.BCryptPasswordHasher):
 
     rounds = settings.BCRYPT_ROUNDS
 
-    def encode(self, password: str, salt: bytes) -> str:
+    def encode(self, password: str, salt: bytes) -> str:  # type: ignore[override]  # Django passes bytes
         data = bcrypt.hashpw(password.encode()[:BCRYPT_BYTES], salt)
         return f"{self.algorithm}${data.decode('ascii')}"
