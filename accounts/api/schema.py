@@ -32,7 +32,7 @@ TRIED_AGAIN = {"429", "503"}
 def door(
     *refusals: type[Exception],
     takes: Any = None,
-    gives: dict[int, Any],
+    gives: dict[Any, Any],
     optional_bearer: bool = False,
     **more: Any,
 ) -> Callable[[Handler], Handler]:
@@ -161,6 +161,7 @@ class AccessTokenScheme(_Bearer):
 
 class APIKeyScheme(_Bearer):
     target_class = "accounts.api.introspection.APIKeyAuthentication"
+    match_subclasses = True
     name = "apiKey"
     description = "The key of a resource server, made by `manage.py create_api_key`."
 
