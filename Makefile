@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 # enough for the settings to load where no service is run
 SETTINGS := $(foreach role,DATABASE_URL OPERATOR_DATABASE_URL OWNER_DATABASE_URL,$(role)=postgres://auth_app@localhost/auth) \
-  SECRET_KEY=unused
+  SECRET_KEY=only-for-tools-that-read-the-settings-unused-unused-unused-unused
 
 .PHONY: run test lint bench prove lock
 
@@ -24,10 +24,10 @@ lint: $(VENV)/requirements-dev.installed
 
 # Benchmarks and long proofs are files that `make test` does not collect.
 bench: $(VENV)/requirements-dev.installed
-	@for file in */tests/bench_*.py; do $(BIN)/python "$$file" || exit 1; done
+	@$(BIN)/python -m pytest -p no:randomly -s */tests/bench_*.py
 
 prove: $(VENV)/requirements-dev.installed
-	@$(BIN)/python -m pytest -p no:randomly */tests/prove_*.py
+	@$(BIN)/python -m pytest -p no:randomly -s */tests/prove_*.py
 
 # Pin what requirements*.in ask for; `make lock UPGRADE=--upgrade` takes the newest.
 lock: $(BIN)/python

@@ -3,9 +3,9 @@ from typing import Any
 from django.contrib.auth.backends import ModelBackend
 from django.http import HttpRequest
 
-from accounts.addresses import canonical_email
 from accounts.models import Creator
-from accounts.services import lockout
+from accounts.services import operators
+from audit.clients import Client, client_of
 
 
 class OperatorBackend(ModelBackend):
@@ -20,16 +20,5 @@ class OperatorBackend(ModelBackend):
     ) -> Creator | None:
         if username is None or password is None:
             return None
-        try:
-            operator: Creator | None = Creator.objects.get_by_natural_key(username)
-        except Creator.DoesNotExist:
-            operator = None
-        if operator is not None and not (operator.is_staff and operator.is_active):
-            operator = None
-        outcome = lockout.verify_password(
-            email=canonical_email(username),
-            password=password,
-            encoded=operator.password if operator else None,
-            door=lockout.Door.ADMIN,
-        )
-        return operator if outcome.verdict.is_right else None
+        client = client_of(request) if request else Client()
+        return operators.recognise(email=username, password=password, client=client)

@@ -4,7 +4,7 @@ Django's own DatabaseCache reads, adds and writes; here `add` and `incr` are one
 that a burst over many processes is counted exactly.
 """
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
@@ -43,7 +43,10 @@ class DatabaseCounters(BaseCache):
 
     def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
         """Raises ValueError where there is no such key, as the cache API wants it."""
-        sql = "UPDATE counters SET value = value + %(value)s WHERE key = %(key)s RETURNING value"
+        sql = (
+            "UPDATE counters SET value = value + %(value)s "
+            "WHERE key = %(key)s AND expires_at > %(now)s RETURNING value"
+        )
         value = self._run(sql, key, version, value=delta)
         if value is None:
             raise ValueError(key)
@@ -59,12 +62,14 @@ class DatabaseCounters(BaseCache):
         self, sql: str, key: str, version: int | None, *, value: int = 0, timeout: Any = DEFAULT_TIMEOUT
     ) -> int | None:
         now = timezone.now()
-        seconds = self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
+        seconds = self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout  # None: for ever
         row: dict[str, Any] = {
             "key": self.make_and_validate_key(key, version=version),
             "value": value,
             "now": now,
-            "expires_at": now + timedelta(seconds=seconds or 0),
+            "expires_at": datetime.max.replace(tzinfo=UTC)
+            if seconds is None
+            else now + timedelta(seconds=seconds),
         }
         with connections[current_alias()].cursor() as cursor:
             cursor.execute(sql, row)

@@ -1,26 +1,45 @@
 """How often: requests at a door per client network, and mails to an address.
 
 django-ratelimit counts; here are its quirks' opposites: an unreadable address is a client like any
-other, a counter store that is gone refuses (RateLimitsUnavailableError), Retry-After is never 0.
+other, a counter store that is gone refuses (LimitsUnavailableError), and whoever waits for as long as
+Retry-After says is in the next window.
 """
 
 import hashlib
 import ipaddress
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
 from django.core.cache import cache
+from django.db import Error as DatabaseStoreError
 from django_ratelimit.core import get_usage
+from django_redis.exceptions import ConnectionInterrupted
+from redis.exceptions import RedisError
 
 from accounts.exceptions import LimitsUnavailableError, RateLimitedError
 from audit.clients import Client, client_of
 
+logger = logging.getLogger(__name__)
 IPV6_PREFIX = 64
 HOUR = 3600
 MAILS_FROM_ONE_NETWORK = 5  # an hour, of each kind, to one address
 MAILS_TO_ONE_ADDRESS = 20  # an hour, of each kind
 
 
+@contextmanager
+def _counting() -> Iterator[None]:
+    """Whatever the counter store fails with: a door that can't count stays shut."""
+    try:
+        yield
+    except (DatabaseStoreError, RedisError, ConnectionInterrupted) as error:
+        logger.warning("rate limits unavailable", extra={"error": type(error).__name__})
+        raise LimitsUnavailableError from error
+
+
+@_counting()
 def check(request: Any, door: str) -> None:
     """Count a request at `door`, whatever its method.
 
@@ -34,7 +53,7 @@ def check(request: Any, door: str) -> None:
         return
     if usage["limit"] == 0:
         raise LimitsUnavailableError
-    raise RateLimitedError(max(1, usage["time_left"]))
+    raise RateLimitedError(max(1, usage["time_left"] + 1))  # the window's last second belongs to it
 
 
 def network_of(client: Client) -> str:
@@ -51,11 +70,12 @@ def _network_key(group: str, request: Any) -> str:
     return network_of(client_of(request))
 
 
+@_counting()
 def allows_mail(kind: str, email: str, client: Client) -> bool:
     """Count a mail of this kind to this address; False once it has had enough this hour.
 
     Known and unknown addresses count alike. Whoever floods from one network can't use up the
-    address's share for its owner.
+    address's share for its owner. Raises LimitsUnavailableError where nobody can tell.
     """
     address = hashlib.sha256(email.encode()).hexdigest()
     if _count(f"mail:{kind}:{address}:{network_of(client)}") > MAILS_FROM_ONE_NETWORK:
@@ -64,4 +84,9 @@ def allows_mail(kind: str, email: str, client: Client) -> bool:
 
 
 def _count(key: str) -> int:
-    return 1 if cache.add(key, 1, HOUR) else cache.incr(key)
+    if cache.add(key, 1, HOUR):
+        return 1
+    try:
+        return cache.incr(key)
+    except ValueError:  # its hour has just ended
+        return 1

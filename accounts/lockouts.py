@@ -7,8 +7,14 @@ try, and what counts, is decided by `services.lockout`; axes' own way of countin
 from typing import Any
 
 from axes.handlers.database import AxesDatabaseHandler
+from axes.models import AccessAttempt
+from django.conf import settings
 
 from accounts.addresses import canonical_email
+from accounts.models import Creator
+from audit.book import record
+from audit.clients import Client
+from audit.events import Event
 
 
 class LockoutHandler(AxesDatabaseHandler):  # type: ignore[misc]
@@ -27,5 +33,19 @@ class LockoutHandler(AxesDatabaseHandler):  # type: ignore[misc]
         """Nothing to count."""
 
     def reset_attempts(self, *, username: str | None = None, **kwargs: Any) -> int:
-        count: int = super().reset_attempts(username=username and canonical_email(username), **kwargs)
+        """Axes' own, and the book tells who was let in again."""
+        email = username and canonical_email(username)
+        locked = AccessAttempt.objects.filter(failures_since_start__gte=settings.MAX_FAILED_LOGIN_ATTEMPTS)
+        before = set(locked.values_list("pk", "username"))
+        count: int = super().reset_attempts(username=email, **kwargs)
+        left = set(locked.values_list("pk", "username"))
+        for _pk, address in before - left:
+            record_lift(address, Client())
         return count
+
+
+def record_lift(email: str, client: Client) -> None:
+    """An operator has let somebody in again; of an address without an account there is nothing to tell."""
+    creator = Creator.objects.filter(email=email, holds_email=True).first()
+    if creator is not None:
+        record(Event.ACCOUNT_UNLOCKED, client=client, creator_id=creator.pk)

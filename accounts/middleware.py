@@ -11,6 +11,9 @@ from tenancy.context import OPERATOR, using_alias
 Handler = Callable[[HttpRequest], HttpResponseBase]
 
 
+LONGEST_LENGTH = 19  # digits
+
+
 class BodyLimitMiddleware:
     """Refuses bodies that are too long (413), or that don't say how long they are (411)."""
 
@@ -23,7 +26,8 @@ class BodyLimitMiddleware:
         length = request.headers.get("Content-Length") or "0"
         if not (length.isascii() and length.isdigit()):
             return refusal(request, BadRequest())
-        if int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+        # int() raises for more than 4300 digits
+        if len(length) > LONGEST_LENGTH or int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
             return refusal(request, RequestDataTooBig())
         return self.get_response(request)
 

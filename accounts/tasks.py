@@ -3,6 +3,7 @@ minted when its mail is written and goes nowhere else.
 """
 
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -11,7 +12,7 @@ from django.utils import timezone
 from django_tasks import task
 
 from accounts import emails, links
-from accounts.models import Creator, EmailChange, PasswordResetToken
+from accounts.models import Creator, EmailChange, PasswordResetToken, SecurityNotice
 from accounts.services import notices, verification
 from audit.book import record
 from audit.clients import Client
@@ -82,6 +83,17 @@ def issue_reset_link(creator_id: UUID) -> links.Link:
 
 
 @task()
+def keep_lock_notice(email: str, facts: dict[str, Any], language: str) -> None:
+    """The address was locked; its owner, if it has one, should know."""
+    creator = Creator.objects.filter(email=email, holds_email=True, is_active=True, is_staff=False).first()
+    if creator is None:
+        return
+    with tenant_scope(creator.pk):
+        SecurityNotice.objects.create(creator=creator, kind=SecurityNotice.Kind.ACCOUNT_LOCKED, **facts)
+        send_security_notices.enqueue(str(creator.pk), language)
+
+
+@task()
 def send_email_change_mails(change_id: str, language: str) -> None:
     """The link to the new address, and the notice with its undo to the old one.
 
@@ -116,7 +128,7 @@ def send_email_change_mails(change_id: str, language: str) -> None:
 def send_security_notices(creator_id: str, language: str) -> None:
     """What the owner should know, at most one mail in a while."""
     creator = Creator.objects.filter(pk=UUID(creator_id)).first()
-    if creator is None:
+    if creator is None or not notices.is_waiting(creator.pk):
         return
     due_at = notices.due_at(creator.pk)
     if due_at > timezone.now():

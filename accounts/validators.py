@@ -6,6 +6,8 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from .hashers import normal
+
 MAXIMUM_LENGTH = 128  # characters; longer ones are refused before they are hashed
 
 
@@ -16,12 +18,13 @@ class LengthValidator:
         self.min_length = min_length
 
     def validate(self, password: str, user: Any = None) -> None:
-        if len(password) < self.min_length:
+        length = len(normal(password))
+        if length < self.min_length:
             message = ngettext(
                 "Use at least %(length)d character.", "Use at least %(length)d characters.", self.min_length
             )
             raise ValidationError(message, code="password_too_short", params={"length": self.min_length})
-        if len(password) > MAXIMUM_LENGTH:
+        if length > MAXIMUM_LENGTH:
             raise ValidationError(
                 _("Use at most %(length)d characters."),
                 code="password_too_long",

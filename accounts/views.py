@@ -9,11 +9,14 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
 from accounts import limits
-from accounts.exceptions import InvalidLinkError, RateLimitedError, WeakPasswordError
+from accounts.api.problems import RETRY_AFTER
+from accounts.exceptions import InvalidLinkError, LimitsUnavailableError, RateLimitedError, WeakPasswordError
 from accounts.forms import NewPasswordForm, PasswordResetForm, VerifyEmailForm
 from accounts.services import email_change, reset, verification
 from audit.clients import client_of
@@ -35,25 +38,31 @@ def page(door: str) -> Callable[[Page], Page]:
     """A page whose POST shares the rate limit of its API door."""
 
     def decorate(view: Page) -> Page:
+        protected = csrf_protect(view)
+
         @owns_transactions
+        @csrf_exempt  # until the method is known to be one of ours
+        @never_cache
         @sensitive_post_parameters()
         @require_http_methods(["GET", "HEAD", "POST"])
         @wraps(view)
         def limited(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-            if request.method == "POST":
-                try:
+            try:
+                if request.method == "POST":
                     limits.check(request, door)
-                except RateLimitedError as error:
-                    return _rate_limited(request, error.retry_after)
-            return view(request, *args, **kwargs)
+                return protected(request, *args, **kwargs)
+            except RateLimitedError as error:
+                return _later(request, "rate_limited", 429, error.retry_after)
+            except LimitsUnavailableError:
+                return _later(request, "busy", 503, RETRY_AFTER)
 
         return limited
 
     return decorate
 
 
-def _rate_limited(request: HttpRequest, retry_after: int) -> HttpResponse:
-    response = render(request, "accounts/rate_limited.html", {"retry_after": retry_after}, status=429)
+def _later(request: HttpRequest, name: str, status: int, retry_after: int) -> HttpResponse:
+    response = render(request, f"accounts/{name}.html", {"retry_after": retry_after}, status=status)
     response["Retry-After"] = str(retry_after)
     return response
 

@@ -15,6 +15,7 @@ class Event(StrEnum):
     LOGIN_SUCCEEDED = "login.succeeded"
     LOGIN_FAILED = "login.failed"
     ACCOUNT_LOCKED = "account.locked"
+    ACCOUNT_UNLOCKED = "account.unlocked"  # by an operator
     ACCOUNT_DELETED = "account.deleted"
     ACCOUNT_EXPORTED = "account.exported"
     API_KEY_CREATED = "api_key.created"
@@ -41,6 +42,7 @@ SUMMARIES = {
     Event.LOGIN_SUCCEEDED: "You signed in.",
     Event.LOGIN_FAILED: "A sign-in failed.",
     Event.ACCOUNT_LOCKED: "Sign-in was locked for a while after too many wrong passwords.",
+    Event.ACCOUNT_UNLOCKED: "An operator ended a lock of your sign-in.",
     Event.ACCOUNT_DELETED: "You deleted your account.",
     Event.ACCOUNT_EXPORTED: "You downloaded what is held about you.",
     Event.API_KEY_CREATED: "An API key was made.",

@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from environ.compat import ImproperlyConfigured as EnvironError
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+SHORTEST_SECRET = 32
 INSTANCE_FILE = "instance.env"  # in DATA_DIR, written by the launcher
 
 
@@ -43,21 +44,19 @@ class Environment:
             self._env.ENVIRON.setdefault(name, value)
 
     def text(self, name: str, default: str | None = None) -> str:
-        value = self._env.ENVIRON.get(name, "")
+        value = str(self._env.ENVIRON.get(name, "")).strip()
         if value:
-            return str(value)
+            return value
         if default is None:
             refuse(name, "is not set: start the service with `make run`, or set it")
         return default
 
     def integer(self, name: str, default: int, *, least: int = 1, most: int = 2**31 - 1) -> int:
-        try:
-            value = int(self.text(name, str(default)))
-        except ValueError:
+        text = self.text(name, str(default))
+        # int() reads more than people write: 1_000, digits of every script
+        if not re.fullmatch(r"-?[0-9]{1,12}", text) or not least <= int(text) <= most:
             refuse(name, f"takes a whole number from {least} to {most}")
-        if not least <= value <= most:
-            refuse(name, f"takes a whole number from {least} to {most}")
-        return value
+        return int(text)
 
     def number(self, name: str, default: float) -> float:
         try:
@@ -86,8 +85,30 @@ class Environment:
             refuse(name, "takes a number of requests and a window, like 10/m (s, m, h or d)")
         return value
 
-    def words(self, name: str) -> list[str]:
-        return [word.strip() for word in self.text(name, "").split(",") if word.strip()]
+    def secret(self, name: str) -> str:
+        value = self.text(name)
+        if len(value) < SHORTEST_SECRET:
+            refuse(name, f"takes at least {SHORTEST_SECRET} random characters")
+        return value
+
+    def words(self, name: str, pattern: str, takes: str) -> list[str]:
+        """Separated by commas, each of them matching `pattern`."""
+        words = [word.strip() for word in self.text(name, "").split(",") if word.strip()]
+        if not all(re.fullmatch(pattern, word) for word in words):
+            refuse(name, takes)
+        return words
+
+    def host(self, name: str, default: str) -> str:
+        value = self.text(name, default)
+        if not re.fullmatch(r"[A-Za-z0-9._:-]+", value):
+            refuse(name, "takes an address or a host name to listen on")
+        return value
+
+    def url(self, name: str, default: str, *schemes: str) -> str:
+        value = self.text(name, default).rstrip("/")
+        if value and not _is_url(value, schemes):
+            refuse(name, f"takes {schemes[0]}://HOST")
+        return value
 
     def pem(self, name: str) -> str:
         return self.text(name, "").replace("\\n", "\n").strip()
@@ -96,11 +117,13 @@ class Environment:
         """A connection from its URL, None where it is unset."""
         if not self.text(name, ""):
             return None
+        if not re.match(r"postgres(ql)?://", self.text(name)):  # django-environ would only warn
+            refuse(name, "takes postgres://USER:PASSWORD@HOST:PORT/DATABASE")
         try:
             config: dict[str, Any] = self._env.db_url(name)
         except (ValueError, EnvironError, KeyError):
             refuse(name, "takes postgres://USER:PASSWORD@HOST:PORT/DATABASE")
-        if not config.get("ENGINE", "").endswith("postgresql") or not config.get("USER"):
+        if not (config.get("USER") and config.get("NAME")):
             refuse(name, "takes postgres://USER:PASSWORD@HOST:PORT/DATABASE")
         config["HOST"] = unquote(config["HOST"])  # %2Fsocket%2Fdirectory
         return config
@@ -113,16 +136,28 @@ class Environment:
             config: dict[str, Any] = self._env.email_url("EMAIL_URL")
         except (ValueError, KeyError, EnvironError):
             refuse("EMAIL_URL", "takes smtp+tls://USER:PASSWORD@HOST:PORT")
+        if config["EMAIL_BACKEND"].endswith("smtp.EmailBackend") and not config.get("EMAIL_HOST"):
+            refuse("EMAIL_URL", "takes smtp+tls://USER:PASSWORD@HOST:PORT")
         return config
 
     def public_url(self, default: str, *, debug: bool) -> str:
         url = self.text("PUBLIC_URL", default).rstrip("/")
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.path:
+        parts = urlsplit(url) if _is_url(url, ("http", "https")) else urlsplit("")
+        bare = parts._replace(scheme="", netloc="").geturl() == "" and "@" not in parts.netloc
+        if not parts.hostname or not bare:
             refuse("PUBLIC_URL", "takes https://HOST or http://HOST:PORT, without a path")
         if parts.scheme == "http" and not debug and not is_loopback(parts.hostname):
             refuse("PUBLIC_URL", "takes https:// for a host that is not this machine's own")
         return url
+
+
+def _is_url(value: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(value)
+        _ = parts.port  # ValueError: not a port
+    except ValueError:
+        return False
+    return parts.scheme in schemes and bool(parts.hostname) and not re.search(r"\s", value)
 
 
 def is_loopback(host: str) -> bool:

@@ -1,10 +1,13 @@
 """Is the process alive, and is it ready to serve?"""
 
-from functools import cache
+import functools
 
+from django.core.cache import cache
 from django.db import DatabaseError, connection
 from django.db.migrations.loader import MigrationLoader
 from django.http import HttpResponseBase
+from django_redis.exceptions import ConnectionInterrupted
+from redis.exceptions import RedisError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -38,9 +41,13 @@ class ReadyView(OpenDoor):
             return problem(request, 503, "unavailable", "The database is not ready.")
         if not _expected_migrations() <= applied:
             return problem(request, 503, "unavailable", "The migrations are not ready.")
+        try:
+            cache.get("readyz")
+        except (DatabaseError, ConnectionInterrupted, RedisError):
+            return problem(request, 503, "unavailable", "The cache is not ready.")
         return Response({"status": "ready"})
 
 
-@cache
+@functools.cache
 def _expected_migrations() -> set[tuple[str, str]]:
     return set(MigrationLoader(None).disk_migrations)

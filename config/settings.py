@@ -4,6 +4,8 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 from django.utils.translation import gettext_lazy as _
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tenancy.roles import Roles
 
@@ -14,13 +16,17 @@ env = Environment()
 # --- the process -----------------------------------------------------------------------------
 DEBUG = env.boolean("DEBUG", default=False)
 DATA_DIR = env.data_dir
-SECRET_KEY = env.text("SECRET_KEY")
-HOST = env.text("HOST", "127.0.0.1")
+SECRET_KEY = env.secret("SECRET_KEY")
+HOST = env.host("HOST", "127.0.0.1")
 PORT = env.integer("PORT", 8000, most=65535)
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
 
-PUBLIC_URL = env.public_url(f"http://{HOST if is_loopback(HOST) else 'localhost'}:{PORT}", debug=DEBUG)
-ALLOWED_HOSTS = env.words("ALLOWED_HOSTS") or [
+_own = HOST if is_loopback(HOST) else "localhost"
+_own = f"[{_own}]" if ":" in _own else _own
+PUBLIC_URL = env.public_url(f"http://{_own}:{PORT}", debug=DEBUG)
+ALLOWED_HOSTS = env.words(
+    "ALLOWED_HOSTS", r"\*|[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\]", "takes host names, separated by commas"
+) or [
     str(urlsplit(PUBLIC_URL).hostname), "localhost", "127.0.0.1", "[::1]",
 ]  # fmt: skip
 TRUSTED_PROXY_COUNT = env.integer("TRUSTED_PROXY_COUNT", 0, least=0, most=16)
@@ -160,9 +166,11 @@ SILENCED_SYSTEM_CHECKS = [
 AUTH_USER_MODEL = "accounts.Creator"
 AUTHENTICATION_BACKENDS = ["accounts.backends.OperatorBackend"]
 PASSWORD_MIN_LENGTH = env.integer("PASSWORD_MIN_LENGTH", 15, least=8, most=64)
-ARGON2_MEMORY_COST = env.integer("ARGON2_MEMORY_COST", 65536, least=8, most=4 * 1024 * 1024)  # KiB
 ARGON2_TIME_COST = env.integer("ARGON2_TIME_COST", 3, most=100)
 ARGON2_PARALLELISM = env.integer("ARGON2_PARALLELISM", 4, most=64)
+ARGON2_MEMORY_COST = env.integer(  # KiB; RFC 9106 wants 8 a lane
+    "ARGON2_MEMORY_COST", 65536, least=8 * ARGON2_PARALLELISM, most=4 * 1024 * 1024
+)
 BCRYPT_ROUNDS = env.integer("BCRYPT_ROUNDS", 12, least=4, most=31)
 PASSWORD_HASHERS = [
     "accounts.hashers.Argon2Hasher",
@@ -181,7 +189,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "accounts.breaches.BreachedPasswordValidator"},
 ]
 HIBP_ENABLED = env.boolean("HIBP_ENABLED", default=True)
-HIBP_API_URL = env.text("HIBP_API_URL", "https://api.pwnedpasswords.com").rstrip("/")
+HIBP_API_URL = env.url("HIBP_API_URL", "https://api.pwnedpasswords.com", "https", "http")
 HIBP_TIMEOUT_SECONDS = env.number("HIBP_TIMEOUT_SECONDS", 1)  # for the whole exchange
 PASSWORD_RESET_TOKEN_LIFETIME = timedelta(
     minutes=env.integer("PASSWORD_RESET_TOKEN_EXPIRE_MINUTES", 15, most=1440)
@@ -194,6 +202,7 @@ AXES_COOLOFF_TIME = ACCOUNT_LOCKOUT_DURATION
 AXES_LOCKOUT_PARAMETERS = ["username"]
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_VERBOSE = False
+AXES_ENABLE_ADMIN = False  # accounts.admin has its own list
 REQUIRE_EMAIL_VERIFICATION = env.boolean("REQUIRE_EMAIL_VERIFICATION", default=True)
 EMAIL_VERIFICATION_TOKEN_LIFETIME = timedelta(
     hours=env.integer("EMAIL_VERIFICATION_TOKEN_EXPIRE_HOURS", 24, most=720)
@@ -239,12 +248,17 @@ _DEFAULT_RATES = {
     "default": "60/m",
 }
 RATE_LIMITS = {door: env.rate(f"RATE_LIMIT_{door.upper()}", rate) for door, rate in _DEFAULT_RATES.items()}
-REDIS_URL = env.text("REDIS_URL", "")
+REDIS_URL = env.url("REDIS_URL", "", "redis", "rediss")
 CACHES = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": REDIS_URL,
-        "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": 0.5, "SOCKET_TIMEOUT": 0.5},
+        "OPTIONS": {
+            "SOCKET_CONNECT_TIMEOUT": 0.5,
+            "SOCKET_TIMEOUT": 0.5,
+            # redis-py's own takes seconds; one is enough for a connection that died unnoticed
+            "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 1)},
+        },
     }
     if REDIS_URL
     else {"BACKEND": "accounts.counters.DatabaseCounters"}
@@ -284,7 +298,11 @@ SPECTACULAR_SETTINGS = {
     ],
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
-CORS_ALLOWED_ORIGINS = env.words("CORS_ALLOWED_ORIGINS")
+CORS_ALLOWED_ORIGINS = env.words(
+    "CORS_ALLOWED_ORIGINS",
+    r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?",
+    "takes origins like https://app.example, separated by commas",
+)
 CORS_URLS_REGEX = r"^/(api|\.well-known)/"
 CORS_EXPOSE_HEADERS = ["X-Request-ID", "Retry-After", "WWW-Authenticate"]
 
@@ -349,6 +367,9 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         "django": {"handlers": [], "level": LOG_LEVEL},
+        # at DEBUG these tell what pages and statements are filled with: tokens of links, hashes
+        "django.template": {"level": "INFO"},
+        "django.db.backends": {"level": "INFO"},
         "django.request": {"level": "ERROR"},  # refusals have their line from audit.requests
         "django.server": {"handlers": [], "propagate": True},
     },

@@ -24,23 +24,23 @@ class SQLConstraint(BaseConstraint):
 
     arguments: ClassVar[tuple[str, ...]] = ()
 
-    def statements(self, model: type[Model], editor: BaseDatabaseSchemaEditor) -> tuple[str, str]:
-        """The SQL that makes it and the SQL that removes it; `%(table)s` stands for the table."""
+    def creation(self, model: type[Model], editor: BaseDatabaseSchemaEditor) -> str:
+        """The SQL that makes it; `%(table)s` stands for the table."""
+        raise NotImplementedError
+
+    def removal(self, editor: BaseDatabaseSchemaEditor) -> str:
+        """The SQL that takes it back; asks no model, whose fields may have other names by then."""
         raise NotImplementedError
 
     def create_sql(self, model: Any, schema_editor: Any) -> Statement:  # type: ignore[override]
-        return self._statement(model, schema_editor, 0)
+        return _statement(model, schema_editor, self.creation(model, schema_editor))
 
     def remove_sql(self, model: Any, schema_editor: Any) -> Statement:  # type: ignore[override]
-        return self._statement(model, schema_editor, 1)
+        return _statement(model, schema_editor, self.removal(schema_editor))
 
     def constraint_sql(self, model: Any, schema_editor: Any) -> None:  # type: ignore[override]
         """Nothing inside CREATE TABLE: it waits until table and indexes are there."""
         schema_editor.deferred_sql.append(self.create_sql(model, schema_editor))
-
-    def _statement(self, model: type[Model], editor: BaseDatabaseSchemaEditor, which: int) -> Statement:
-        table = Table(model._meta.db_table, editor.quote_name)
-        return Statement(self.statements(model, editor)[which], table=table)
 
     def validate(self, *args: Any, **kwargs: Any) -> None:
         """Left to PostgreSQL: under RLS a look from here would miss the other tenants' rows."""
@@ -65,11 +65,11 @@ class SQLConstraint(BaseConstraint):
 class RowLevelSecurity(SQLConstraint):
     """ENABLE and FORCE: nobody but a superuser or BYPASSRLS steps over, not even the owner."""
 
-    def statements(self, model: Any, editor: Any) -> tuple[str, str]:
-        return (
-            "ALTER TABLE %(table)s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
-            "ALTER TABLE %(table)s DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY",
-        )
+    def creation(self, model: Any, editor: Any) -> str:
+        return "ALTER TABLE %(table)s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
+
+    def removal(self, editor: Any) -> str:
+        return "ALTER TABLE %(table)s DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY"
 
 
 class Policy(SQLConstraint):
@@ -86,16 +86,17 @@ class Policy(SQLConstraint):
     def condition(self, model: type[Model]) -> str:
         return self.expression
 
-    def statements(self, model: Any, editor: Any) -> tuple[str, str]:
-        name = editor.quote_name(self.name)
+    def creation(self, model: Any, editor: Any) -> str:
         kind = "RESTRICTIVE" if self.restrictive else "PERMISSIVE"
         role = editor.quote_name(role_name(self.role))
         condition = self.condition(model)
         return (
-            f"CREATE POLICY {name} ON %(table)s AS {kind} TO {role} "
-            f"USING ({condition}) WITH CHECK ({condition})",
-            f"DROP POLICY {name} ON %(table)s",
+            f"CREATE POLICY {editor.quote_name(self.name)} ON %(table)s AS {kind} TO {role} "
+            f"USING ({condition}) WITH CHECK ({condition})"
         )
+
+    def removal(self, editor: Any) -> str:
+        return f"DROP POLICY {editor.quote_name(self.name)} ON %(table)s"
 
 
 class TenantPolicy(Policy):
@@ -121,9 +122,12 @@ class Grant(SQLConstraint):
         self.role = role
         self.privileges = list(privileges)
 
-    def statements(self, model: Any, editor: Any) -> tuple[str, str]:
-        granted, role = ", ".join(self.privileges), editor.quote_name(role_name(self.role))
-        return f"GRANT {granted} ON %(table)s TO {role}", f"REVOKE {granted} ON %(table)s FROM {role}"
+    def creation(self, model: Any, editor: Any) -> str:
+        return f"GRANT {', '.join(self.privileges)} ON %(table)s TO {editor.quote_name(role_name(self.role))}"
+
+    def removal(self, editor: Any) -> str:
+        role = editor.quote_name(role_name(self.role))
+        return f"REVOKE {', '.join(self.privileges)} ON %(table)s FROM {role}"
 
 
 class Reference(SQLConstraint):
@@ -141,15 +145,21 @@ class Reference(SQLConstraint):
         self.to = to
         self.to_fields = list(to_fields)
 
-    def statements(self, model: Any, editor: Any) -> tuple[str, str]:
+    def creation(self, model: Any, editor: Any) -> str:
         target = model._meta.apps.get_model(self.to)
         name, table = editor.quote_name(self.name), editor.quote_name(target._meta.db_table)
         columns, keys = _columns(model, self.fields, editor), _columns(target, self.to_fields, editor)
         return (
             f"ALTER TABLE %(table)s ADD CONSTRAINT {name} FOREIGN KEY ({columns}) "
-            f"REFERENCES {table} ({keys}) ON DELETE CASCADE",
-            f"ALTER TABLE %(table)s DROP CONSTRAINT {name}",
+            f"REFERENCES {table} ({keys}) ON DELETE CASCADE"
         )
+
+    def removal(self, editor: Any) -> str:
+        return f"ALTER TABLE %(table)s DROP CONSTRAINT {editor.quote_name(self.name)}"
+
+
+def _statement(model: type[Model], editor: BaseDatabaseSchemaEditor, sql: str) -> Statement:
+    return Statement(sql, table=Table(model._meta.db_table, editor.quote_name))
 
 
 def _columns(model: type[Model], names: Sequence[str], editor: BaseDatabaseSchemaEditor) -> str:
@@ -175,8 +185,8 @@ def tenant_walls(
 
 
 def role_name(logical: str) -> str:
-    """The name in PostgreSQL of "app", "operator", "owner" or "lookup"."""
-    name: str = getattr(settings.TENANT_ROLES, logical)
+    """The name in PostgreSQL of "app", "operator", "owner" or "lookup"; PUBLIC is itself."""
+    name: str = getattr(settings.TENANT_ROLES, logical, logical)
     return name
 
 

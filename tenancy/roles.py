@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Self
 
+LOCK_TIMEOUT = "5s"
 SCRAM_ITERATIONS = 4096  # PostgreSQL's own default; the passwords are generated, not chosen
 
 
@@ -47,6 +48,9 @@ def role_statements(roles: Roles, passwords: Mapping[str, str]) -> Iterator[str]
         )
         if name in passwords:
             yield f"ALTER ROLE {quoted(name)} PASSWORD '{scram_verifier(passwords[name])}'"
+    for name in (roles.app, roles.operator):
+        # a table that somebody locks must not hold every request for as long
+        yield f"ALTER ROLE {quoted(name)} SET lock_timeout = '{LOCK_TIMEOUT}'"
     yield f"GRANT {quoted(roles.lookup)} TO {quoted(roles.owner)}"
 
 
@@ -65,6 +69,10 @@ def database_statements(database: str, roles: Roles) -> Iterator[str]:
         yield f"GRANT CONNECT ON DATABASE {quoted(database)} TO {quoted(name)}"
     for name in (roles.app, roles.operator, roles.lookup):
         yield f"GRANT USAGE ON SCHEMA public TO {quoted(name)}"
+    # sessions of one role see each other's statements there, with all the values in them
+    for function in ("pg_stat_get_activity(integer)", "pg_stat_get_backend_activity(integer)"):
+        yield f"REVOKE EXECUTE ON FUNCTION pg_catalog.{function} FROM PUBLIC"
+        yield f"GRANT EXECUTE ON FUNCTION pg_catalog.{function} TO pg_monitor"
 
 
 def quoted(identifier: str) -> str:

@@ -9,6 +9,7 @@ from django.apps import apps
 from django.conf import settings
 
 from .constraints import role_name, tenant_column, tenant_models
+from .context import SETTING
 from .isolation import rows
 
 TRUSTED_PATH = "search_path=pg_catalog, pg_temp"
@@ -40,6 +41,10 @@ def _room_findings(alias: str) -> Iterator[str]:
     """No room for the runtime role to build something of its own, and nothing that falls to it unasked."""
     for place, privilege in rows(alias, _ROOM):
         yield f"role {role_name('app')} holds {privilege} on {place}"
+    for (place,) in rows(alias, _PRESETS, [f"{SETTING}="]):
+        yield f"{place} presets {SETTING}: sessions without a tenant would have that one"
+    for (function,) in rows(alias, _ACTIVITY):
+        yield f"role {role_name('app')} reads the statements of its other sessions with {function}"
     for grantee, privilege in rows(alias, _DEFAULT_PRIVILEGES, [[role_name("app"), role_name("lookup")]]):
         yield f"default privileges give {grantee} {privilege} on tables yet to come"
 
@@ -49,6 +54,17 @@ _ROOM = """
     WHERE has_database_privilege(current_database(), privilege)
     UNION ALL
     SELECT 'schema ' || nspname, 'CREATE' FROM pg_namespace WHERE has_schema_privilege(oid, 'CREATE')
+"""
+
+_ACTIVITY = """
+    SELECT name FROM unnest(ARRAY['pg_stat_get_activity', 'pg_stat_get_backend_activity']) AS name
+    WHERE has_function_privilege('pg_catalog.' || name || '(integer)', 'EXECUTE')
+        AND current_setting('track_activities') = 'on'
+"""
+
+_PRESETS = """
+    SELECT CASE setrole WHEN 0 THEN 'the database' ELSE 'role ' || pg_get_userbyid(setrole) END
+    FROM pg_db_role_setting, unnest(setconfig) AS setting WHERE starts_with(setting, %s)
 """
 
 _DEFAULT_PRIVILEGES = """
@@ -71,7 +87,7 @@ def _function_findings(alias: str) -> Iterator[str]:
         if strong:
             yield f"function {name} is SECURITY DEFINER and its owner is above the walls"
         for caller in sorted({logical.get(caller, caller) for caller in callers} - declared[name]):
-            yield f"function {name} may be called by {role_name(caller) if caller != 'PUBLIC' else caller}"
+            yield f"function {name} may be called by {role_name(caller)}"
     for (name,) in rows(alias, _LEAKPROOF):
         yield f"function {name} is LEAKPROOF: policies would let it see other tenants' rows"
 

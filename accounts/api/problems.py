@@ -160,5 +160,8 @@ def server_error(request: HttpRequest) -> HttpResponse:
     error = sys.exc_info()[1]
     known = answer(request, error) if isinstance(error, Exception) else None
     if _wants_html(request):
-        return render(request, "500.html", status=known.status_code if known else 500)
+        page = render(request, "500.html", status=known.status_code if known else 500)
+        if known and known.has_header("Retry-After"):
+            page["Retry-After"] = known["Retry-After"]
+        return page
     return known or problem(request, 500, "internal_error", "Something went wrong on our side.")

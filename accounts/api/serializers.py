@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from uuid import UUID
 
 from rest_framework import serializers
 
@@ -30,11 +31,20 @@ class Password(Text):
         super().__init__(style={"input_type": "password"}, **options)
 
 
-class Address(serializers.EmailField):
+class Id(serializers.UUIDField):
+    """A UUID in a JSON string. DRF would take a number, and true for 1."""
+
+    def to_internal_value(self, data: Any) -> UUID:
+        if not isinstance(data, str):
+            self.fail("invalid", value=data)
+        return super().to_internal_value(data)
+
+
+class Address(Text, serializers.EmailField):
     """Checked as it is stored: the canonical form can be longer than what was typed."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(max_length=254, **options)
+        super().__init__(max_length=254, trim_whitespace=True, **options)
 
     def to_internal_value(self, data: Any) -> str:
         return canonical_email(super().to_internal_value(data))
@@ -67,7 +77,7 @@ class RefreshRequest(serializers.Serializer):
 
 class PasswordValidateRequest(serializers.Serializer):
     password = Password()
-    email = serializers.EmailField(max_length=254, required=False, default="", allow_blank=True)
+    email = Address(required=False, default="", allow_blank=True)
 
 
 class PasswordValidateAnswer(serializers.Serializer):
@@ -110,7 +120,7 @@ class TokenRequest(serializers.Serializer):
 
 
 class OpenEndUserSessionRequest(serializers.Serializer):
-    creator = serializers.UUIDField()
+    creator = Id()
     metadata = serializers.DictField(required=False, default=dict)
 
     def validate_metadata(self, value: dict[str, Any]) -> dict[str, Any]:

@@ -168,6 +168,7 @@ class LogoutAllView(APIView):
         return Response(status=204)
 
 
+@owns_transactions
 class MeView(APIView):
     """Who you are."""
 

@@ -43,7 +43,8 @@ BEGIN
     verdict := 'go';
 END $$;
 
--- Returns the failures there are now.
+-- Returns the failures there are now; NULL where the lease ended before the verdict: somebody else
+-- may have had the place since, and nobody shall learn more verdicts than there are places.
 CREATE FUNCTION lockout_settle(at_door text, address text, reservation uuid, failed boolean) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -51,6 +52,9 @@ DECLARE
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended(at_door || ':' || address, 0));
     DELETE FROM public.login_reservations WHERE id = reservation;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
     UPDATE public.axes_accessattempt
         SET failures_since_start = CASE WHEN failed THEN failures_since_start + 1 ELSE 0 END,
             attempt_time = CASE WHEN failed THEN clock_timestamp() ELSE attempt_time END

@@ -26,7 +26,7 @@ from tenancy.context import current_alias
 
 MONTHS_AHEAD = 3  # of audit partitions
 KEEP_JOBS = timedelta(days=7)
-KEEP_NOTICES = timedelta(days=7)
+KEEP_NOTICES = timedelta(days=7)  # that have been sent
 GIVE_UP_AFTER = timedelta(days=3)  # on a job that fails; until then its link may still go out
 
 

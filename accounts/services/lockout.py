@@ -46,7 +46,7 @@ def verify_password(*, email: str, password: str, encoded: str | None, door: Doo
 
     Raises:
         AccountLockedError: too many failures; the password was not looked at.
-        RateLimitedError: as many attempts as may still fail are being looked at.
+        RateLimitedError: as many attempts as may still fail are being looked at, or this one took too long.
 
     """
     reservation = _reserve(email, door)
@@ -84,6 +84,8 @@ def _reserve(email: str, door: Door) -> UUID:
 
 def _settle(reservation: UUID, email: str, door: Door, *, failed: bool) -> datetime | None:
     (failures,) = _call("SELECT lockout_settle(%s, %s, %s, %s)", [door, email, reservation, failed])
+    if failures is None:  # too slow: the verdict stays unsaid
+        raise RateLimitedError(1)
     if failed and failures == settings.MAX_FAILED_LOGIN_ATTEMPTS:
         return timezone.now() + settings.ACCOUNT_LOCKOUT_DURATION
     return None

@@ -34,14 +34,17 @@ def log_in(*, email: str, password: str, client: Client) -> TokenPair:
 
     """
     email = canonical_email(email)
-    account = _find(email)
-    outcome = lockout.verify_password(
-        email=email, password=password, encoded=account.password if account else None
-    )
-    if account is None or not outcome.verdict.is_right:
-        _refuse(email, account, outcome.locked_until, client)
-        raise InvalidCredentialsError
-    return _admit(account, password if outcome.verdict.needs_upgrade else None, client)
+    while True:
+        account = _find(email)
+        outcome = lockout.verify_password(
+            email=email, password=password, encoded=account.password if account else None
+        )
+        if account is None or not outcome.verdict.is_right:
+            _refuse(email, account, outcome.locked_until, client)
+            raise InvalidCredentialsError
+        pair = _admit(account, password if outcome.verdict.needs_upgrade else None, client)
+        if pair is not None:
+            return pair
 
 
 def find_creator(email: str) -> UUID | None:
@@ -57,7 +60,7 @@ def _find(email: str) -> _Account | None:
     creator_id = find_creator(email)
     with tenant_scope(creator_id or NO_TENANT):
         row = (
-            Creator.objects.filter(pk=creator_id or NO_TENANT, is_active=True)
+            Creator.objects.filter(pk=creator_id or NO_TENANT, is_active=True, holds_email=True)
             .values_list("id", "password")
             .first()
         )
@@ -69,10 +72,8 @@ def _refuse(email: str, account: _Account | None, locked_until: datetime | None,
     creator_id = account.id if account else NO_TENANT
     with tenant_scope(creator_id):
         record(Event.LOGIN_FAILED, client=client, creator_id=creator_id, email=email)
-        if locked_until and account:
-            notices.report_lock(creator_id=creator_id, until=locked_until, client=client)
-        elif locked_until:
-            record(Event.ACCOUNT_LOCKED, client=client, creator_id=creator_id, email=email)
+        if locked_until:
+            notices.report_lock(email=email, creator_id=creator_id, until=locked_until, client=client)
 
 
 def _is_new_device(creator_id: UUID, client: Client) -> bool:
@@ -81,15 +82,20 @@ def _is_new_device(creator_id: UUID, client: Client) -> bool:
     return before.exists() and not before.filter(device=device_of(client)).exists()
 
 
-def _admit(account: _Account, upgrade: str | None, client: Client) -> TokenPair:
-    new_hash = passwords.hashed(upgrade) if upgrade is not None else None
+def _admit(account: _Account, upgrade: str | None, client: Client) -> TokenPair | None:
+    """None where the password is not the one that was looked at any more: a reset that finished in the
+    meantime has ended all sessions, and none may begin behind its back.
+    """
     now = timezone.now()
+    facts = {"last_login": now, "password": passwords.hashed(upgrade) if upgrade else account.password}
     with tenant_scope(account.id):
-        creator = Creator.objects.filter(pk=account.id)
-        # a password changed in the meantime stays
-        if new_hash and creator.filter(password=account.password).update(password=new_hash):
+        unchanged = Creator.objects.filter(
+            pk=account.id, password=account.password, is_active=True, holds_email=True
+        )
+        if not unchanged.update(**facts):
+            return None
+        if upgrade:
             record(Event.PASSWORD_UPGRADED, client=client, creator_id=account.id)
-        creator.update(last_login=now)
         if _is_new_device(account.id, client):
             notices.add(SecurityNotice.Kind.NEW_DEVICE, creator_id=account.id, client=client)
         refresh = sessions.start_session(creator_id=account.id, client=client, now=now)

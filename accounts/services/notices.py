@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db.models import Max
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import get_language
 
 from accounts import emails
 from accounts.devices import device_of
@@ -20,9 +21,7 @@ from audit.events import Event
 APART = timedelta(minutes=15)  # between two such mails; what happens in between waits for the next
 
 
-def add(
-    kind: SecurityNotice.Kind, *, creator_id: UUID, client: Client, until: datetime | None = None
-) -> None:
+def add(kind: SecurityNotice.Kind, *, creator_id: UUID, client: Client) -> None:
     """Keep a notice and queue its mail; called inside the creator's scope, part of what it tells of."""
     from accounts import tasks
 
@@ -30,17 +29,35 @@ def add(
         creator_id=creator_id,
         kind=kind,
         at=timezone.now(),
-        until=until,
         ip_address=client.ip_address,
         device=device_of(client),
     )
-    tasks.send_security_notices.enqueue(str(creator_id), settings.LANGUAGE_CODE)
+    tasks.send_security_notices.enqueue(str(creator_id), _language())
 
 
-def report_lock(*, creator_id: UUID, until: datetime, client: Client) -> None:
-    """A count has just locked the account; called inside the creator's scope."""
-    record(Event.ACCOUNT_LOCKED, client=client, creator_id=creator_id)
-    add(SecurityNotice.Kind.ACCOUNT_LOCKED, creator_id=creator_id, client=client, until=until)
+def report_lock(*, email: str, creator_id: UUID, until: datetime, client: Client) -> None:
+    """A count has just locked the address; called inside the creator's scope, NO_TENANT's for an unknown one.
+
+    Whether there is somebody to tell is found out by the worker: the request does the same for all.
+    """
+    from accounts import tasks
+
+    record(Event.ACCOUNT_LOCKED, client=client, creator_id=creator_id, email=email)
+    facts = {
+        "at": timezone.now().isoformat(),
+        "until": until.isoformat(),
+        "ip_address": client.ip_address,
+        "device": device_of(client),
+    }
+    tasks.keep_lock_notice.enqueue(email, facts, _language())
+
+
+def _language() -> str:
+    return get_language() or settings.LANGUAGE_CODE
+
+
+def is_waiting(creator_id: UUID) -> bool:
+    return SecurityNotice.objects.filter(creator_id=creator_id, sent_at=None).exists()
 
 
 def due_at(creator_id: UUID) -> datetime:

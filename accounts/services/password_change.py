@@ -1,8 +1,8 @@
 """Changing the password of a signed-in creator."""
 
-from accounts.exceptions import WrongPasswordError
+from accounts.exceptions import InvalidTokenError, WrongPasswordError
 from accounts.models import Creator, SecurityNotice
-from accounts.services import lockout, notices, passwords, sessions
+from accounts.services import lockout, notices, passwords, reset, sessions
 from accounts.services.sessions import Caller
 from audit.book import record
 from audit.clients import Client
@@ -11,10 +11,11 @@ from tenancy.context import tenant_scope
 
 
 def change_password(caller: Caller, *, current_password: str, new_password: str, client: Client) -> None:
-    """Set the new password; every session but the caller's ends.
+    """Set the new password; every session but the caller's ends, and so does every link to reset it.
 
     Raises:
         AccountLockedError, RateLimitedError, WrongPasswordError: about the current password.
+        InvalidTokenError: the account is gone.
         WeakPasswordError: about the new one.
 
     """
@@ -25,21 +26,26 @@ def change_password(caller: Caller, *, current_password: str, new_password: str,
         changed = Creator.objects.filter(pk=caller.id, password=encoded).update(password=new_hash)
         if changed:
             sessions.end_sessions(creator_id=caller.id, keep=caller.session_id)
+            reset.spend_links(caller.id)
             record(Event.PASSWORD_CHANGED, client=client, creator_id=caller.id)
             notices.add(SecurityNotice.Kind.PASSWORD_CHANGED, creator_id=caller.id, client=client)
-    if not changed:  # somebody changed or reset it in the meantime
-        raise WrongPasswordError
+    if not changed:  # changed, reset or hashed anew in the meantime: is the password still right?
+        change_password(caller, current_password=current_password, new_password=new_password, client=client)
 
 
 def confirm_password(caller: Caller, *, password: str, client: Client) -> str:
     """Ask a signed-in creator for the password again; counts towards the lockout. Returns its hash."""
     with tenant_scope(caller.id):
-        encoded: str = Creator.objects.values_list("password", flat=True).get(pk=caller.id)
+        encoded = Creator.objects.filter(pk=caller.id).values_list("password", flat=True).first()
+    if encoded is None:  # deleted since the token was read
+        raise InvalidTokenError
     outcome = lockout.verify_password(email=caller.email, password=password, encoded=encoded)
     if outcome.verdict.is_right:
         return encoded
     with tenant_scope(caller.id):
         record(Event.PASSWORD_CHECK_FAILED, client=client, creator_id=caller.id)
         if outcome.locked_until:
-            notices.report_lock(creator_id=caller.id, until=outcome.locked_until, client=client)
+            notices.report_lock(
+                email=caller.email, creator_id=caller.id, until=outcome.locked_until, client=client
+            )
     raise WrongPasswordError

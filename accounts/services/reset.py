@@ -88,9 +88,18 @@ def _owner(link: links.Link) -> _Owner:
 
 
 def _spend(link: links.Link) -> bool:
-    """One conditional UPDATE picks the winner; the other links of the account go with it."""
-    now = timezone.now()
-    won = _usable(link).update(used_at=now)
+    """One conditional UPDATE picks the winner; the other links of the account go with it.
+
+    The account's row is locked first: two links of one account come one after the other, and so
+    do a reset and a sign-in.
+    """
+    Creator.objects.select_for_update(no_key=True).filter(pk=link.creator_id).first()
+    won = _usable(link).update(used_at=timezone.now())
     if won:
-        PasswordResetToken.objects.filter(creator_id=link.creator_id, used_at=None).update(used_at=now)
+        spend_links(link.creator_id)
     return bool(won)
+
+
+def spend_links(creator_id: UUID) -> None:
+    """No link of the account works any more; called inside the creator's scope."""
+    PasswordResetToken.objects.filter(creator_id=creator_id, used_at=None).update(used_at=timezone.now())

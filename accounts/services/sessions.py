@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connections
+from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -20,7 +19,7 @@ from accounts.tokens import RefreshToken as RefreshTokenJWT
 from audit.book import record
 from audit.clients import Client
 from audit.events import Event
-from tenancy.context import current_alias, tenant_scope
+from tenancy.context import call_as, current_alias, tenant_scope
 
 
 @dataclass(frozen=True)
@@ -44,32 +43,15 @@ class Caller:
         return self.id
 
 
-_CALLER = """
-SELECT c.id, c.email, c.display_name, c.email_verified_at IS NOT NULL, c.created_at, c.last_login, s.id
-FROM sessions s JOIN creators c ON c.id = s.creator_id
-WHERE s.creator_id = %(creator)s AND s.id = %(session)s AND s.ended_at IS NULL AND s.expires_at > now()
-  AND (%(idle)s::interval IS NULL OR s.last_used_at > now() - %(idle)s::interval)
-  AND c.is_active AND c.holds_email
-  AND NOT EXISTS (SELECT FROM jwt_blacklist b WHERE b.creator_id = %(creator)s AND b.id = %(jti)s)
-"""
-
-
 def caller_of(access: AccessToken) -> Caller:
-    """Who is calling, read anew for every request: one statement.
+    """Who is calling, read anew for every request.
 
     Raises:
         InvalidTokenError: the session is over, the token blacklisted, the account gone or deactivated.
 
     """
-    keys: dict[str, Any] = {
-        "creator": access.creator_id,
-        "session": access.session_id,
-        "jti": access.jti,
-        "idle": settings.SESSION_IDLE_LIFETIME or None,
-    }
-    with tenant_scope(access.creator_id), connections[current_alias()].cursor() as cursor:
-        cursor.execute(_CALLER, keys)
-        row = cursor.fetchone()
+    keys = [access.creator_id, access.session_id, access.jti, settings.SESSION_IDLE_LIFETIME or None]
+    row = call_as(access.creator_id, "SELECT * FROM caller_of(%s, %s, %s, %s)", keys)
     if row is None:
         raise InvalidTokenError
     return Caller(*row)
@@ -258,10 +240,12 @@ def blacklist(access: AccessToken) -> bool:
     """Called inside the creator's scope; False where it was there, or its creator is gone."""
     if BlacklistedToken.objects.filter(pk=access.jti).exists():
         return False
-    if not Creator.objects.filter(pk=access.creator_id).exists():
-        return False
     entry = BlacklistedToken(id=access.jti, creator_id=access.creator_id, expires_at=access.expires_at)
-    BlacklistedToken.objects.bulk_create([entry], ignore_conflicts=True)
+    try:
+        with transaction.atomic(using=current_alias()):
+            BlacklistedToken.objects.bulk_create([entry], ignore_conflicts=True)
+    except IntegrityError:
+        return False
     return True
 
 

@@ -1,8 +1,11 @@
 """Steps that many stories share: signing up, reading mail, racing, and looking behind the walls."""
 
+import io
+import logging
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import psycopg
@@ -43,12 +46,25 @@ def log_in(api: API, email: str, password: str = PASSWORD) -> Any:
 
 
 def events(superuser: psycopg.Connection, *, of: Any = None) -> list[str]:
-    """Types of all that was recorded (of one creator), oldest first."""
+    """Types of all that was recorded (of one creator), but for the key that a test run begins with."""
     rows = superuser.execute(
-        "SELECT type FROM audit_logs WHERE %(of)s::uuid IS NULL OR creator_id = %(of)s ORDER BY id",
+        "SELECT type FROM audit_logs WHERE type <> 'signing_key.rotated' "
+        "AND (%(of)s::uuid IS NULL OR creator_id = %(of)s) ORDER BY id",
         {"of": of},
     )
     return [type_ for (type_,) in rows]
+
+
+@contextmanager
+def log_lines() -> Iterator[io.StringIO]:
+    """What the service writes to its log, as its operator gets to see it."""
+    (handler,) = (one for one in logging.getLogger().handlers if type(one) is logging.StreamHandler)
+    lines = io.StringIO()
+    before = handler.setStream(lines)
+    try:
+        yield lines
+    finally:
+        handler.setStream(before)
 
 
 def all_at_once(count: int, act: Callable[[int], Result]) -> list[Result]:

@@ -1,18 +1,23 @@
 """Five means five."""
 
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 from datetime import timedelta
+from threading import Event
 from typing import Any
 
 import pytest
 from django.contrib.auth import hashers
+from django.core.management import CommandError, call_command
 from django.db import connections
 from django.utils import timezone
 
 from accounts.exceptions import AccountLockedError, RateLimitedError
-from accounts.services import lockout
+from accounts.services import lockout, passwords
 from accounts.services.lockout import Door
+from accounts.tests.journeys import events
 from config.tests.fixtures import API, Person, make_creator
 from tenancy.context import OPERATOR, using_alias
 
@@ -62,15 +67,6 @@ def test_failures_are_forgotten_after_the_lockout_time(api: API, ada: Person, su
     for _ in range(5):
         assert attempt(api, ada.email, "wrong")[0] == 401
     assert attempt(api, ada.email, "wrong")[0] == 429
-
-
-def test_operator_lifts_a_lock_with_the_axes_command(api: API, ada: Person, capsys: Any) -> None:
-    from django.core.management import call_command
-
-    for _ in range(5):
-        attempt(api, ada.email, "wrong")
-    call_command("axes_reset_username", "ADA@example.com")
-    assert attempt(api, ada.email, ada.password)[0] == 200
 
 
 def test_admin_keeps_a_count_of_its_own(api: API, transactional_db: None) -> None:
@@ -144,3 +140,121 @@ def test_killed_attempt_locks_nobody_and_its_place_comes_back(ada: Person, super
     superuser.execute("UPDATE login_reservations SET expires_at = %s", [timezone.now()])
     encoded = hashers.make_password(ada.password)
     assert lockout.verify_password(email=ada.email, password=ada.password, encoded=encoded).verdict.is_right
+
+
+def paused_verdict(monkeypatch: pytest.MonkeyPatch) -> tuple[Event, Event]:
+    """Passwords that are looked at wait here: (somebody has come, let them go)."""
+    come, go = Event(), Event()
+    verify = passwords.verify
+
+    def waiting(password: str, encoded: str | None) -> passwords.Verdict:
+        come.set()
+        assert go.wait(10)
+        return verify(password, encoded)
+
+    monkeypatch.setattr(passwords, "verify", waiting)
+    return come, go
+
+
+@pytest.mark.parametrize("fifth_is_right", [True, False])
+def test_sixth_waits_for_the_verdict_on_the_fifth(
+    api: API, ada: Person, monkeypatch: pytest.MonkeyPatch, fifth_is_right: bool
+) -> None:
+    for _ in range(4):
+        attempt(api, ada.email, "wrong")
+    come, go = paused_verdict(monkeypatch)
+    with ThreadPoolExecutor(2) as pool:
+        fifth = pool.submit(closing(attempt), API(), ada.email, ada.password if fifth_is_right else "wrong")
+        assert come.wait(10)
+        sixth = pool.submit(closing(attempt), API(), ada.email, ada.password)
+        with pytest.raises(FutureTimeout):
+            sixth.result(timeout=0.3)
+        go.set()
+        assert fifth.result()[0] == (200 if fifth_is_right else 401)
+        assert sixth.result() == ((200, "") if fifth_is_right else (429, "account_locked"))
+
+
+def test_who_waits_too_long_is_told_to_come_back(
+    api: API, ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(4):
+        attempt(api, ada.email, "wrong")
+    come, go = paused_verdict(monkeypatch)
+    with ThreadPoolExecutor(1) as pool:
+        fifth = pool.submit(closing(attempt), API(), ada.email, ada.password)
+        assert come.wait(10)
+        started = time.monotonic()
+        response = api.post("login", {"email": ada.email, "password": ada.password})
+        assert 1.9 < time.monotonic() - started < 4
+        assert (response.status_code, response.json()["code"]) == (429, "rate_limited")
+        assert response["Retry-After"] == "1"
+        go.set()
+        assert fifth.result()[0] == 200
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_verdict_after_the_lease_stays_unsaid(
+    api: API, ada: Person, superuser: Any, monkeypatch: pytest.MonkeyPatch, right: bool
+) -> None:
+    come, go = paused_verdict(monkeypatch)
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(closing(attempt), API(), ada.email, ada.password if right else "wrong")
+        assert come.wait(10)
+        superuser.execute("DELETE FROM login_reservations")  # another attempt found it past its lease
+        go.set()
+        assert slow.result() == (429, "rate_limited")
+    assert not superuser.execute("SELECT FROM axes_accessattempt WHERE failures_since_start > 0").fetchall()
+
+
+@pytest.mark.parametrize(
+    "command", [["axes_reset"], ["axes_reset_username", "ADA@example.com"]], ids=lambda words: words[0]
+)
+def test_operator_sees_and_lifts_a_lock_with_the_axes_commands(
+    api: API, ada: Person, superuser: Any, capsys: Any, command: list[str]
+) -> None:
+    for _ in range(5):
+        attempt(api, ada.email, "wrong")
+    attempt(api, "nobody@example.com", "wrong")
+    call_command("axes_list_attempts")
+    assert set(capsys.readouterr().out.splitlines()) == {
+        "None\tada@example.com\t5",
+        "None\tnobody@example.com\t1",
+    }
+    call_command(*command)
+    assert attempt(api, ada.email, ada.password)[0] == 200
+    assert events(superuser, of=ada.id).count("account.unlocked") == 1
+    assert events(superuser).count("account.unlocked") == 1  # nobody's count was no lock
+
+
+def test_unlocking_somebody_who_is_not_locked_is_no_event(api: API, ada: Person, superuser: Any) -> None:
+    attempt(api, ada.email, "wrong")
+    call_command("axes_reset_username", "ada@example.com")
+    assert "account.unlocked" not in events(superuser)
+
+
+def test_axes_commands_need_the_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tenancy.commands.OPERATOR", "an alias that is not set")
+    for command in ("axes_list_attempts", "axes_reset"):
+        with pytest.raises(CommandError, match="OPERATOR_DATABASE_URL"):
+            call_command(command)
+
+
+def test_counts_of_long_ago_are_forgotten(api: API, ada: Person, superuser: Any) -> None:
+    attempt(api, ada.email, "wrong")
+    attempt(api, "nobody@example.com", "wrong")
+    superuser.execute(
+        "UPDATE axes_accessattempt SET attempt_time = now() - interval '31 minutes' "
+        "WHERE username = 'nobody@example.com'"
+    )
+    call_command("prune_expired")
+    assert superuser.execute("SELECT username FROM axes_accessattempt").fetchall() == [("ada@example.com",)]
+
+
+def closing(act: Any) -> Any:
+    def run(*args: Any) -> Any:
+        try:
+            return act(*args)
+        finally:
+            connections.close_all()
+
+    return run

@@ -4,7 +4,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
+from accounts import limits
 from accounts.tests.journeys import all_at_once, confirm, events, link_in, log_in, sign_up
 from config.tests.fixtures import API, PASSWORD, Person, make_creator
 
@@ -26,6 +29,13 @@ def accounts(superuser: psycopg.Connection, email: str, *, holding: bool = True)
     return int(count)
 
 
+@pytest.fixture(autouse=True)
+def mail_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many mails one address gets is a story of its own."""
+    monkeypatch.setattr(limits, "MAILS_FROM_ONE_NETWORK", 1000)
+    monkeypatch.setattr(limits, "MAILS_TO_ONE_ADDRESS", 1000)
+
+
 @pytest.fixture
 def without_verification(settings: Any) -> None:
     settings.REQUIRE_EMAIL_VERIFICATION = False
@@ -44,16 +54,13 @@ def test_answer_is_the_same_for_every_address(api: API, ada: Person) -> None:
 
 
 def test_request_does_the_same_work_for_every_address(
-    api: API, ada: Person, superuser: psycopg.Connection, django_assert_num_queries: Any
+    api: API, ada: Person, superuser: psycopg.Connection
 ) -> None:
-    from django.db import connection
-    from django.test.utils import CaptureQueriesContext
-
     work = []
     for address in ["new@example.com", ada.email]:
         with CaptureQueriesContext(connection) as queries:
             sign_up(api, address)
-        work.append([query["sql"].split()[0] for query in queries])
+        work.append([query["sql"].split()[0] for query in queries if "counters" not in query["sql"]])
     assert work[0] == work[1]
     assert events(superuser) == ["registration.requested"] * 2
 
@@ -84,8 +91,7 @@ def test_weak_password_is_refused_by_name(
 
 def test_common_password_is_refused(api: API, settings: Any) -> None:
     settings.AUTH_PASSWORD_VALIDATORS = [
-        one if "Length" not in one["NAME"] else one | {"OPTIONS": {"min_length": 8}}
-        for one in settings.AUTH_PASSWORD_VALIDATORS
+        one for one in settings.AUTH_PASSWORD_VALIDATORS if "Common" in one["NAME"]
     ]
     response = api.post("register", {"email": "zoe@example.com", "password": "password1"})
     assert [one["code"] for one in response.json()["errors"]] == ["password_too_common"]
@@ -280,7 +286,8 @@ def test_nobody_becomes_staff_by_signing_up(
     "address",
     [
         "", "plain", "@example.com", "a@", "a b@example.com", "a@example..com", "a@exa\u0000mple.com",
-        f"{'a' * 250}@example.com", "a@example.com\nBcc: b@example.com", "a@" + ".".join(["\ufb03" * 21] * 11) + ".de",
+        f"{'a' * 250}@example.com", "a@example.com\nBcc: b@example.com",
+        "a@" + ".".join(["\ufb03" * 21] * 11) + ".de",
     ],
 )  # fmt: skip
 def test_malformed_address_is_refused_by_name(api: API, address: str) -> None:

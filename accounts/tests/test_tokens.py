@@ -50,17 +50,17 @@ def hs256(header: Header, claims: Claims, secret: bytes) -> str:
 
 
 def public_pem() -> bytes:
-    return (
+    pem: bytes = (
         key_ring()
         .signing_key()
-        .public.public_bytes(  # type: ignore[no-any-return]
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        .public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
+    return pem
 
 
 def foreign_jwk() -> dict[str, Any]:
-    return json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(FOREIGN.public_key()))  # type: ignore[no-any-return]
+    jwk: dict[str, Any] = jwt.algorithms.RSAAlgorithm.to_jwk(FOREIGN.public_key(), as_dict=True)
+    return jwk
 
 
 def other_last_character(token: str) -> str:
@@ -92,16 +92,17 @@ def segments(change: Callable[[str, str, str], str]) -> Callable[[str], str]:
 CLAIMS = ("iss", "aud", "sub", "sid", "jti", "iat", "exp", "token_type")
 ODD = {
     "null": None, "true": True, "zero": 0, "minus one": -1, "a float": NOW + 600.5, "huge": 10**30,
-    "after year 9999": 10**15, "text of digits": str(NOW + 600), "empty": "", "a list": ["x"], "an object": {"a": 1},
-    "NUL": "\0", "Infinity": float("inf"), "NaN": float("nan"), "upper case": "01A2052B-7F68-7014-96E8-1474819AA645",
-    "braces": "{01a2052b-7f68-7014-96e8-1474819aa645}", "lone surrogate": "\ud800",
+    "after year 9999": 10**15, "text of digits": str(NOW + 600), "empty": "", "a list": ["x"],
+    "an object": {"a": 1}, "NUL": "\0", "Infinity": float("inf"), "NaN": float("nan"),
+    "upper case": "01A2052B-7F68-7014-96E8-1474819AA645", "braces": "{01a2052b-7f68-7014-96e8-1474819aa645}",
+    "lone surrogate": "\ud800",
 }  # fmt: skip
 # what is odd for one claim is what another is made of
 FINE = {("iat", "zero")}
 
 MUTATIONS: dict[str, Callable[[str], str]] = {
     "alg none": segments(lambda h, p, s: f"{part({'alg': 'none', 'typ': 'JWT'})}.{p}."),
-    "alg none with kid": lambda t: f"{part(unpack(t)[0] | {'alg': 'none'})}.{t.split('.')[1]}.{t.split('.')[2]}",
+    "alg none with kid": lambda t: ".".join([part(unpack(t)[0] | {"alg": "none"}), *t.split(".")[1:]]),
     "alg None": header_with(alg="None"),
     "alg missing": header_without("alg"),
     "alg a list": header_with(alg=["RS256"]),
@@ -149,14 +150,14 @@ MUTATIONS: dict[str, Callable[[str], str]] = {
     "issuer a part of ours": lambda t: claims_with(iss=unpack(t)[1]["iss"][:-1])(t),
     "other session": claims_with(sid=str(uuid4())),
     "other creator": claims_with(sub=str(uuid4())),
-    "nil creator": claims_with(sub=str(uuid4().int and "00000000-0000-0000-0000-000000000000")),
+    "nil creator": claims_with(sub="00000000-0000-0000-0000-000000000000"),
     "other type": claims_with(token_type="sliding"),
     "appended ==": lambda t: t + "==",
     "appended =": lambda t: t + "=",
     "appended newline": lambda t: t + "\n.",
     "appended A": lambda t: t + "A",
     "last character altered": other_last_character,
-    "first signature character altered": segments(lambda h, p, s: f"{h}.{p}.{'A' if s[0] != 'A' else 'B'}{s[1:]}"),
+    "first of the signature altered": segments(lambda h, p, s: f"{h}.{p}.{'AB'[s[0] == 'A']}{s[1:]}"),
     "no signature": segments(lambda h, p, s: f"{h}.{p}."),
     "two segments": segments(lambda h, p, s: f"{h}.{p}"),
     "four segments": lambda t: t + "." + t.split(".")[2],
@@ -173,7 +174,9 @@ MUTATIONS: dict[str, Callable[[str], str]] = {
     "non-ASCII": lambda t: t[:-1] + "é",
     "full-width letters": lambda t: t.replace("e", "\uff45"),
     "a comma and another": lambda t: f"{t},{t}",
-    "JSON serialisation": segments(lambda h, p, s: json.dumps({"protected": h, "payload": p, "signature": s})),
+    "JSON serialisation": segments(
+        lambda h, p, s: json.dumps({"protected": h, "payload": p, "signature": s})
+    ),
     "padded segments": segments(lambda h, p, s: f"{h}==.{p}==.{s}=="),
     "standard alphabet": lambda t: t.replace("-", "+").replace("_", "/"),
     **{f"without {name}": claims_without(name) for name in CLAIMS},
@@ -210,15 +213,9 @@ def test_no_mutation_of_an_access_token_is_let_in(api: API, ada: Person) -> None
 
 def test_no_mutation_of_a_refresh_token_is_let_in(api: API, ada: Person) -> None:
     for why, mutate in MUTATIONS.items():
-        for door in ("refresh", "logout"):
-            if door == "logout" and why == "other session":
-                continue  # verifies, and there is nothing to end
-            body = {"refresh": mutate(ada.refresh)}
-            if why == "other creator" and door == "logout":
-                continue
-            if why == "nil creator" and door == "logout":
-                continue
-            assert_refused(api.post(door, body), f"{door}: {why}")
+        assert_refused(api.post("refresh", {"refresh": mutate(ada.refresh)}), f"refresh: {why}")
+        if why not in {"other session", "other creator", "nil creator"}:  # signed by us: nothing to end, 204
+            assert_refused(api.post("logout", {"refresh": mutate(ada.refresh)}), f"logout: {why}")
     assert api.post("refresh", {"refresh": ada.refresh}).status_code == 200
 
 

@@ -35,6 +35,7 @@ CREATE FUNCTION audit_lowest_id(month timestamp) RETURNS uuid LANGUAGE sql
 $$;
 
 -- The owner's, so that the operator can have partitions made ahead of time. Returns how many it made.
+-- A month whose events went to audit_logs_other already stays there.
 CREATE FUNCTION audit_ensure_partitions(months integer) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -43,16 +44,18 @@ DECLARE
     name text;
     made integer := 0;
 BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('audit_ensure_partitions'));
     WHILE month <= last LOOP
         name := 'audit_logs_' || to_char(month, 'YYYYMM');
         IF to_regclass('public.' || name) IS NULL THEN
-            PERFORM pg_advisory_xact_lock(hashtext('audit_ensure_partitions'));
-            IF to_regclass('public.' || name) IS NULL THEN
+            BEGIN
                 EXECUTE format('CREATE TABLE public.%I PARTITION OF public.audit_logs FOR VALUES FROM (%L) TO (%L)',
                     name, public.audit_lowest_id(month), public.audit_lowest_id(month + interval '1 month'));
                 PERFORM public.audit_seal_partition(name);
                 made := made + 1;
-            END IF;
+            EXCEPTION WHEN check_violation THEN
+                RAISE WARNING '% can''t be made: audit_logs_other holds events of that month', name;
+            END;
         END IF;
         month := month + interval '1 month';
     END LOOP;

@@ -18,10 +18,19 @@ from tenancy.roles import Roles
 ROOT = Path(__file__).resolve().parents[2]
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "300"}
 ROLES = Roles.of("auth")
-DOORS = (
-    "LOGIN REGISTER EMAIL_VERIFY EMAIL_VERIFY_RESEND PASSWORD_RESET PASSWORD_RESET_CONFIRM PASSWORD_CHANGE "
-    "PASSWORD_VALIDATE REFRESH END_USER_SESSION DEFAULT"
-).split()
+DOORS = [
+    "LOGIN",
+    "REGISTER",
+    "EMAIL_VERIFY",
+    "EMAIL_VERIFY_RESEND",
+    "PASSWORD_RESET",
+    "PASSWORD_RESET_CONFIRM",
+    "PASSWORD_CHANGE",
+    "PASSWORD_VALIDATE",
+    "REFRESH",
+    "END_USER_SESSION",
+    "DEFAULT",
+]
 DATABASE = f"auth_test_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
 server = EmbeddedPostgres(ROOT / "var" / "test-postgres", settings=FAST)
 

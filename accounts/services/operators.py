@@ -1,0 +1,43 @@
+"""Operators at the admin's door: staff only, with a count of their own."""
+
+from datetime import datetime
+
+from accounts.addresses import canonical_email
+from accounts.models import Creator
+from accounts.services import lockout, passwords
+from audit.book import NO_TENANT, record
+from audit.clients import Client
+from audit.events import Event
+from tenancy.context import tenant_scope
+
+DOOR = lockout.Door.ADMIN
+
+
+def recognise(*, email: str, password: str, client: Client) -> Creator | None:
+    """The operator with this address and password, None where there is none.
+
+    Raises:
+        AccountLockedError, RateLimitedError: the password was not looked at.
+
+    """
+    email = canonical_email(email)
+    operator = Creator.objects.filter(email=email, holds_email=True, is_staff=True, is_active=True).first()
+    encoded = operator.password if operator else None
+    outcome = lockout.verify_password(email=email, password=password, encoded=encoded, door=DOOR)
+    if operator is None or not outcome.verdict.is_right:
+        _refuse(email, operator, outcome.locked_until, client)
+        return None
+    if outcome.verdict.needs_upgrade:
+        new_hash = passwords.hashed(password)
+        Creator.objects.filter(pk=operator.pk, password=encoded).update(password=new_hash)
+        operator.refresh_from_db()
+    record(Event.LOGIN_SUCCEEDED, client=client, creator_id=operator.pk, door=DOOR)
+    return operator
+
+
+def _refuse(email: str, operator: Creator | None, locked_until: datetime | None, client: Client) -> None:
+    creator_id = operator.pk if operator else NO_TENANT
+    with tenant_scope(creator_id):
+        record(Event.LOGIN_FAILED, client=client, creator_id=creator_id, email=email, door=DOOR)
+        if locked_until:
+            record(Event.ACCOUNT_LOCKED, client=client, creator_id=creator_id, email=email, door=DOOR)

@@ -1,0 +1,94 @@
+"""Who am I: what creators see of themselves, and the one thing they change there."""
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from accounts.tests.journeys import events
+from config.tests.fixtures import API, Person
+
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+
+
+def test_me_says_what_the_contract_says(api: API, ada: Person) -> None:
+    response = api.get("me", token=ada.access)
+    me = response.json()
+    assert set(me) == {"id", "email", "display_name", "email_verified", "created_at", "last_login_at"}
+    assert (me["id"], me["email"], me["display_name"]) == (str(ada.id), ada.email, "Ada")
+    assert me["email_verified"] is True
+    assert me["created_at"].endswith("Z")
+    assert response["Cache-Control"] == "no-store"
+
+
+def test_nobody_reads_me_without_a_bearer(api: API, ada: Person) -> None:
+    for method in (api.get, api.patch):
+        response = method("me")
+        assert response.status_code == 401
+        assert response["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+
+
+def test_new_name_stays(api: API, ada: Person, bob: Person, superuser: psycopg.Connection) -> None:
+    name = "Ada Königin von Lovelace 🌸"
+    response = api.patch("me", {"display_name": name}, token=ada.access)
+    assert (response.status_code, response.json()["display_name"]) == (200, name)
+    assert api.get("me", token=ada.access).json()["display_name"] == name
+    assert api.get("me", token=bob.access).json()["display_name"] == "Bob"
+    assert events(superuser, of=ada.id) == ["profile.updated"]
+    detail = superuser.execute("SELECT detail FROM audit_logs WHERE creator_id = %s", [ada.id]).fetchone()
+    assert detail == ({"fields": ["display_name"]},)
+
+
+def test_name_may_be_empty(api: API, ada: Person) -> None:
+    assert api.patch("me", {"display_name": ""}, token=ada.access).json()["display_name"] == ""
+
+
+def test_everything_else_in_a_patch_is_ignored(
+    api: API, ada: Person, bob: Person, superuser: psycopg.Connection
+) -> None:
+    select = "SELECT * FROM creators ORDER BY id"
+    before = superuser.execute(select).fetchall()
+    body: dict[str, Any] = {
+        "id": str(bob.id), "email": "mallory@example.com", "email_verified": False, "is_staff": True,
+        "is_superuser": True, "is_active": False, "holds_email": False, "password": "x", "created_at": None,
+        "last_login_at": "2000-01-01T00:00:00Z", "creator_id": str(bob.id), "__proto__": {}, "client": "x",
+    }  # fmt: skip
+    response = api.patch("me", body, token=ada.access)
+    assert response.status_code == 200
+    assert response.json() == api.get("me", token=ada.access).json()
+    assert superuser.execute(select).fetchall() == before
+    assert events(superuser) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["x" * 101, "A\0da", None, True, ["Ada"], {"a": 1}],
+    ids=["long", "NUL", "null", "bool", "list", "map"],
+)  # fmt: skip
+def test_impossible_name_is_refused_by_name(api: API, ada: Person, name: Any) -> None:
+    response = api.patch("me", {"display_name": name}, token=ada.access)
+    assert response.status_code == 400
+    assert [one["field"] for one in response.json()["errors"]] == ["display_name"]
+    assert api.get("me", token=ada.access).json()["display_name"] == "Ada"
+
+
+def test_longest_name_fits(api: API, ada: Person) -> None:
+    name = "🌸" * 100
+    assert api.patch("me", {"display_name": name}, token=ada.access).json()["display_name"] == name
+
+
+def test_deactivated_and_deleted_creators_are_out_at_the_next_request(
+    api: API, ada: Person, bob: Person, superuser: psycopg.Connection
+) -> None:
+    superuser.execute("UPDATE creators SET is_active = false WHERE id = %s", [ada.id])
+    superuser.execute("DELETE FROM creators WHERE id = %s", [bob.id])
+    for person in (ada, bob):
+        response = api.get("me", token=person.access)
+        assert (response.status_code, response.json()["code"]) == (401, "invalid_token")
+        assert api.patch("me", {"display_name": "x"}, token=person.access).status_code == 401
+
+
+def test_staff_made_by_force_are_out_at_the_api(api: API, ada: Person, superuser: psycopg.Connection) -> None:
+    superuser.execute("UPDATE creators SET is_staff = true WHERE id = %s", [ada.id])
+    assert api.get("me", token=ada.access).status_code == 401
+    assert api.post("refresh", {"refresh": ada.refresh}).status_code == 401

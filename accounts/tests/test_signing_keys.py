@@ -1,0 +1,337 @@
+"""The keys: rotated without a restart or a lost token, locked away at rest, or given by the environment."""
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jwt
+import psycopg
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa, x25519
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import CommandError, call_command
+
+from accounts import keys
+from accounts.keys import forget_key_ring, key_ring
+from accounts.services import signing_keys
+from accounts.tests.journeys import all_at_once, log_in
+from config.tests.fixtures import API, Person
+from config.tests.plugin import ROOT
+from tenancy.context import OPERATOR, using_alias
+
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+
+RSA_2048 = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+RSA_1024 = rsa.generate_private_key(public_exponent=65537, key_size=1024)
+P256 = ec.generate_private_key(ec.SECP256R1())
+
+
+def pem(private: Any, password: bytes | None = None) -> str:
+    locked = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    text: bytes = private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked)
+    return text.decode()
+
+
+def public_pem(private: Any) -> str:
+    text: bytes = private.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return text.decode()
+
+
+def kid_of(token: str) -> str:
+    return str(jwt.get_unverified_header(token)["kid"])
+
+
+@pytest.fixture
+def store(superuser: psycopg.Connection) -> Iterator[psycopg.Connection]:
+    """The key store, put back afterwards: it outlives the tests."""
+    before = superuser.execute("SELECT * FROM signing_keys").fetchall()
+    forget_key_ring()
+    yield superuser
+    superuser.execute("TRUNCATE signing_keys")
+    for row in before:
+        superuser.execute(f"INSERT INTO signing_keys VALUES ({', '.join(['%s'] * len(row))})".encode(), row)
+    forget_key_ring()
+
+
+@pytest.fixture
+def environment_key(settings: Any) -> Iterator[Any]:
+    forget_key_ring()
+    settings.JWT_SECRET_KEY = pem(RSA_2048)
+    yield settings
+    forget_key_ring()
+
+
+def rotate() -> str:
+    with using_alias(OPERATOR):
+        return signing_keys.rotate_signing_key()
+
+
+def published(api: API) -> set[str]:
+    return {key["kid"] for key in api.get("/.well-known/jwks.json").json()["keys"]}
+
+
+def pass_time(store: psycopg.Connection, seconds: int) -> None:
+    store.execute(
+        "UPDATE signing_keys SET activates_at = activates_at - make_interval(secs => %(s)s), "
+        "created_at = created_at - make_interval(secs => %(s)s), "
+        "expires_at = expires_at - make_interval(secs => %(s)s)",
+        {"s": seconds},
+    )
+    forget_key_ring()
+
+
+def test_new_key_is_published_at_once_and_signs_when_every_cache_has_it(
+    api: API, ada: Person, store: psycopg.Connection
+) -> None:
+    old = kid_of(ada.access)
+    new = rotate()
+    assert published(api) == {old, new}
+    assert kid_of(log_in(api, ada.email).json()["access"]) == old
+    pass_time(store, 270)
+    assert kid_of(log_in(api, ada.email).json()["access"]) == old
+    pass_time(store, 30)
+    pair = log_in(api, ada.email).json()
+    assert kid_of(pair["access"]) == kid_of(pair["refresh"]) == new
+    # nobody is signed out by it
+    assert api.get("me", token=ada.access).status_code == 200
+    assert api.post("refresh", {"refresh": ada.refresh}).status_code == 200
+    assert published(api) == {old, new}
+
+
+def test_old_key_verifies_until_its_last_token_is_dead_and_then_goes(
+    api: API, ada: Person, store: psycopg.Connection
+) -> None:
+    old, new = kid_of(ada.access), rotate()
+    pass_time(store, 300 + 30 * 86400 - 30)
+    assert api.get("me", token=ada.access).status_code == 200
+    assert published(api) == {old, new}
+    pass_time(store, 31)
+    assert api.get("me", token=ada.access).status_code == 401
+    assert published(api) == {new}
+    with using_alias(OPERATOR):
+        call_command("prune_expired", verbosity=0, stdout=io.StringIO())
+    assert store.execute("SELECT kid FROM signing_keys").fetchall() == [(new,)]
+
+
+def test_rotation_reaches_a_running_process_within_a_second(
+    api: API, ada: Person, store: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(keys.time, "monotonic", lambda: now[0])
+    old = published(api)
+    monkeypatch.setattr(signing_keys, "forget_key_ring", lambda: None)  # another process rotates
+    new = rotate()
+    assert published(api) == old
+    now[0] += 1.0
+    assert published(api) == old | {new}
+
+
+def test_two_rotations_at_once_leave_no_gap(api: API, ada: Person, store: psycopg.Connection) -> None:
+    old = kid_of(ada.access)
+    first, second = all_at_once(2, lambda _: rotate())
+    assert published(api) == {old, first, second}
+    assert kid_of(log_in(api, ada.email).json()["access"]) == old
+    pass_time(store, 301)
+    assert kid_of(log_in(api, ada.email).json()["access"]) in {first, second}
+    lasting = store.execute("SELECT expires_at IS NULL FROM signing_keys").fetchall()
+    assert sorted(last for (last,) in lasting) == [False, False, True]
+    assert api.get("me", token=ada.access).status_code == 200
+
+
+def test_worker_rotates_when_it_is_time_and_not_before(ada: Person, store: psycopg.Connection) -> None:
+    with using_alias(OPERATOR):
+        assert not signing_keys.ensure_signing_key()
+        pass_time(store, 90 * 86400 + 5)
+        assert signing_keys.ensure_signing_key()
+        assert not signing_keys.ensure_signing_key()
+
+
+def test_first_key_signs_at_once(api: API, ada: Person, store: psycopg.Connection) -> None:
+    store.execute("TRUNCATE signing_keys")
+    forget_key_ring()
+    first = rotate()
+    pair = log_in(api, ada.email).json()
+    assert kid_of(pair["access"]) == first
+    assert api.get("me", token=pair["access"]).status_code == 200
+
+
+def test_rotation_is_recorded_with_the_key_id_alone(store: psycopg.Connection) -> None:
+    kid = rotate()
+    row = store.execute("SELECT type, detail FROM audit_logs ORDER BY id DESC LIMIT 1").fetchone()
+    assert row == ("signing_key.rotated", {"kid": kid})
+
+
+def test_private_half_is_locked_at_rest(store: psycopg.Connection) -> None:
+    for (stored,) in store.execute("SELECT private_key FROM signing_keys"):
+        assert b"PRIVATE" not in bytes(stored)
+        with pytest.raises(ValueError, match=r"PEM|deserialize|load"):
+            serialization.load_pem_private_key(bytes(stored), None)
+
+
+def test_another_secret_key_unlocks_nothing_and_says_so(
+    api: API, ada: Person, store: psycopg.Connection, settings: Any
+) -> None:
+    settings.SECRET_KEY = "another-" + "9876543210" * 5
+    forget_key_ring()
+    response = log_in(api, ada.email)
+    assert (response.status_code, response.json()["code"]) == (503, "unavailable")
+    assert int(response["Retry-After"]) >= 1
+    assert api.post("refresh", {"refresh": ada.refresh}).status_code == 503
+    assert api.get("me", token=ada.access).status_code == 200  # what was signed stays verifiable
+    # the way out: a new key, which signs at once, because no other can
+    new = rotate()
+    assert kid_of(log_in(api, ada.email).json()["access"]) == new
+    settings.SECRET_KEY = os.environ["SECRET_KEY"]
+    forget_key_ring()
+    assert api.post("refresh", {"refresh": ada.refresh}).status_code == 200  # nothing was spent
+
+
+def test_app_role_can_neither_make_nor_change_keys(store: psycopg.Connection) -> None:
+    from django.db import ProgrammingError, connection
+
+    for statement in (
+        "DELETE FROM signing_keys",
+        "UPDATE signing_keys SET expires_at = now()",
+        "INSERT INTO signing_keys SELECT * FROM signing_keys",
+    ):
+        with pytest.raises(ProgrammingError, match="permission denied"), connection.cursor() as cursor:
+            cursor.execute(statement)
+
+
+def test_environment_key_signs_and_is_the_whole_jwks(api: API, ada: Person, environment_key: Any) -> None:
+    pair = log_in(api, ada.email).json()
+    assert published(api) == {kid_of(pair["access"])}
+    assert api.get("me", token=pair["access"]).status_code == 200
+    assert api.get("me", token=ada.access).status_code == 401  # a key of the store
+
+
+def test_retired_keys_verify_and_never_sign(api: API, ada: Person, environment_key: Any) -> None:
+    old = log_in(api, ada.email).json()
+    fresh = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    for retired in (public_pem(RSA_2048), pem(RSA_2048), public_pem(RSA_2048) + public_pem(fresh)):
+        environment_key.JWT_SECRET_KEY, environment_key.JWT_RETIRED_KEYS = pem(fresh), retired
+        forget_key_ring()
+        assert api.get("me", token=old["access"]).status_code == 200
+        pair = log_in(api, ada.email).json()
+        assert kid_of(pair["access"]) != kid_of(old["access"])
+        assert published(api) == {kid_of(pair["access"]), kid_of(old["access"])}
+    assert api.post("refresh", {"refresh": old["refresh"]}).status_code == 200
+    environment_key.JWT_RETIRED_KEYS = ""
+    forget_key_ring()
+    assert api.get("me", token=old["access"]).status_code == 401
+
+
+def test_replay_of_a_token_whose_key_is_retired_still_answers(
+    api: API, ada: Person, environment_key: Any
+) -> None:
+    old = log_in(api, ada.email).json()
+    first = api.post("refresh", {"refresh": old["refresh"]}).json()
+    fresh = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    environment_key.JWT_SECRET_KEY, environment_key.JWT_RETIRED_KEYS = pem(fresh), public_pem(RSA_2048)
+    forget_key_ring()
+    again = api.post("refresh", {"refresh": old["refresh"]}).json()
+    ids = [jwt.decode(one["refresh"], options={"verify_signature": False})["jti"] for one in (first, again)]
+    assert ids[0] == ids[1]
+    assert api.post("refresh", {"refresh": again["refresh"]}).status_code == 200
+
+
+def test_rotation_by_hand_is_refused_where_the_environment_has_the_key(environment_key: Any) -> None:
+    with pytest.raises(CommandError, match="JWT_RETIRED_KEYS"):
+        call_command("rotate_signing_key")
+    with using_alias(OPERATOR):
+        assert not signing_keys.ensure_signing_key()
+
+
+UNFIT = {
+    "not a key": ("RS256", "secret", ""),
+    "a public key": ("RS256", public_pem(RSA_2048), ""),
+    "RSA of 1024 bits": ("RS256", pem(RSA_1024), ""),
+    "EC for RS256": ("RS256", pem(P256), ""),
+    "RSA for ES256": ("ES256", pem(RSA_2048), ""),
+    "the wrong curve": ("ES384", pem(P256), ""),
+    "EC for EdDSA": ("EdDSA", pem(P256), ""),
+    "X25519": ("EdDSA", pem(x25519.X25519PrivateKey.generate()), ""),
+    "DSA": ("RS256", pem(dsa.generate_private_key(2048)), ""),
+    "an unknown curve": ("ES256", pem(ec.generate_private_key(ec.SECP256K1())), ""),
+    "under a password": ("RS256", pem(RSA_2048, b"secret"), ""),
+    "half a key": ("RS256", pem(RSA_2048)[:400], ""),
+    "retired: weak": ("RS256", pem(RSA_2048), public_pem(RSA_1024)),
+    "retired: other type": ("RS256", pem(RSA_2048), public_pem(P256)),
+    "retired: not a key": ("RS256", pem(RSA_2048), "secret"),
+    "retired: one good, one not": ("RS256", pem(RSA_2048), public_pem(RSA_2048) + "\nsecret"),
+}
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+def test_unfit_keys_are_refused_by_the_name_of_their_setting(environment_key: Any, kind: str) -> None:
+    algorithm, environment_key.JWT_SECRET_KEY, environment_key.JWT_RETIRED_KEYS = UNFIT[kind]
+    environment_key.JWT_ALGORITHM = algorithm
+    forget_key_ring()
+    name = "JWT_RETIRED_KEYS" if kind.startswith("retired") else "JWT_SECRET_KEY"
+    with pytest.raises(ImproperlyConfigured, match=f"^{name} ") as caught:
+        key_ring()
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "secret" not in message
+    assert "BEGIN" not in message
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "private"),
+    [("PS512", RSA_2048), ("ES256", P256), ("EdDSA", ed25519.Ed25519PrivateKey.generate())],
+)
+def test_fit_keys_of_other_types_sign(
+    api: API, ada: Person, environment_key: Any, algorithm: str, private: Any
+) -> None:
+    environment_key.JWT_SECRET_KEY, environment_key.JWT_ALGORITHM = pem(private), algorithm
+    forget_key_ring()
+    pair = log_in(api, ada.email).json()
+    assert jwt.get_unverified_header(pair["access"])["alg"] == algorithm
+    assert api.get("me", token=pair["access"]).status_code == 200
+    assert api.post("refresh", {"refresh": pair["refresh"]}).status_code == 200
+
+
+PROGRAM = """
+import django
+django.setup()
+from accounts.keys import key_ring
+print(key_ring().signing_key().kid)
+"""
+
+
+def start(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=os.environ | {"DJANGO_SETTINGS_MODULE": "config.settings"} | env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.slow
+def test_environment_takes_pem_with_real_and_with_written_newlines(tmp_path: Path) -> None:
+    text = pem(RSA_2048)
+    runs = [
+        start("-c", PROGRAM, JWT_SECRET_KEY=text),
+        start("-c", PROGRAM, JWT_SECRET_KEY=text.replace("\n", "\\n")),
+    ]
+    assert [run.returncode for run in runs] == [0, 0], runs[0].stderr
+    assert runs[0].stdout == runs[1].stdout != ""
+
+
+@pytest.mark.slow
+def test_weak_key_stops_the_start_with_one_line() -> None:
+    run = start("manage.py", "check", JWT_SECRET_KEY=pem(RSA_1024))
+    assert run.returncode != 0
+    assert len(run.stderr.strip().splitlines()) == 1
+    assert run.stderr.startswith("JWT_SECRET_KEY ")

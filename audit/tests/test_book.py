@@ -1,0 +1,162 @@
+"""What is recorded, with what, and who can never take it back."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import psycopg
+import pytest
+from django.utils import timezone
+
+from audit.book import NO_TENANT, personal_digest, record
+from audit.clients import Client
+from audit.events import SUMMARIES, Event
+from audit.models import AuditLog, PersonalData
+from config.tests.fixtures import API, Person
+from config.tests.plugin import DATABASE, ROLES, server
+from tenancy.context import tenant_scope
+from tenancy.exceptions import TenantMismatchError
+
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+CLIENT = Client("203.0.113.9", "Firefox", "request-1")
+
+
+def recorded(superuser: psycopg.Connection) -> list[str]:
+    return [type_ for (type_,) in superuser.execute("SELECT type FROM audit_logs ORDER BY id")]
+
+
+def test_event_is_part_of_the_transaction_it_describes(ada: Person, superuser: psycopg.Connection) -> None:
+    def fail() -> None:
+        with tenant_scope(ada.id):
+            record(Event.PROFILE_UPDATED, client=CLIENT, creator_id=ada.id)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert "profile.updated" not in recorded(superuser)
+    with tenant_scope(ada.id):
+        record(Event.PROFILE_UPDATED, client=CLIENT, creator_id=ada.id)
+        assert "profile.updated" not in recorded(superuser)  # not before it has happened
+    assert recorded(superuser)[-1] == "profile.updated"
+
+
+def test_record_of_a_refusal_outlives_the_request(
+    api: API, ada: Person, superuser: psycopg.Connection
+) -> None:
+    assert api.post("login", {"email": ada.email, "password": "wrong"}).status_code == 401
+    assert "login.failed" in recorded(superuser)
+
+
+def test_nobody_writes_in_anothers_name(ada: Person, bob: Person) -> None:
+    with pytest.raises(TenantMismatchError), tenant_scope(ada.id):
+        record(Event.LOGIN_FAILED, client=CLIENT, creator_id=bob.id)
+
+
+def test_event_has_its_facts_and_an_id_that_tells_its_time(ada: Person) -> None:
+    before = timezone.now()
+    event_id = record(Event.SESSION_ENDED, client=CLIENT, creator_id=ada.id, email="a@b.c", session="s1")
+    with tenant_scope(ada.id):
+        event, personal = AuditLog.objects.get(pk=event_id), PersonalData.objects.get(pk=event_id)
+    assert event_id.version == 7
+    assert event.at == datetime.fromtimestamp((event_id.int >> 80) / 1000, UTC)
+    assert abs((event.at - before).total_seconds()) < 5
+    assert (event.type, event.request_id, event.detail) == ("session.ended", "request-1", {"session": "s1"})
+    assert (personal.ip_address, personal.user_agent, personal.email) == ("203.0.113.9", "Firefox", "a@b.c")
+
+
+def test_event_without_a_tenant_is_nobodys(superuser: psycopg.Connection) -> None:
+    event_id = record(Event.LOGIN_FAILED, client=CLIENT)
+    found = superuser.execute("SELECT creator_id FROM audit_logs WHERE id = %s", [event_id]).fetchone()
+    assert found == (NO_TENANT,)
+
+
+def test_digest_tells_a_change_and_nothing_else(ada: Person) -> None:
+    event_id = record(Event.LOGIN_FAILED, client=CLIENT, creator_id=ada.id, email="ä@b.c")
+    with tenant_scope(ada.id):
+        event, personal = AuditLog.objects.get(pk=event_id), PersonalData.objects.get(pk=event_id)
+    facts = {"ip_address": "203.0.113.9", "user_agent": "Firefox", "email": "ä@b.c"}
+    assert bytes(event.personal_digest or b"") == personal_digest(bytes(personal.salt), **facts)
+    plain = (
+        bytes(personal.salt) + json.dumps(["203.0.113.9", "Firefox", "ä@b.c"], ensure_ascii=False).encode()
+    )
+    assert hashlib.sha256(plain).digest() == bytes(event.personal_digest or b"")
+    for name, value in {"ip_address": None, "user_agent": "Firefo", "email": "xä@b.c"}.items():
+        assert personal_digest(bytes(personal.salt), **(facts | {name: value})) != event.personal_digest  # type: ignore[arg-type]
+    assert len(personal.salt) == 16
+
+
+def test_equal_facts_have_unequal_digests(ada: Person) -> None:
+    for _ in range(2):
+        record(Event.PROFILE_UPDATED, client=CLIENT, creator_id=ada.id)
+    with tenant_scope(ada.id):
+        events = AuditLog.objects.filter(type="profile.updated")
+        assert len({bytes(event.personal_digest or b"") for event in events}) == 2
+
+
+def test_personal_data_can_be_erased_and_the_event_stays_as_it_is(ada: Person) -> None:
+    event_id = record(Event.LOGIN_FAILED, client=CLIENT, creator_id=ada.id, email=ada.email)
+    with tenant_scope(ada.id):
+        before = AuditLog.objects.filter(pk=event_id).values().get()
+        assert PersonalData.objects.filter(pk=event_id).delete()[0] == 1
+        assert AuditLog.objects.filter(pk=event_id).values().get() == before
+        assert "203.0.113.9" not in str(before)
+        assert ada.email not in str(before)
+
+
+def test_every_event_has_words_for_its_owner() -> None:
+    assert SUMMARIES.keys() == set(Event)
+    assert all(noun and verb for noun, _, verb in (event.value.partition(".") for event in Event))
+
+
+# --- append-only ------------------------------------------------------------------------------
+
+CHANGES = {
+    "UPDATE": "UPDATE {table} SET type = 'x'",
+    "DELETE": "DELETE FROM {table}",
+    "TRUNCATE": "TRUNCATE {table}",
+    "UPSERT": "INSERT INTO {table} SELECT * FROM audit_logs LIMIT 1 ON CONFLICT (id) DO UPDATE SET type = 'x'",
+    "MERGE": "MERGE INTO {table} t USING (SELECT 1) m ON true WHEN MATCHED THEN DELETE",
+}
+
+
+@pytest.fixture
+def page(superuser: psycopg.Connection) -> Iterator[str]:
+    """The partition that an event has just been written to; the event is there at the end of the test."""
+    event_id = record(Event.LOGIN_FAILED, client=CLIENT, creator_id=uuid4())
+    query = "SELECT tableoid::regclass::text, t::text FROM audit_logs t WHERE id = %s"
+    before = superuser.execute(query, [event_id]).fetchone()
+    assert before
+    yield before[0]
+    assert superuser.execute(query, [event_id]).fetchone() == before
+
+
+@pytest.mark.parametrize("verb", CHANGES)
+@pytest.mark.parametrize("role", [ROLES.app, ROLES.operator, ROLES.owner, "postgres"])
+def test_no_role_changes_a_line_of_the_book(role: str, verb: str, page: str) -> None:
+    """The grants stop app and operator, RLS the owner, and the triggers even a superuser."""
+    for table in ("audit_logs", page):
+        with psycopg.connect(server.url(role, DATABASE), autocommit=True) as connection:
+            statement = CHANGES[verb].format(table=table).encode()
+            if role == ROLES.owner and verb in {"UPDATE", "DELETE", "UPSERT"}:
+                assert connection.execute(statement).rowcount == 0  # it sees no rows
+                continue
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement)
+
+
+def test_triggers_fire_for_a_replica_too(page: str, superuser: psycopg.Connection) -> None:
+    superuser.execute("SET session_replication_role = replica")
+    for table in ("audit_logs", page):
+        for verb in ("UPDATE", "DELETE", "TRUNCATE"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
+                superuser.execute(CHANGES[verb].format(table=table).encode())
+
+
+def test_line_is_not_moved_to_another_owner_or_time(
+    ada: Person, page: str, superuser: psycopg.Connection
+) -> None:
+    for change in ("id = gen_random_uuid()", f"creator_id = '{ada.id}'", "at = now()"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            superuser.execute(f"UPDATE audit_logs SET {change}".encode())

@@ -1,0 +1,172 @@
+"""One JSON line a request, with its id and its route; and no secret in any line of the whole journey."""
+
+import io
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.core import mail
+from django.db import OperationalError
+
+from audit.logs import ExpectedErrorsFilter
+from config.tests.fixtures import API, Person
+
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+PASSWORD = "seven lanterns above a quiet harbour"
+Lines = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def stderr() -> Iterator[io.StringIO]:
+    """What the service writes, through its own handler, formatter and filters, at its most talkative."""
+    (handler,) = (one for one in logging.root.handlers if one.name == "stderr")
+    assert isinstance(handler, logging.StreamHandler)
+    written, level = io.StringIO(), logging.root.level
+    usual = handler.setStream(written)
+    logging.root.setLevel(logging.DEBUG)
+    logging.getLogger("django").setLevel(logging.DEBUG)
+    yield written
+    logging.root.setLevel(level)
+    logging.getLogger("django").setLevel(level)
+    handler.setStream(usual)
+
+
+@pytest.fixture
+def lines(stderr: io.StringIO) -> Lines:
+    return lambda: [json.loads(line) for line in stderr.getvalue().splitlines()]
+
+
+def requests(lines: Lines) -> list[dict[str, Any]]:
+    return [line for line in lines() if line["logger"] == "audit.requests"]
+
+
+def test_each_request_has_one_line_with_the_id_that_it_answers(api: API, lines: Lines) -> None:
+    response = api.post("login", {"email": "nobody@example.com", "password": "wrong"})
+    (line,) = requests(lines)
+    assert line["request_id"] == response["X-Request-ID"] == response.json()["request_id"]
+    assert (line["method"], line["route"], line["status"]) == ("POST", "api/v1/auth/login", 401)
+    assert line["milliseconds"] > 0
+    assert line["level"] == "INFO"
+    event = next(one for one in lines() if one["message"] == "login.failed")
+    assert event["request_id"] == line["request_id"]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("trace-0123.A_b", True),
+        ("short", False),
+        ("x" * 65, False),
+        ('a"b\\c{}}}', False),
+        ("a b c d e f", False),
+    ],
+)
+def test_request_id_of_a_proxy_is_kept_when_it_is_harmless(
+    api: API, lines: Lines, given: str, kept: bool
+) -> None:
+    response = api.get("me", **{"X-Request-ID": given})
+    assert (response["X-Request-ID"] == given) is kept
+    assert requests(lines)[0]["request_id"] == response["X-Request-ID"]
+
+
+def test_two_requests_have_two_ids(api: API, ada: Person, lines: Lines) -> None:
+    for _ in range(2):
+        api.get("me", token=ada.access)
+    first, second = (line["request_id"] for line in requests(lines))
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    "path", ["/account/verify-email/{0}/{0}/", "/account/reset/{0}/{0}/", "/nowhere/{0}", "/api/v1/{0}"]
+)
+def test_lines_name_the_route_never_the_path(api: API, stderr: io.StringIO, path: str) -> None:
+    api.get(path.format("s3cr3t-token"))
+    api.post(path.format("s3cr3t-token"), {})
+    assert "s3cr3t-token" not in stderr.getvalue()
+    assert "audit.requests" in stderr.getvalue()
+
+
+def test_query_and_headers_stay_out(api: API, stderr: io.StringIO) -> None:
+    api.get("/healthz?token=s3cr3t", Cookie="sessionid=s3cr3t", Authorization="Bearer s3cr3t")
+    assert "s3cr3t" not in stderr.getvalue()
+
+
+def test_crash_is_one_json_line_without_the_request(
+    api: API, ada: Person, lines: Lines, stderr: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*args: Any, **kwargs: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("accounts.services.login.log_in", crash)
+    response = api.post("login", {"email": ada.email, "password": PASSWORD})
+    assert response.status_code == 500
+    (line,) = (one for one in lines() if one["level"] == "ERROR")
+    assert "ZeroDivisionError" in line["exc_info"]
+    assert line["request_id"] == response["X-Request-ID"]
+    assert PASSWORD not in stderr.getvalue()
+
+
+def test_database_that_is_away_is_one_line_without_a_traceback() -> None:
+    try:
+        raise OperationalError
+    except OperationalError as error:
+        record = logging.LogRecord(
+            "x", logging.ERROR, "", 0, "Failed: %s", ("y",), (type(error), error, None)
+        )
+    assert ExpectedErrorsFilter().filter(record)
+    assert (record.getMessage(), record.exc_info) == ("Failed: y (OperationalError)", None)
+
+
+def test_no_secret_is_in_any_line_of_the_journey(
+    api: API, stderr: io.StringIO, lines: Lines, run_jobs: Callable[[], int]
+) -> None:
+    secrets = journey(api, run_jobs)
+    assert len(secrets) > 12
+    written = stderr.getvalue()
+    assert [secret for secret in secrets if secret in written] == []
+    assert {line["route"] for line in requests(lines)} >= {
+        "api/v1/auth/register", "account/verify-email/<str:uid>/<str:token>/", "account/reset/<str:uid>/<str:token>/",
+        "api/v1/auth/login", "api/v1/auth/refresh", "api/v1/auth/logout",
+    }  # fmt: skip
+    assert all(line["request_id"] for line in requests(lines))
+
+
+def journey(api: API, run_jobs: Callable[[], int]) -> list[str]:
+    """From sign-up to sign-out, with mistakes on the way; returns every secret that was said."""
+    email, wrong, new = "zoe@example.com", "not the password of Zoe", "eight lanterns below a loud harbour"
+    api.post("register", {"email": email, "password": PASSWORD})
+    uid, token = last_link(run_jobs)
+    api.get(f"/account/verify-email/{uid}/{token}/")
+    api.post("email/verify", {"uid": uid, "token": token, "password": wrong})
+    pair = api.post("email/verify", {"uid": uid, "token": token, "password": PASSWORD}).json()
+    api.post("email/verify", {"uid": uid, "token": token, "password": PASSWORD})
+    api.post("login", {"email": email, "password": wrong})
+    login = api.post("login", {"email": email, "password": PASSWORD}).json()
+    successor = api.post("refresh", {"refresh": login["refresh"]}).json()
+    api.get("me", token=successor["access"])
+    api.get("me", token=successor["access"] + "x")
+    api.patch("me", {"display_name": "Zoë"}, token=successor["access"])
+    api.post("password/validate", {"password": wrong})
+    api.post("password/reset", {"email": email})
+    _, reset = last_link(run_jobs)
+    api.get(f"/account/reset/{uid}/{reset}/")
+    api.post("password/reset/confirm", {"uid": uid, "token": reset, "new_password": "short"})
+    assert (
+        api.post("password/reset/confirm", {"uid": uid, "token": reset, "new_password": new}).status_code
+        == 204
+    )
+    api.post("logout", {"refresh": successor["refresh"]}, token=successor["access"])
+    tokens = [one[kind] for one in (pair, login, successor) for kind in ("access", "refresh")]
+    signatures = [one.rpartition(".")[2] for one in tokens]
+    return [PASSWORD, wrong, new, token, reset, *tokens, *signatures]
+
+
+def last_link(run_jobs: Callable[[], int]) -> tuple[str, str]:
+    """`uid, token` of the newest mail."""
+    assert run_jobs()
+    found = re.search(r"/account/[a-z-]+/([\w-]+)/([\w-]+)/", str(mail.outbox[-1].body))
+    assert found
+    return found[1], found[2]

@@ -1,0 +1,133 @@
+"""PostgreSQL is away, or goes in the middle of a request: 503 with Retry-After, and no traceback."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import OperationalError, connections
+
+from accounts.keys import forget_key_ring
+from accounts.services import sessions
+from accounts.tests.journeys import events, log_in, log_lines, sign_up
+from config.tests.fixtures import API, Person
+from config.tests.plugin import DATABASE, server
+from config.tests.test_hostile_input import DOORS, assert_problem
+
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+
+
+@pytest.fixture
+def away(ada: Person) -> Iterator[None]:
+    """The database lets nobody in, and has thrown everybody out."""
+    connections.close_all()
+    with psycopg.connect(server.superuser_url(), autocommit=True) as superuser:
+        superuser.execute(f'ALTER DATABASE "{DATABASE}" ALLOW_CONNECTIONS false'.encode())
+        superuser.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [DATABASE]
+        )
+        try:
+            yield
+        finally:
+            superuser.execute(f'ALTER DATABASE "{DATABASE}" ALLOW_CONNECTIONS true'.encode())
+            connections.close_all()
+
+
+def assert_away(response: Any, why: str) -> None:
+    assert_problem(response, 503, "unavailable", why)
+    assert int(response["Retry-After"]) >= 1, why
+    assert "PostgreSQL" not in response.content.decode(), why
+
+
+@pytest.mark.usefixtures("away")
+def test_every_door_says_when_to_come_back(ada: Person) -> None:
+    api = API(raise_request_exception=False)
+    forget_key_ring()
+    with log_lines() as lines:
+        for door, body in DOORS.items():
+            connections.close_all()
+            assert_away(api.post(door, body, token=ada.access), door)
+        for path in ("me", "sessions", "/api/v1/audit/events", "/.well-known/jwks.json"):
+            assert_away(api.get(path, token=ada.access), path)
+        assert_away(api.post("logout/all", token=ada.access), "logout/all")
+    forget_key_ring()
+    written = lines.getvalue()
+    assert "Traceback" not in written
+    assert all(json.loads(line)["message"] for line in written.splitlines())
+    assert '"status": 503' in written
+
+
+@pytest.mark.usefixtures("away")
+def test_page_says_so_in_words() -> None:
+    api = API(raise_request_exception=False)
+    with log_lines() as lines:
+        response = api.get("/account/verify-email/AaIFK3-bcBSW6BR0gZqmRQ/" + "x" * 43 + "/")
+    assert response.status_code == 503
+    assert response["Content-Type"].startswith("text/html")
+    assert "Traceback" not in lines.getvalue()
+
+
+@pytest.mark.usefixtures("away")
+def test_alive_but_not_ready() -> None:
+    api = API(raise_request_exception=False)
+    assert api.get("/healthz").status_code == 200
+    problem = assert_problem(api.get("/readyz"), 503, "unavailable")
+    assert "database" in problem["detail"]
+
+
+def test_service_is_back_with_the_database(api: API, ada: Person, superuser: psycopg.Connection) -> None:
+    """A worker's connection was cut: the request that finds out may fail, the next one does not."""
+    assert log_in(api, ada.email).status_code == 200
+    superuser.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND usename = 'auth_app'",
+        [DATABASE],
+    )
+    first = api.get("me", token=ada.access)
+    if first.status_code != 200:
+        assert_away(first, "the cut connection")
+    connections["default"].close_if_unusable_or_obsolete()  # as the next request's start does
+    assert api.get("me", token=ada.access).status_code == 200
+
+
+@pytest.mark.parametrize("moment", ["before the session", "after the session"])
+def test_sign_in_cut_in_the_middle_leaves_nothing_half_done(
+    api: API, ada: Person, superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    start = sessions.start_session
+
+    def cut(**given: Any) -> Any:
+        row = start(**given) if moment == "after the session" else None
+        (pid,) = connections["default"].cursor().execute("SELECT pg_backend_pid()").fetchone()
+        superuser.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+        connections["default"].cursor().execute("SELECT 1")
+        return row
+
+    (before,) = superuser.execute("SELECT count(*) FROM sessions").fetchone()  # type: ignore[misc]
+    with monkeypatch.context() as patch, log_lines() as lines:
+        patch.setattr(sessions, "start_session", cut)
+        assert_away(log_in(api, ada.email), moment)
+    assert "Traceback" not in lines.getvalue()
+    assert superuser.execute("SELECT count(*) FROM sessions").fetchone() == (before,)
+    assert "login.succeeded" not in events(superuser)
+    connections.close_all()
+    assert log_in(api, ada.email).status_code == 200
+
+
+def test_commit_that_fails_is_no_success(
+    api: API, superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """202 is said after the commit, never before it."""
+    connection = connections["default"]
+
+    def failing() -> None:
+        raise OperationalError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(connection, "_commit", failing)
+        assert_away(
+            api.post("register", {"email": "zoe@example.com", "password": "a lovely sentence"}), "commit"
+        )
+    assert superuser.execute("SELECT count(*) FROM creators").fetchone() == (0,)
+    connections.close_all()
+    sign_up(api, "zoe@example.com")

@@ -1,0 +1,97 @@
+"""Models, migrations and database say the same; every migration can be taken back."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.core.management import call_command
+
+from config.tests.plugin import ROLES, server
+from tenancy.isolation import role_findings, table_findings
+from tenancy.surroundings import surrounding_findings
+
+ROOT = Path(__file__).resolve().parents[2]
+FRESH = f"auth_fresh_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+
+
+@pytest.fixture
+def fresh() -> Iterator[psycopg.Connection]:
+    """The superuser in a database that nothing was migrated in."""
+    with psycopg.connect(server.superuser_url(), autocommit=True) as outside:
+        outside.execute(f"DROP DATABASE IF EXISTS {FRESH} WITH (FORCE)".encode())
+        server.ensure_database(FRESH, ROLES)
+        with psycopg.connect(server.superuser_url(FRESH), autocommit=True) as inside:
+            yield inside
+        outside.execute(f"DROP DATABASE {FRESH} WITH (FORCE)".encode())
+
+
+def manage(*arguments: str, **environment: str) -> Any:
+    urls = {
+        "DATABASE_URL": server.url(ROLES.app, FRESH),
+        "OPERATOR_DATABASE_URL": server.url(ROLES.operator, FRESH),
+        "OWNER_DATABASE_URL": server.url(ROLES.owner, FRESH),
+    }
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "manage.py", *arguments],
+        cwd=ROOT, env=os.environ | urls | environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def ours(database: psycopg.Connection) -> dict[str, list[str]]:
+    """All that stands in the schema: tables, functions, policies."""
+    queries = {
+        "tables": "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
+                  "AND relkind IN ('r', 'p', 'v', 'm')",
+        "functions": "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
+        "policies": "SELECT tablename || '.' || policyname FROM pg_policies",
+    }  # fmt: skip
+    return {
+        kind: sorted(name for (name,) in database.execute(query.encode())) for kind, query in queries.items()
+    }
+
+
+@pytest.mark.django_db(transaction=True, databases="__all__")
+def test_every_model_has_its_migration() -> None:
+    call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+
+
+@pytest.mark.django_db(transaction=True, databases="__all__")
+def test_database_is_as_declared() -> None:
+    assert [*role_findings("default"), *table_findings("default"), *surrounding_findings("default")] == []
+
+
+def test_migrations_go_up_down_and_up_again(fresh: psycopg.Connection) -> None:
+    assert manage("migrate", "--verbosity=0").stderr == ""
+    up = ours(fresh)
+    assert "creators" in up["tables"]
+    assert "creators.creators_tenant" in up["policies"]
+    for app in ("accounts", "audit"):
+        done = manage("migrate", app, "zero", "--verbosity=0")
+        assert done.returncode == 0, done.stderr
+    down = ours(fresh)
+    assert down["functions"] == down["policies"] == []
+    assert [table for table in down["tables"] if table.startswith(("creator", "audit", "refresh"))] == []
+    assert manage("migrate", "--verbosity=0").stderr == ""
+    assert ours(fresh) == up
+    assert manage("check_isolation").returncode == 0
+
+
+@pytest.mark.django_db(transaction=True, databases="__all__")
+def test_a_deployment_has_nothing_to_warn_of() -> None:
+    usual = {name: os.environ[name] for name in os.environ if name.endswith("DATABASE_URL")}
+    usual["PUBLIC_URL"] = "https://accounts.example.com"
+    done = manage("check", "--deploy", "--database", "default", **usual)
+    found = re.findall(r"\((\w+\.[CEW]\d+)\)", done.stderr + done.stdout)
+    assert [code for code in found if not code.startswith("drf_spectacular.")] == [], done.stderr
+
+
+def test_a_database_without_its_tables_is_told(fresh: psycopg.Connection) -> None:
+    done = manage("check", "--database", "default")
+    assert done.returncode == 1
+    assert "(tenancy.E003) table creators does not exist" in done.stderr

@@ -1,0 +1,181 @@
+"""A malformed setting stops the start with one line that names it and says what it takes."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from types import ModuleType
+
+import environ
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from config.tests.plugin import ROOT
+
+LEAST = {
+    "SECRET_KEY": "0123456789" * 5,
+    "DATABASE_URL": "postgres://auth_app:secret@localhost:5432/auth",
+    "DATA_DIR": "/nonexistent/data",
+}
+NUMBERS = [
+    "PORT",
+    "TRUSTED_PROXY_COUNT",
+    "PASSWORD_MIN_LENGTH",
+    "ARGON2_MEMORY_COST",
+    "ARGON2_TIME_COST",
+    "ARGON2_PARALLELISM",
+    "BCRYPT_ROUNDS",
+    "PASSWORD_RESET_TOKEN_EXPIRE_MINUTES",
+    "MAX_FAILED_LOGIN_ATTEMPTS",
+    "ACCOUNT_LOCKOUT_DURATION_MINUTES",
+    "EMAIL_VERIFICATION_TOKEN_EXPIRE_HOURS",
+    "JWT_KEY_ROTATION_DAYS",
+    "JWT_ACCESS_TOKEN_EXPIRE_MINUTES",
+    "JWT_REFRESH_TOKEN_EXPIRE_DAYS",
+    "JWT_REFRESH_GRACE_SECONDS",
+    "SESSION_IDLE_EXPIRE_DAYS",
+    "MAX_SESSIONS_PER_CREATOR",
+    "END_USER_SESSION_EXPIRE_HOURS",
+]
+RATES = [
+    "LOGIN",
+    "REGISTER",
+    "EMAIL_VERIFY",
+    "EMAIL_VERIFY_RESEND",
+    "PASSWORD_RESET",
+    "PASSWORD_RESET_CONFIRM",
+    "PASSWORD_CHANGE",
+    "PASSWORD_VALIDATE",
+    "REFRESH",
+    "END_USER_SESSION",
+    "DEFAULT",
+]
+BAD_URLS = ("rubbish", "mysql://u:p@h/d", "postgres://h/d", "postgres://u:p@h:x/d", "postgres://u:p@h:99999999/d",
+            "postgres://u:p@h/")  # fmt: skip
+MALFORMED: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(NUMBERS, ("x", "1.5", "-1", "1e3", "1_000", "\u0663", "9" * 30, "1 2", "0x10")),
+    **{f"RATE_LIMIT_{door}": ("10", "0/m", "-1/m", "10/x", "m", "10/m/s", "1.5/m", "\u0663/m") for door in RATES},
+    **dict.fromkeys(
+        ("DEBUG", "REQUIRE_EMAIL_VERIFICATION", "HIBP_ENABLED"), ("x", "2", "tru", "yes please")
+    ),
+    **dict.fromkeys(("DATABASE_URL", "OPERATOR_DATABASE_URL", "OWNER_DATABASE_URL"), BAD_URLS),
+    "SECRET_KEY": ("short", "x" * 31),
+    "HOST": ("a b", "http://x", "/"),
+    "LOG_LEVEL": ("x", "info", "10"),
+    "PUBLIC_URL": ("x", "ftp://x", "https://", "https://h/path", "https://h?q", "https://h#f", "https://u:p@h",
+                   "https://h:99999999", "https://h:x", "http://example.com", "https://a b", "http://[::1"),
+    "ALLOWED_HOSTS": ("http://x", "a b", "x/y", "a,b c"),
+    "CORS_ALLOWED_ORIGINS": ("x", "https://x/", "*", "https://x/path", "ftp://x", "https://x,rubbish"),
+    "HIBP_API_URL": ("x", "ftp://x", "https://", "https://h:x"),
+    "HIBP_TIMEOUT_SECONDS": ("x", "0", "-1", "nan", "inf", "1e9"),
+    "REDIS_URL": ("x", "http://x", "redis://", "redis://h:x"),
+    "EMAIL_URL": ("x", "http://x", "smtp://", "smtp://h:x"),
+    "JWT_ALGORITHM": ("HS256", "none", "rs256", "x"),
+}  # fmt: skip
+
+
+def load(monkeypatch: pytest.MonkeyPatch, **env: str) -> ModuleType:
+    """The settings as a process of its own would read them from `env`."""
+    monkeypatch.setattr(os, "environ", LEAST | env)
+    place = ROOT / "config" / "settings.py"
+    spec = importlib.util.spec_from_file_location("config.settings_under_test", place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setattr(environ.Env, "ENVIRON", LEAST | env)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_malformed_setting_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for value in MALFORMED[name]:
+        with pytest.raises(ImproperlyConfigured) as caught:
+            load(monkeypatch, **{name: value})
+        message = str(caught.value)
+        assert re.fullmatch(rf"{name} takes [^\n]+", message), (value, message)
+
+
+@pytest.mark.parametrize("name", ["SECRET_KEY", "DATABASE_URL"])
+def test_missing_setting_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=rf"^{name} is not set[^\n]+make run[^\n]+$"):
+        load(monkeypatch, **{name: ""})
+
+
+def test_every_setting_of_the_environment_is_in_the_table() -> None:
+    """Words of free text aside: each variable that the settings read is refused when it is malformed."""
+    text = (ROOT / "config" / "settings.py").read_text() + (ROOT / "config" / "environment.py").read_text()
+    read = set(re.findall(r'\b(?:env|self)\.(?:\w+)\(\s*"([A-Z][A-Z0-9_]+)"', text)) - {"DATA_DIR"}
+    free = {"JWT_ISSUER", "JWT_AUDIENCE", "JWT_SECRET_KEY", "JWT_RETIRED_KEYS"}  # keys: test_signing_keys.py
+    assert read - free <= set(MALFORMED)
+
+
+def test_defaults_are_those_of_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = load(monkeypatch)
+    expected = {
+        "DEBUG": False, "HOST": "127.0.0.1", "PORT": 8000, "PUBLIC_URL": "http://127.0.0.1:8000",
+        "TRUSTED_PROXY_COUNT": 0, "PASSWORD_MIN_LENGTH": 15, "ARGON2_MEMORY_COST": 65536, "ARGON2_TIME_COST": 3,
+        "ARGON2_PARALLELISM": 4, "BCRYPT_ROUNDS": 12, "HIBP_ENABLED": True, "HIBP_TIMEOUT_SECONDS": 1,
+        "MAX_FAILED_LOGIN_ATTEMPTS": 5, "ACCOUNT_LOCKOUT_DURATION": timedelta(minutes=30),
+        "PASSWORD_RESET_TOKEN_LIFETIME": timedelta(minutes=15), "REQUIRE_EMAIL_VERIFICATION": True,
+        "EMAIL_VERIFICATION_TOKEN_LIFETIME": timedelta(hours=24), "END_USER_SESSION_LIFETIME": timedelta(hours=24),
+        "JWT_ALGORITHM": "RS256", "JWT_SECRET_KEY": "", "JWT_KEY_ROTATION": timedelta(days=90),
+        "JWT_ACCESS_TOKEN_LIFETIME": timedelta(minutes=60), "JWT_REFRESH_TOKEN_LIFETIME": timedelta(days=30),
+        "JWT_REFRESH_GRACE": timedelta(seconds=10), "SESSION_IDLE_LIFETIME": timedelta(0),
+        "MAX_SESSIONS_PER_CREATOR": 0, "SERVES_ADMIN": False, "CORS_ALLOWED_ORIGINS": [],
+        "EMAIL_FILE_PATH": Path("/nonexistent/data/mail"), "CSRF_COOKIE_SECURE": False, "SECURE_HSTS_SECONDS": 0,
+        "RATE_LIMITS": {
+            "login": "10/m", "register": "5/m", "email_verify": "10/m", "email_verify_resend": "5/m",
+            "password_reset": "5/m", "password_reset_confirm": "10/m", "password_change": "5/m",
+            "password_validate": "10/m", "refresh": "30/m", "end_user_session": "30/m", "default": "60/m",
+        },
+    }  # fmt: skip
+    assert {name: getattr(found, name) for name in expected} == expected
+
+
+def test_https_turns_on_secure_cookies_and_hsts(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = load(monkeypatch, PUBLIC_URL="https://accounts.example/")
+    assert found.PUBLIC_URL == "https://accounts.example"
+    assert found.CSRF_COOKIE_SECURE
+    assert found.SESSION_COOKIE_SECURE
+    assert found.SECURE_HSTS_SECONDS >= 365 * 86400
+    assert "accounts.example" in found.ALLOWED_HOSTS
+
+
+def test_plain_http_is_for_this_machine_or_debugging(monkeypatch: pytest.MonkeyPatch) -> None:
+    for url in ("http://localhost:8000", "http://127.0.0.9", "http://[::1]:9000"):
+        assert url == load(monkeypatch, PUBLIC_URL=url).PUBLIC_URL
+    assert load(monkeypatch, PUBLIC_URL="http://test.example", DEBUG="true").DEBUG
+    assert load(monkeypatch, HOST="::1", PORT="9000").PUBLIC_URL == "http://[::1]:9000"
+
+
+def test_argon2_gets_the_memory_that_its_lanes_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"^ARGON2_MEMORY_COST takes a whole number from 128 to"):
+        load(monkeypatch, ARGON2_PARALLELISM="16", ARGON2_MEMORY_COST="127")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "env"),
+    [
+        (("manage.py", "check"), {"PORT": "x"}),
+        (("manage.py", "check"), {"SECRET_KEY": "short"}),
+        (("manage.py", "migrate"), {"DATABASE_URL": "rubbish"}),
+        (("manage.py", "run_worker"), {"EMAIL_URL": "rubbish"}),
+        (("-c", "import config.wsgi"), {"RATE_LIMIT_LOGIN": "x"}),
+        (("-c", "import config.wsgi"), {"JWT_SECRET_KEY": "x"}),
+    ],
+)
+def test_start_stops_with_that_line_and_nothing_else(command: tuple[str, ...], env: dict[str, str]) -> None:
+    run = subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT, env=os.environ | env, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    (name,) = env
+    assert run.returncode != 0
+    assert run.stdout == ""
+    (line,) = run.stderr.strip().splitlines()
+    assert line.startswith(f"{name} takes "), line
