@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from rest_framework import exceptions as drf
 
 from accounts import exceptions as accounts
+from audit.metrics import DATABASE_ERRORS
 
 RETRY_AFTER = 2  # seconds, where nobody knows better
 
@@ -95,6 +96,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
 
 def answer(request: Any, error: Exception) -> HttpResponse | None:
     """The problem of an exception; None where the table does not know it."""
+    if isinstance(error, DatabaseError | InterfaceError):
+        DATABASE_ERRORS.labels(type(error).__name__).inc()
     known = any(kind in TABLE for kind in type(error).__mro__)
     return refusal(request, error) if known else None
 
