@@ -15,7 +15,8 @@ class Fault(Exception):  # noqa: N818
 
 class Service:
     def __init__(self, base_url: str) -> None:
-        self._http = httpx.Client(base_url=base_url, timeout=30, headers={"User-Agent": "smoke"})
+        once = httpx.Limits(max_keepalive_connections=0)  # a kept one may be closed as we send on it
+        self._http = httpx.Client(base_url=base_url, timeout=30, headers={"User-Agent": "smoke"}, limits=once)
         self.walked: set[tuple[str, str]] = set()
 
     def close(self) -> None:
