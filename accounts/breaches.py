@@ -25,6 +25,7 @@ from audit.book import record
 from audit.clients import Client
 from audit.events import Event
 from audit.logs import request_id
+from audit.metrics import BREACH_CHECKS
 
 # the event says what failed; these say which prefix was asked for, and that is part of a hash
 for _chatty in ("pwned_passwords_django", "httpx", "httpcore"):
@@ -46,9 +47,9 @@ class Breaches:
     def count(self, password: str) -> int | None:
         """How often the password is in the breaches; None where nobody says in time."""
         if time.monotonic() < self._closed_until:
-            _tell("LEFT_ALONE")
+            _tell("LEFT_ALONE", "skipped")
         elif not self._asking.acquire(blocking=False):
-            _tell("BUSY")
+            _tell("BUSY", "skipped")
         else:
             return self._answer(_Api(), password)
         return None
@@ -63,6 +64,8 @@ class Breaches:
         except PwnedPasswordsError as error:
             self._fail(error.code.name.removeprefix("API_"))
         else:
+            self._failures = 0
+            BREACH_CHECKS.labels("breached" if count else "clean").inc()
             return count
         return None
 
@@ -77,10 +80,11 @@ class Breaches:
         self._failures += 1
         if self._failures >= LEAVE_ALONE_AFTER:
             self._closed_until, self._failures = time.monotonic() + LEAVE_ALONE_FOR, 0
-        _tell(reason)
+        _tell(reason, "failed")
 
 
-def _tell(reason: str) -> None:
+def _tell(reason: str, outcome: str) -> None:
+    BREACH_CHECKS.labels(outcome).inc()
     record(Event.BREACH_CHECK_FAILED, client=Client(request_id=request_id.get()), reason=reason)
 
 

@@ -278,7 +278,7 @@ def test_sign_in_that_began_before_a_reset_opens_nothing_behind_it(
 
     def enter() -> int:
         try:
-            return log_in(API(), ada.email, ada.password).status_code
+            return int(log_in(API(), ada.email, ada.password).status_code)
         finally:
             connections.close_all()
 
