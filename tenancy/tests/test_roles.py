@@ -45,7 +45,7 @@ def test_no_role_is_more_than_it_must_be() -> None:
     assert len(powers) == 4
     for words in ("NOSUPERUSER", "NOBYPASSRLS", "NOCREATEDB", "NOCREATEROLE", "NOREPLICATION", "NOINHERIT"):
         assert all(words in one for one in powers)
-    assert [one for one in powers if "NOLOGIN" in one][0].startswith(f'ALTER ROLE "{ROLES.lookup}"')
+    assert next(one for one in powers if "NOLOGIN" in one).startswith(f'ALTER ROLE "{ROLES.lookup}"')
     granted = [one for one in statements if one.startswith("GRANT")]
     assert granted == [f'GRANT "{ROLES.lookup}" TO "{ROLES.owner}"']
 
