@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 # enough for the settings to load where no service is run
 SETTINGS := $(foreach role,DATABASE_URL OPERATOR_DATABASE_URL OWNER_DATABASE_URL,$(role)=postgres://auth_app@localhost/auth) \
-  SECRET_KEY=unused-unused-unused-unused-unused
+  SECRET_KEY=only-for-tools-that-read-the-settings-unused-unused-unused-unused
 
 .PHONY: run test lint bench prove lock
 

@@ -23,6 +23,7 @@ from audit.book import record
 from audit.clients import Client
 from audit.events import Event
 from audit.logs import request_id
+from audit.metrics import BREACH_CHECKS
 
 logging.getLogger("pwned_passwords_django").setLevel(logging.CRITICAL)  # its prefix is part of a hash
 LEAVE_ALONE_AFTER = 3  # failures in a row
@@ -42,6 +43,7 @@ class Breaches:
     def count(self, password: str) -> int | None:
         """How often the password is in the breaches; None where nobody says in time."""
         if time.monotonic() < self._closed_until or not self._asking.acquire(blocking=False):
+            BREACH_CHECKS.labels("skipped").inc()
             return None
         future: Future[int] = self._pool.submit(self._released(_client().check_password), password)
         try:
@@ -50,6 +52,7 @@ class Breaches:
             self._fail(error)
             return None
         self._failures = 0
+        BREACH_CHECKS.labels("breached" if count else "clean").inc()
         return count
 
     def _released(self, check: Callable[[str], int]) -> Callable[[str], int]:
@@ -63,6 +66,7 @@ class Breaches:
 
     def _fail(self, error: Exception) -> None:
         self._failures += 1
+        BREACH_CHECKS.labels("failed").inc()
         if self._failures >= LEAVE_ALONE_AFTER:
             self._closed_until, self._failures = time.monotonic() + LEAVE_ALONE_FOR, 0
         reason = getattr(getattr(error, "code", None), "name", "TIMEOUT")

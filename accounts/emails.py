@@ -7,6 +7,8 @@ from django.core.mail import EmailMultiAlternatives
 from django.template.loader import render_to_string
 from django.utils import timezone, translation
 
+from audit.metrics import MAILS
+
 
 def send(kind: str, *, to: str, language: str, **context: Any) -> None:
     """Render `templates/mails/<kind>.*` in `language` and send it; raises what the mail backend raises."""
@@ -22,4 +24,9 @@ def send(kind: str, *, to: str, language: str, **context: Any) -> None:
     # RFC 3834: no vacation notices in answer
     mail = EmailMultiAlternatives(subject, text, to=[to], headers={"Auto-Submitted": "auto-generated"})
     mail.attach_alternative(html, "text/html")
-    mail.send()
+    try:
+        mail.send()
+    except Exception:
+        MAILS.labels(kind, "failed").inc()
+        raise
+    MAILS.labels(kind, "sent").inc()

@@ -57,16 +57,7 @@ def send_reset_mail(email: str, language: str) -> None:
     creator = Creator.objects.filter(email=email, holds_email=True, is_active=True, is_staff=False).first()
     if creator is None:
         return
-    link = links.new(creator.pk)
-    now = timezone.now()
-    own = PasswordResetToken.objects.filter(creator=creator, used_at=None).order_by("-created_at")
-    PasswordResetToken.objects.filter(pk__in=own.values("pk")[RESET_LINKS_ALIVE - 1 :]).update(used_at=now)
-    PasswordResetToken.objects.create(
-        creator=creator,
-        digest=link.digest,
-        created_at=now,
-        expires_at=now + settings.PASSWORD_RESET_TOKEN_LIFETIME,
-    )
+    link = issue_reset_link(creator.pk)
     emails.send(
         "password_reset",
         to=email,
@@ -75,6 +66,20 @@ def send_reset_mail(email: str, language: str) -> None:
         link=link.url("reset"),
         expires_minutes=settings.PASSWORD_RESET_TOKEN_LIFETIME // timedelta(minutes=1),
     )
+
+
+def issue_reset_link(creator_id: UUID) -> links.Link:
+    """A new link, of which only the digest stays; the oldest ones end for it."""
+    link, now = links.new(creator_id), timezone.now()
+    own = PasswordResetToken.objects.filter(creator_id=creator_id, used_at=None).order_by("-created_at")
+    PasswordResetToken.objects.filter(pk__in=own.values("pk")[RESET_LINKS_ALIVE - 1 :]).update(used_at=now)
+    PasswordResetToken.objects.create(
+        creator_id=creator_id,
+        digest=link.digest,
+        created_at=now,
+        expires_at=now + settings.PASSWORD_RESET_TOKEN_LIFETIME,
+    )
+    return link
 
 
 @task()

@@ -7,20 +7,24 @@ lost one is taken up again, and what a finished one held is erased.
 
 import logging
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import InterfaceError, OperationalError, close_old_connections, connections, transaction
+from django.db.models import Case, Min, When
+from django.db.models.functions import Greatest
 from django.utils import timezone
 from django_tasks import TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
 from accounts.services import housekeeping
+from audit import metrics
 from tenancy.context import current_alias
 
 logger = logging.getLogger(__name__)
 POLL = 0.5  # seconds between looks at an empty queue
 CHORES_EVERY = timedelta(seconds=30)
+LOOK_EVERY = timedelta(seconds=5)  # for the metrics
 LEASE = timedelta(minutes=2)  # far above what a mail takes (EMAIL_TIMEOUT)
 FIRST_RETRY = timedelta(seconds=5)
 LONGEST_RETRY = timedelta(minutes=15)
@@ -31,7 +35,7 @@ class Worker:
     def __init__(self, worker_id: str) -> None:
         self.worker_id = worker_id
         self.stopping = threading.Event()
-        self._chores_due = timezone.now()
+        self._chores_due = self._look_due = timezone.now()
 
     def stop(self, *args: Any) -> None:
         """Finish the job at hand, then leave."""
@@ -41,9 +45,11 @@ class Worker:
         while not self.stopping.is_set():
             close_old_connections()
             try:
+                self._look_at_queue()
                 self._do_chores()
                 busy = self.run_one()
             except (OperationalError, InterfaceError) as error:
+                metrics.DATABASE_ERRORS.labels(type(error).__name__).inc()
                 logger.warning("database unavailable", extra={"error": type(error).__name__})
                 connections[current_alias()].close()
                 busy = False
@@ -73,12 +79,28 @@ class Worker:
                 job.claim(self.worker_id)
         return job
 
+    def _look_at_queue(self) -> None:
+        now = timezone.now()
+        if now < self._look_due:
+            return
+        self._look_due = now + LOOK_EVERY
+        metrics.QUEUE_SECONDS.set(oldest_wait(now).total_seconds())
+        metrics.WORKER_SEEN.set(now.timestamp())
+
     def _do_chores(self) -> None:
         if timezone.now() < self._chores_due:
             return
         self._chores_due = timezone.now() + CHORES_EVERY
         take_up_lost_jobs()
         housekeeping.do_chores()
+
+
+def oldest_wait(now: datetime) -> timedelta:
+    """How long the job that waits longest could have been done."""
+    asked = When(run_after__lte=now, then=Greatest("enqueued_at", "run_after"))  # else: in the year 9999
+    ready = DBTaskResult.objects.ready().annotate(due=Case(asked, default="enqueued_at"))
+    oldest: datetime | None = ready.aggregate(oldest=Min("due"))["oldest"]
+    return now - oldest if oldest else timedelta(0)
 
 
 def take_up_lost_jobs() -> int:

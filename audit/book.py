@@ -13,6 +13,7 @@ from uuid_utils.compat import uuid7
 
 from tenancy.context import current_alias, tenant_scope
 
+from . import metrics
 from .clients import Client
 from .events import Event
 from .models import PersonalData
@@ -58,6 +59,7 @@ def record(
     }
     with tenant_scope(tenant), connections[current_alias()].cursor() as cursor:
         cursor.execute(_INSERT, row)
+    metrics.EVENTS.labels(event.value).inc()
     logger.info(event.value, extra={"event_id": str(event_id), "creator_id": str(tenant)})
     return event_id
 

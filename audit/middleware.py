@@ -6,6 +6,7 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponseBase
 from uuid_utils.compat import uuid7
 
+from . import metrics
 from .logs import request_id
 
 logger = logging.getLogger("audit.requests")
@@ -37,10 +38,13 @@ class RequestMiddleware:
         response["X-Request-ID"] = request.request_id  # type: ignore[attr-defined]
         if request.path.startswith(("/api/", "/account/")):  # tokens in answers, tokens in paths
             response["Cache-Control"] = "no-store"
+        seconds = time.perf_counter() - started
+        route = getattr(request.resolver_match, "route", None)
+        metrics.count_request(str(request.method), route, response.status_code, seconds)
         facts = {
             "method": request.method,
-            "route": getattr(request.resolver_match, "route", None),
+            "route": route,
             "status": response.status_code,
-            "milliseconds": round((time.perf_counter() - started) * 1000, 1),
+            "milliseconds": round(seconds * 1000, 1),
         }
         logger.info("request", extra=facts)

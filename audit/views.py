@@ -62,7 +62,9 @@ class AuditEventsView(ListAPIView):
     serializer_class = AuditEventAnswer
 
     def get_queryset(self) -> QuerySet[AuditLog]:
-        query = AuditEventsQuery(data=self.request.query_params)
+        query = AuditEventsQuery(
+            data=self.request.query_params.dict()
+        )  # of a form, empty values would not count
         query.is_valid(raise_exception=True)
         caller: Any = self.request.user
         events = events_of(caller.pk)

@@ -38,6 +38,11 @@ class Instance:
         return self.data_dir / "instance.env"
 
     @property
+    def metrics(self) -> Path:
+        """Where each process keeps its numbers."""
+        return self.data_dir / "metrics"
+
+    @property
     def base_url(self) -> str:
         """Where this machine reaches the service."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.address[1], self.host)  # noqa: S104
@@ -95,8 +100,14 @@ def make_data_dir(instance: Instance) -> None:
     if not path.exists():
         path.mkdir(parents=True)
         path.chmod(0o711 if os.geteuid() == 0 else 0o700)
-    for private in ("mail", "log"):
+    for private in ("mail", "log", "metrics"):
         (path / private).mkdir(mode=0o700, exist_ok=True)
+
+
+def forget_metrics(instance: Instance) -> None:
+    """The numbers of an earlier run would be added to those of this one."""
+    for file in instance.metrics.glob("*.db"):
+        file.unlink()
 
 
 @contextmanager

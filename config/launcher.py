@@ -20,6 +20,7 @@ from config.instance import (
     ROOT,
     Instance,
     StartError,
+    forget_metrics,
     locked,
     make_data_dir,
     port_reserved,
@@ -85,6 +86,7 @@ def run(instance: Instance) -> None:
     """Serve until a signal or a failure; leaving stops the server first and PostgreSQL last."""
     make_data_dir(instance)
     with locked(instance), port_reserved(instance), contextlib.ExitStack() as running:
+        forget_metrics(instance)
         postgres, urls = databases(instance, running)
         secrets = {"SECRET_KEY": remembered_secret(instance)} | urls
         prepare(instance, secrets)
@@ -147,6 +149,7 @@ def environment(instance: Instance, secrets: Mapping[str, str]) -> dict[str, str
         ours = {name: value for name, value in ours.items() if not name.startswith("PG")}
     withheld = {name: "" for name in DATABASE_URLS if name in read_env(ROOT / ".env")}
     place = {"HOST": instance.host, "PORT": str(instance.port), "DATA_DIR": str(instance.data_dir)}
+    place["PROMETHEUS_MULTIPROC_DIR"] = str(instance.metrics)
     return ours | withheld | place | {name: value for name, value in secrets.items() if value}
 
 

@@ -22,9 +22,8 @@ PORT = env.integer("PORT", 8000, most=65535)
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
 
 _own = HOST if is_loopback(HOST) else "localhost"
-PUBLIC_URL = env.public_url(
-    f"http://[{_own}]:{PORT}" if ":" in _own else f"http://{_own}:{PORT}", debug=DEBUG
-)
+_own = f"[{_own}]" if ":" in _own else _own
+PUBLIC_URL = env.public_url(f"http://{_own}:{PORT}", debug=DEBUG)
 ALLOWED_HOSTS = env.words(
     "ALLOWED_HOSTS", r"\*|[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\]", "takes host names, separated by commas"
 ) or [
@@ -334,7 +333,7 @@ WHITENOISE_USE_FINDERS = True
 
 # --- mail, and the queue that delivers it ------------------------------------------------------
 TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
-DEFAULT_FROM_EMAIL = "Creator accounts <accounts@localhost>"
+DEFAULT_FROM_EMAIL = f"{SERVICE_NAME} <no-reply@{urlsplit(PUBLIC_URL).hostname}>"
 EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"  # until EMAIL_URL names a server
 EMAIL_FILE_PATH = DATA_DIR / "mail"
 vars().update(env.mail())

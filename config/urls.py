@@ -3,6 +3,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 from accounts.api import problems
+from accounts.api.scraping import MetricsView
 from accounts.api.urls import auth_patterns, end_user_patterns
 from accounts.api.views import JWKSView
 from accounts.views import page
@@ -16,6 +17,7 @@ urlpatterns = [
     path("account/", include("accounts.urls")),
     path(".well-known/jwks.json", JWKSView.as_view()),
     path("healthz", health.AliveView.as_view()),
+    path("metrics", MetricsView.as_view()),
     path("readyz", health.ReadyView.as_view()),
     path("api/schema", documentation.DocumentView.as_view(), name="schema"),
     path("api/docs/", documentation.PageView.as_view(), name="docs"),

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from rest_framework import exceptions as drf
 
 from accounts import exceptions as accounts
+from audit.metrics import DATABASE_ERRORS
 
 RETRY_AFTER = 2  # seconds, where nobody knows better
 
@@ -86,7 +87,13 @@ def problem(
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
-    """DRF's hook. None, and so a 500, for what the table doesn't know."""
+    """DRF's hook. None, and so a 500, for what the table doesn't know.
+
+    DRF asks who is calling before it looks at the method; an unknown one is 405 for strangers too.
+    """
+    method, allowed = context["request"].method, context["view"].allowed_methods
+    if isinstance(error, accounts.InvalidTokenError | drf.NotAuthenticated) and method not in allowed:
+        error = drf.MethodNotAllowed(method)
     response = answer(context["request"], error)
     if response is not None and isinstance(error, drf.MethodNotAllowed):
         response["Allow"] = ", ".join(context["view"].allowed_methods)
@@ -95,6 +102,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
 
 def answer(request: Any, error: Exception) -> HttpResponse | None:
     """The problem of an exception; None where the table does not know it."""
+    if isinstance(error, DatabaseError | InterfaceError):
+        DATABASE_ERRORS.labels(type(error).__name__).inc()
     known = any(kind in TABLE for kind in type(error).__mro__)
     return refusal(request, error) if known else None
 

@@ -116,7 +116,7 @@ class LinkRequest(serializers.Serializer):
 
 class TokenRequest(serializers.Serializer):
     token = Text()
-    token_type_hint = Text(required=False)
+    token_type_hint = Text(required=False, allow_blank=True)  # empty is omitted (RFC 6749 § 3.2)
 
 
 class OpenEndUserSessionRequest(serializers.Serializer):

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.http import Http404
 from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -62,6 +63,8 @@ class EndUserSessionsView(ListAPIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         if request.method not in self.unlimited:
             limits.check(request, self.limit)
+        if request.method not in self.allowed_methods:  # before anybody is asked for a token
+            raise MethodNotAllowed(str(request.method))
         super().initial(request, *args, **kwargs)
 
     def get_authenticators(self) -> list[BaseAuthentication]:

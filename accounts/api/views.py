@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from django.conf import settings
+from rest_framework.authentication import BaseAuthentication
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -240,7 +241,7 @@ class PasswordChangeView(LimitedView):
 class OpenDoor(APIView):
     """For machines around the service: no caller, one form of answer."""
 
-    authentication_classes = ()
+    authentication_classes: tuple[type[BaseAuthentication], ...] = ()
     permission_classes = ()
     content_negotiation_class = AnyAccept
 

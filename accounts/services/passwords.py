@@ -13,6 +13,7 @@ from accounts.exceptions import WeakPasswordError
 from accounts.hashers import normal
 from accounts.models import Creator
 from accounts.validators import MAXIMUM_LENGTH
+from audit.metrics import HASHING_SECONDS
 from tenancy.context import current_alias
 from tenancy.exceptions import TenancyError
 
@@ -45,7 +46,8 @@ def suggestions(*, password: str, email: str = "") -> list[str]:
 
 def hashed(password: str) -> str:
     _refuse_inside_transaction()
-    return hashers.make_password(normal(password))
+    with HASHING_SECONDS.time():
+        return hashers.make_password(normal(password))
 
 
 def verify(password: str, encoded: str | None) -> Verdict:
@@ -55,9 +57,10 @@ def verify(password: str, encoded: str | None) -> Verdict:
     if len(password) > MAXIMUM_LENGTH:
         return Verdict(is_right=False)
     if encoded is None:
-        hashers.make_password(password)
+        hashed(password)
         return Verdict(is_right=False)
-    is_right, needs_upgrade = hashers.verify_password(password, encoded)
+    with HASHING_SECONDS.time():
+        is_right, needs_upgrade = hashers.verify_password(password, encoded)
     return Verdict(is_right, is_right and needs_upgrade)
 
 

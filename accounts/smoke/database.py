@@ -1,0 +1,59 @@
+"""What the database itself says: the role, the walls, the keys."""
+
+from collections.abc import Iterator
+from itertools import chain
+
+import jwt
+from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS
+
+from accounts.exceptions import NoSigningKeyError
+from accounts.keys import key_ring
+from tenancy.isolation import role_findings, table_findings, version_findings
+from tenancy.probe import probe
+from tenancy.surroundings import surrounding_findings
+
+from .service import Fault, Service, demand
+
+SHOWN = 3  # findings, in one line
+
+
+def role_is_bound() -> None:
+    _demand_none(chain(version_findings(DEFAULT_DB_ALIAS), role_findings(DEFAULT_DB_ALIAS)))
+
+
+def walls_are_as_declared() -> None:
+    _demand_none(chain(table_findings(DEFAULT_DB_ALIAS), surrounding_findings(DEFAULT_DB_ALIAS)))
+
+
+def walls_hold() -> None:
+    """Every read, write and move across tenants is tried."""
+    _demand_none(
+        f"table {report.table}: {', '.join(dict.fromkeys(report.open + report.unproven))}"
+        for report in probe(DEFAULT_DB_ALIAS)
+        if report.open or report.unproven
+    )
+
+
+def _demand_none(findings: Iterator[str]) -> None:
+    found = list(findings)
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    demand(not found, "; ".join(found[:SHOWN]) + more)
+
+
+def a_key_can_sign(service: Service) -> None:
+    """There is a signing key, it is published, and what it signs verifies by what is published."""
+    try:
+        key = key_ring().signing_key()
+    except NoSigningKeyError as error:
+        message = "no valid signing key is left: run ensure_signing_key, or mend SECRET_KEY"
+        raise Fault(message) from error
+    published = service.call("GET", "/.well-known/jwks.json", expect=200)["keys"]
+    own = next((jwk for jwk in published if jwk["kid"] == key.kid), None)
+    demand(own, f"signing key {key.kid} is not in the JWKS")
+    text = jwt.encode({"smoke": True}, key.private, settings.JWT_ALGORITHM)
+    try:
+        jwt.decode(text, jwt.PyJWK(own or {}), algorithms=[settings.JWT_ALGORITHM])
+    except jwt.InvalidTokenError as error:
+        message = f"what {key.kid} signs does not verify by the JWKS"
+        raise Fault(message) from error

@@ -1,0 +1,50 @@
+"""What Prometheus may know. No label names a person, and each has few values.
+
+Several processes serve: with PROMETHEUS_MULTIPROC_DIR (the launcher sets it) each keeps its numbers
+in a file there, and whoever is asked adds them all up. Numbers begin anew when the service starts.
+"""
+
+import os
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from .events import Event
+
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+REQUESTS = Counter("auth_requests", "Answers by door.", ["method", "route", "status"])
+REQUEST_SECONDS = Histogram(
+    "auth_request_seconds", "Time to answer.", ["route"], buckets=(0.005, 0.02, 0.1, 0.5, 1, 2.5, 10)
+)
+EVENTS = Counter("auth_events", "What was written into the audit book.", ["type"])
+HASHING_SECONDS = Histogram(
+    "auth_hashing_seconds", "Time of one password hash.", buckets=(0.02, 0.05, 0.1, 0.2, 0.5, 1, 2.5)
+)
+BREACH_CHECKS = Counter("auth_breach_checks", "Questions to HaveIBeenPwned.", ["outcome"])
+MAILS = Counter("auth_mails", "Mails handed to the mail server.", ["kind", "outcome"])
+DATABASE_ERRORS = Counter("auth_database_errors", "Requests and jobs that the database failed.", ["error"])
+QUEUE_SECONDS = Gauge(
+    "auth_queue_oldest_seconds", "How long the oldest due job waits.", multiprocess_mode="mostrecent"
+)
+WORKER_SEEN = Gauge(
+    "auth_worker_seen_timestamp_seconds", "When the worker last looked.", multiprocess_mode="mostrecent"
+)
+
+for _event in Event:  # an alert on a rate wants a zero to start from
+    EVENTS.labels(_event.value)
+
+
+def count_request(method: str, route: str | None, status: int, seconds: float) -> None:
+    route = "none" if route is None else f"/{route}"
+    REQUESTS.labels(method if method in METHODS else "other", route, status).inc()
+    REQUEST_SECONDS.labels(route).observe(seconds)
+
+
+def exposition() -> bytes:
+    """All numbers of all processes, in Prometheus' text format."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
