@@ -7,12 +7,14 @@ failures the server is left alone for a while.
 """
 
 import logging
+import ssl
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
+import httpx
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
@@ -25,7 +27,9 @@ from audit.events import Event
 from audit.logs import request_id
 from audit.metrics import BREACH_CHECKS
 
-logging.getLogger("pwned_passwords_django").setLevel(logging.CRITICAL)  # its prefix is part of a hash
+# the event says what failed; these say which prefix was asked for, and that is part of a hash
+for _chatty in ("pwned_passwords_django", "httpx", "httpcore"):
+    logging.getLogger(_chatty).setLevel(logging.CRITICAL)
 LEAVE_ALONE_AFTER = 3  # failures in a row
 LEAVE_ALONE_FOR = 60.0  # seconds
 ASKING_AT_ONCE = 4
@@ -42,42 +46,61 @@ class Breaches:
 
     def count(self, password: str) -> int | None:
         """How often the password is in the breaches; None where nobody says in time."""
-        if time.monotonic() < self._closed_until or not self._asking.acquire(blocking=False):
-            BREACH_CHECKS.labels("skipped").inc()
-            return None
-        future: Future[int] = self._pool.submit(self._released(_client().check_password), password)
+        if time.monotonic() < self._closed_until:
+            _tell("LEFT_ALONE", "skipped")
+        elif not self._asking.acquire(blocking=False):
+            _tell("BUSY", "skipped")
+        else:
+            return self._answer(_Api(), password)
+        return None
+
+    def _answer(self, api: "_Api", password: str) -> int | None:
+        future: Future[int] = self._pool.submit(self._ask, api, password)
         try:
             count = future.result(timeout=settings.HIBP_TIMEOUT_SECONDS)
-        except (PwnedPasswordsError, TimeoutError) as error:
-            self._fail(error)
-            return None
-        self._failures = 0
-        BREACH_CHECKS.labels("breached" if count else "clean").inc()
-        return count
+        except TimeoutError:
+            api.client.close()  # under the thread's feet: what it waits for ends with its next read
+            self._fail("TIMEOUT")
+        except PwnedPasswordsError as error:
+            self._fail(error.code.name.removeprefix("API_"))
+        else:
+            self._failures = 0
+            BREACH_CHECKS.labels("breached" if count else "clean").inc()
+            return count
+        return None
 
-    def _released(self, check: Callable[[str], int]) -> Callable[[str], int]:
-        def run(password: str) -> int:
-            try:
-                return check(password)
-            finally:
-                self._asking.release()
+    def _ask(self, api: "_Api", password: str) -> int:
+        try:
+            return api.check_password(password)
+        finally:
+            api.client.close()
+            self._asking.release()
 
-        return run
-
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, reason: str) -> None:
         self._failures += 1
-        BREACH_CHECKS.labels("failed").inc()
         if self._failures >= LEAVE_ALONE_AFTER:
             self._closed_until, self._failures = time.monotonic() + LEAVE_ALONE_FOR, 0
-        reason = getattr(getattr(error, "code", None), "name", "TIMEOUT")
-        record(Event.BREACH_CHECK_FAILED, client=Client(request_id=request_id.get()), reason=reason)
+        _tell(reason, "failed")
 
 
-def _client() -> PwnedPasswords:
-    client = PwnedPasswords()
-    client.api_endpoint = f"{settings.HIBP_API_URL}/range/"
-    client.request_timeout = settings.HIBP_TIMEOUT_SECONDS
-    return client
+def _tell(reason: str, outcome: str) -> None:
+    BREACH_CHECKS.labels(outcome).inc()
+    record(Event.BREACH_CHECK_FAILED, client=Client(request_id=request_id.get()), reason=reason)
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    return httpx.create_ssl_context()
+
+
+class _Api(PwnedPasswords):
+    """The package's, without the second, asynchronous client that it would make and never close."""
+
+    def __init__(self) -> None:
+        self.api_endpoint = f"{settings.HIBP_API_URL}/range/"
+        self.request_timeout = httpx.Timeout(settings.HIBP_TIMEOUT_SECONDS)
+        self.add_padding = True
+        self.client = httpx.Client(verify=_trust())
 
 
 breaches = Breaches()

@@ -2,8 +2,11 @@
 
 import unicodedata
 
+import bcrypt
 from django.conf import settings
 from django.contrib.auth import hashers
+
+BCRYPT_BYTES = 72  # of the password, which is all that bcrypt reads
 
 
 def normal(password: str) -> str:
@@ -22,4 +25,10 @@ class BCryptSHA256Hasher(hashers.BCryptSHA256PasswordHasher):
 
 
 class BCryptHasher(hashers.BCryptPasswordHasher):
+    """Imported hashes were made of the first 72 bytes; for a longer password bcrypt 5 would raise."""
+
     rounds = settings.BCRYPT_ROUNDS
+
+    def encode(self, password: str, salt: bytes) -> str:  # type: ignore[override]  # Django passes bytes
+        data = bcrypt.hashpw(password.encode()[:BCRYPT_BYTES], salt)
+        return f"{self.algorithm}${data.decode('ascii')}"

@@ -89,8 +89,8 @@ class Creator(AbstractBaseUser, PermissionsMixin):
         """For Django's own commands; everything else hashes outside of transactions, in services."""
         super().set_password(raw_password if raw_password is None else normal(raw_password))
 
-    def check_password(self, raw_password: str) -> bool:
-        return super().check_password(normal(raw_password))
+    def check_password(self, raw_password: str | None) -> bool:
+        return super().check_password(raw_password if raw_password is None else normal(raw_password))
 
 
 class TenantModel(models.Model):

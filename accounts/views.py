@@ -9,7 +9,6 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
@@ -42,7 +41,6 @@ def page(door: str) -> Callable[[Page], Page]:
 
         @owns_transactions
         @csrf_exempt  # until the method is known to be one of ours
-        @never_cache
         @sensitive_post_parameters()
         @require_http_methods(["GET", "HEAD", "POST"])
         @wraps(view)

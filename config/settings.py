@@ -333,7 +333,7 @@ WHITENOISE_USE_FINDERS = True
 
 # --- mail, and the queue that delivers it ------------------------------------------------------
 TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
-DEFAULT_FROM_EMAIL = "Creator accounts <accounts@localhost>"
+DEFAULT_FROM_EMAIL = f"{SERVICE_NAME} <no-reply@{urlsplit(PUBLIC_URL).hostname}>"
 EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"  # until EMAIL_URL names a server
 EMAIL_FILE_PATH = DATA_DIR / "mail"
 vars().update(env.mail())

@@ -87,7 +87,13 @@ def problem(
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
-    """DRF's hook. None, and so a 500, for what the table doesn't know."""
+    """DRF's hook. None, and so a 500, for what the table doesn't know.
+
+    DRF asks who is calling before it looks at the method; an unknown one is 405 for strangers too.
+    """
+    method, allowed = context["request"].method, context["view"].allowed_methods
+    if isinstance(error, accounts.InvalidTokenError | drf.NotAuthenticated) and method not in allowed:
+        error = drf.MethodNotAllowed(method)
     response = answer(context["request"], error)
     if response is not None and isinstance(error, drf.MethodNotAllowed):
         response["Allow"] = ", ".join(context["view"].allowed_methods)

@@ -87,9 +87,9 @@ def test_operator_lifts_a_lock_in_the_admin(
     listed = client.get("/admin/axes/accessattempt/")
     assert "ada@example.com" in says(listed)
     assert "Locked Out" in says(listed)
-    (row,) = superuser.execute(
+    ((row,),) = superuser.execute(
         "SELECT id FROM axes_accessattempt WHERE username = %s", [ada.email]
-    ).fetchone()
+    ).fetchall()
     page = f"/admin/axes/accessattempt/{row}/"
     assert "ada@example.com" in says(client.get(page + "change/"))
     assert client.post(page + "delete/", {"post": "yes"}).status_code == 302

@@ -1,3 +1,4 @@
+import bcrypt
 import pytest
 
 from accounts.models import Creator
@@ -49,3 +50,18 @@ def test_passwords_equal_in_nfc_are_equal(api: API, transactional_db: None) -> N
         api.post("login", {"email": zoe.email, "password": "Zo\u00eb likes cafe\u0301s a lot"}).status_code
         == 200
     )
+
+
+def test_imported_bcrypt_hash_of_a_long_password_opens_and_refuses_as_any_other(
+    api: API, transactional_db: None
+) -> None:
+    """bcrypt reads 72 bytes and its newest version raises for more: a 500 would tell accounts apart."""
+    long = "\u00e9" * 60  # 120 bytes
+    data = bcrypt.hashpw(long.encode()[:72], bcrypt.gensalt(4)).decode()
+    old = make_creator("imported@example.com", password=f"bcrypt${data}")
+    assert api.post("login", {"email": old.email, "password": "x" * 100}).status_code == 401
+    assert api.post("login", {"email": old.email, "password": long}).status_code == 200
+    with tenant_scope(old.id):
+        assert Creator.objects.get().password.startswith("argon2$")
+    assert api.post("login", {"email": old.email, "password": long}).status_code == 200
+    assert api.post("login", {"email": old.email, "password": long[:-1]}).status_code == 401

@@ -282,20 +282,17 @@ def test_nobody_becomes_staff_by_signing_up(
     ]
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        "", "plain", "@example.com", "a@", "a b@example.com", "a@example..com", "a@exa\u0000mple.com",
-        f"{'a' * 250}@example.com", "a@example.com\nBcc: b@example.com",
-        "a@" + ".".join(["\ufb03" * 21] * 11) + ".de",
-    ],
+MALFORMED = (
+    "", "plain", "@example.com", "a@", "a b@example.com", "a@example..com", "a@exa\u0000mple.com",
+    f"{'a' * 250}@example.com", "a@example.com\nBcc: b@example.com",
+    "a@" + ".".join(["\ufb03" * 21] * 11) + ".de",
 )  # fmt: skip
-def test_malformed_address_is_refused_by_name(api: API, address: str) -> None:
-    for door, body in [
-        ("register", {"password": PASSWORD}),
-        ("email/verify/resend", {}),
-        ("login", {"password": "x"}),
-    ]:
-        response = api.post(door, {"email": address, **body})
-        assert response.status_code == 400, (door, response.status_code)
-        assert {one["field"] for one in response.json()["errors"]} == {"email"}
+
+
+def test_malformed_address_is_refused_by_name(api: API) -> None:
+    doors = {"register": {"password": PASSWORD}, "email/verify/resend": {}, "login": {"password": "x"}}
+    for address in MALFORMED:
+        for door, body in doors.items():
+            response = api.post(door, {"email": address, **body})
+            assert response.status_code == 400, (door, address)
+            assert {one["field"] for one in response.json()["errors"]} == {"email"}, (door, address)

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -269,18 +270,17 @@ UNFIT = {
 }
 
 
-@pytest.mark.parametrize("kind", UNFIT)
-def test_unfit_keys_are_refused_by_the_name_of_their_setting(environment_key: Any, kind: str) -> None:
-    algorithm, environment_key.JWT_SECRET_KEY, environment_key.JWT_RETIRED_KEYS = UNFIT[kind]
-    environment_key.JWT_ALGORITHM = algorithm
-    forget_key_ring()
-    name = "JWT_RETIRED_KEYS" if kind.startswith("retired") else "JWT_SECRET_KEY"
-    with pytest.raises(ImproperlyConfigured, match=f"^{name} ") as caught:
-        key_ring()
-    message = str(caught.value)
-    assert "\n" not in message
-    assert "secret" not in message
-    assert "BEGIN" not in message
+def test_unfit_keys_are_refused_by_the_name_of_their_setting(environment_key: Any) -> None:
+    for kind, (algorithm, key, retired) in UNFIT.items():
+        environment_key.JWT_ALGORITHM = algorithm
+        environment_key.JWT_SECRET_KEY, environment_key.JWT_RETIRED_KEYS = key, retired
+        forget_key_ring()
+        with pytest.raises(ImproperlyConfigured) as caught:
+            key_ring()
+        name = "JWT_RETIRED_KEYS" if kind.startswith("retired") else "JWT_SECRET_KEY"
+        message = str(caught.value)
+        assert message.startswith(f"{name} "), kind
+        assert not re.search("\n|secret|BEGIN", message), kind
 
 
 @pytest.mark.parametrize(

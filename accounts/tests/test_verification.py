@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from django.test import Client
 
+from accounts.services import verification
 from accounts.tests.journeys import all_at_once, confirm, events, link_in, log_in, log_lines, page_in, sign_up
 from config.tests.fixtures import API, PASSWORD, Person
 
@@ -152,17 +153,15 @@ MALFORMED: dict[str, Callable[[Link], Link]] = {
 }
 
 
-@pytest.mark.parametrize("kind", MALFORMED)
-def test_malformed_link_is_refused_at_the_door_and_on_the_page(
-    api: API, browser: Client, link: Link, kind: str
-) -> None:
-    uid, token = MALFORMED[kind](link)
-    response = confirm(api, (uid, token))
-    assert response.status_code == 400
-    assert response.json()["code"] in {"invalid_token", "invalid_input"}
-    path = f"/account/verify-email/{uid}/{token}/"
-    assert browser.get(path).status_code in {400, 404}
-    assert browser.post(path, {"password": PASSWORD}).status_code in {400, 404}
+def test_malformed_link_is_refused_at_the_door_and_on_the_page(api: API, browser: Client, link: Link) -> None:
+    for kind, mutate in MALFORMED.items():
+        uid, token = mutate(link)
+        response = confirm(api, (uid, token))
+        assert response.status_code == 400, kind
+        assert response.json()["code"] in {"invalid_token", "invalid_input"}, kind
+        path = f"/account/verify-email/{uid}/{token}/"
+        assert browser.get(path).status_code in {400, 404}, kind
+        assert browser.post(path, {"password": PASSWORD}).status_code in {400, 404}, kind
     assert confirm(api, link).status_code == 200
 
 
@@ -252,6 +251,19 @@ def test_logs_name_the_route_and_never_the_link(browser: Client, page: str, link
     assert "verify-email" in lines.getvalue()
     assert link[1] not in lines.getvalue()
     assert PASSWORD not in lines.getvalue()
+
+
+def test_logs_of_a_bug_name_the_route_and_never_the_link(
+    browser: Client, page: str, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bug(*args: Any, **kwargs: Any) -> bool:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(verification, "is_usable", bug)
+    with log_lines() as lines:
+        assert browser.get(page).status_code == 500
+    assert "ZeroDivisionError" in lines.getvalue()
+    assert link[1] not in lines.getvalue()
 
 
 def test_links_are_built_from_public_url_whatever_the_host(

@@ -1,0 +1,103 @@
+"""The numbered checks say what is wrong and what to do about it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.core.checks import run_checks
+from django.core.management import CommandError, call_command
+
+from tenancy import checks, isolation
+from tenancy.checks import check_atomic_requests, check_walls
+from tenancy.commands import OperatorCommand
+from tenancy.context import OPERATOR, current_alias
+
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+
+
+def ids(found: list[Any]) -> list[str]:
+    return [str(message.id) for message in found]
+
+
+def told(monkeypatch: pytest.MonkeyPatch, source: str, *findings: str) -> list[Any]:
+    """The messages, if that source found this."""
+    monkeypatch.setattr(checks, source, lambda alias: iter(findings))
+    return check_walls(None, databases=["default"])
+
+
+def test_healthy_database_gives_no_message() -> None:
+    assert [m for m in run_checks(databases=["default"]) if str(m.id).startswith("tenancy")] == []
+
+
+def test_database_is_asked_only_when_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "table_findings", lambda alias: pytest.fail("asked"))
+    assert check_walls(None, databases=None) == check_walls(None, databases=["owner"]) == []
+
+
+def test_old_server_is_e001(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "MINIMUM_VERSION", 99)
+    (message,) = check_walls(None, databases=["default"])
+    assert message.id == "tenancy.E001"
+    assert "is too old: 99 or later" in message.msg
+
+
+def test_strong_role_is_e002(monkeypatch: pytest.MonkeyPatch) -> None:
+    (message,) = told(monkeypatch, "role_findings", "role x has BYPASSRLS")
+    assert (message.id, message.msg) == ("tenancy.E002", "role x has BYPASSRLS")
+    assert "role_sql" in str(message.hint)
+
+
+def test_role_that_owns_tables_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ids(told(monkeypatch, "role_findings", "role x owns tables")) == ["tenancy.W001"]
+
+
+@pytest.mark.parametrize("source", ["table_findings", "surrounding_findings"])
+def test_open_wall_is_e003(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    (message,) = told(monkeypatch, source, "table x: policy y is missing")
+    assert message.id == "tenancy.E003"
+    assert "check_isolation" in str(message.hint)
+
+
+def test_operator_role_would_be_found_too_strong_for_requests() -> None:
+    """The findings are about the role itself: the owner, asked the same, owns tables."""
+    assert [*isolation.role_findings("owner")] == [
+        "role auth_owner is a member of another role", "role auth_owner owns tables",
+    ]  # fmt: skip
+    assert [*isolation.role_findings(OPERATOR)] == []
+
+
+def test_atomic_requests_is_e004(settings: Any) -> None:
+    assert check_atomic_requests(None) == []
+    settings.DATABASES["default"]["ATOMIC_REQUESTS"] = True
+    try:
+        assert ids(check_atomic_requests(None)) == ["tenancy.E004"]
+    finally:
+        settings.DATABASES["default"]["ATOMIC_REQUESTS"] = False
+
+
+# --- commands of the operator -----------------------------------------------------------------
+
+
+class Command(OperatorCommand):
+    def add_arguments(self, parser: Any) -> None:
+        parser.add_argument("--database", default="default")
+
+    def handle(self, *args: Any, **options: Any) -> str:
+        return f"{current_alias()} {options['database']}"
+
+
+@pytest.fixture
+def without_operator(settings: Any) -> Iterator[None]:
+    operator = settings.DATABASES.pop(OPERATOR)
+    yield
+    settings.DATABASES[OPERATOR] = operator
+
+
+def test_operators_command_speaks_as_the_operator() -> None:
+    assert call_command(Command()) == "operator operator"
+    assert current_alias() == "default"
+
+
+def test_operators_command_stops_without_one(without_operator: None) -> None:
+    with pytest.raises(CommandError, match="set OPERATOR_DATABASE_URL"):
+        call_command(Command())
