@@ -138,8 +138,14 @@ def test_rotation_reaches_a_running_process_within_a_second(
 
 def test_two_rotations_at_once_leave_no_gap(api: API, ada: Person, store: psycopg.Connection) -> None:
     """Both have made their key and stand before the old one, then are let go."""
-    old, new = kid_of(ada.access), []
-    threads = [threading.Thread(target=lambda: (new.append(rotate()), connections.close_all())) for _ in "12"]
+    old = kid_of(ada.access)
+    new: list[str] = []
+
+    def make() -> None:
+        new.append(rotate())
+        connections.close_all()
+
+    threads = [threading.Thread(target=make) for _ in range(2)]
     with store.transaction():
         store.execute("SELECT 1 FROM signing_keys FOR UPDATE")
         for thread in threads:
