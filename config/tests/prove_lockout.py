@@ -1,0 +1,108 @@
+"""`make prove`: of 200 parallel guesses five are looked at, in each of 20 rounds over four processes.
+
+The service hashes at full cost here, and all 200 come at the same moment.
+"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from accounts.tests import test_lockout_processes as short
+from accounts.tests.journeys import all_at_once
+from config.tests.fixtures import PASSWORD, make_creator
+from config.tests.serving import Served, serving
+
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+ROUNDS = 20
+FULL_COST = {"ARGON2_MEMORY_COST": "65536", "ARGON2_TIME_COST": "3", "ARGON2_PARALLELISM": "4"}
+
+
+@pytest.fixture(scope="module")
+def marks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("marks") / "hashes"
+
+
+@pytest.fixture(scope="module")
+def served(django_db_setup: None, marks: Path) -> Iterator[Served]:
+    counting = {
+        "DJANGO_SETTINGS_MODULE": "config.tests.counting",
+        "HASH_MARKS": str(marks),
+        "HASH_SECONDS": "0",
+    }
+    with serving(marks.parent, **counting, **FULL_COST) as service:
+        yield service
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_of_200_guesses_five_are_looked_at(
+    served: Served, marks: Path, number: int, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(short, "AT_ONCE", short.BURST)
+    email = f"round-{number}@example.com"
+    if known:
+        make_creator(email)
+    short.prove_five(served, marks, email)
+    right = served.post("login", {"email": email, "password": PASSWORD}, ip="192.0.2.1")
+    assert (right.status, right.code) == (429, "account_locked")
+
+
+def test_right_password_is_refused_until_the_lock_ends_to_the_second(served: Served, superuser: Any) -> None:
+    make_creator("ada@example.com")
+    for number in range(5):
+        served.post("login", {"email": "ada@example.com", "password": "wrong"}, ip=f"192.0.2.{number}")
+    superuser.execute("UPDATE axes_accessattempt SET attempt_time = now() - interval '1795 seconds'")
+    (end,) = superuser.execute(
+        "SELECT extract(epoch FROM attempt_time + interval '30 minutes') FROM axes_accessattempt"
+    ).fetchone()
+    last_refusal = first_entry = 0.0
+    for number in range(1000):
+        came = time.time()
+        reply = served.post(
+            "login",
+            {"email": "ada@example.com", "password": PASSWORD},
+            ip=f"198.51.{number // 200}.{number % 200}",
+        )
+        if reply.status == 200:
+            first_entry = time.time()
+            break
+        assert reply.code == "account_locked"
+        assert int(reply.headers["retry-after"]) == pytest.approx(float(end) - came, abs=1.5)
+        last_refusal = came
+        time.sleep(0.02)
+    assert last_refusal < float(end) < first_entry
+    assert first_entry - float(end) < 1
+
+
+def test_twenty_right_passwords_at_once_lock_nobody_out(served: Served) -> None:
+    make_creator("ada@example.com")
+
+    def enter(number: int) -> int:
+        body = {"email": "ada@example.com", "password": PASSWORD}
+        return served.post("login", body, ip=f"198.51.100.{number}").status
+
+    statuses = all_at_once(20, enter)
+    while 429 in statuses or 503 in statuses:  # told to come back, and nobody is locked
+        statuses = [s if s == 200 else enter(n) for n, s in enumerate(statuses)]
+    assert statuses == [200] * 20
+
+
+def test_place_of_a_killed_attempt_comes_back_by_itself(served: Served, superuser: Any) -> None:
+    from accounts.services import lockout
+
+    make_creator("ada@example.com")
+    for _ in range(5):
+        lockout._reserve("ada@example.com", lockout.Door.API)  # and never a verdict
+    began = time.monotonic()
+    while (
+        served.post("login", {"email": "ada@example.com", "password": PASSWORD}, ip=next(ADDRESSES)).status
+        != 200
+    ):
+        time.sleep(0.5)
+    assert 15 < time.monotonic() - began < 25
+
+
+ADDRESSES = iter(f"203.0.113.{number}" for number in range(250))
