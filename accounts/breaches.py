@@ -71,7 +71,7 @@ class Breaches:
 
     def _ask(self, api: "_Api", password: str) -> int:
         try:
-            return api.check_password(password)
+            return int(api.check_password(password))
         finally:
             api.client.close()
             self._asking.release()
@@ -93,7 +93,7 @@ def _trust() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-class _Api(PwnedPasswords):
+class _Api(PwnedPasswords):  # type: ignore[misc]
     """The package's, without the second, asynchronous client that it would make and never close."""
 
     def __init__(self) -> None:

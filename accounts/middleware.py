@@ -1,5 +1,6 @@
 from collections.abc import Callable
 
+from csp.decorators import csp_update
 from django.conf import settings
 from django.core.exceptions import BadRequest, RequestDataTooBig
 from django.http import HttpRequest, HttpResponseBase
@@ -33,14 +34,15 @@ class BodyLimitMiddleware:
 
 
 class OperatorAliasMiddleware:
-    """The admin, and nothing else, speaks through the operator role."""
+    """The admin, and nothing else, speaks through the operator role, and has scripts of its own."""
 
     def __init__(self, get_response: Handler) -> None:
         self.get_response = get_response
+        self.get_admin_response = csp_update({"script-src": ["'self'"]})(get_response)
         self.prefix = reverse("admin:index")
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if not request.path.startswith(self.prefix):
             return self.get_response(request)
         with using_alias(OPERATOR):
-            return self.get_response(request)
+            return self.get_admin_response(request)

@@ -85,8 +85,7 @@ def _entered(alias: str, tenant: UUID) -> Iterator[None]:
 def call_as(tenant: UUID, sql: str, parameters: Sequence[Any]) -> Any:
     """One row from a plpgsql function that itself sets the tenant before it reads; None for no row.
 
-    One visit to the server instead of four. Outside a scope the statement is its own transaction,
-    and the setting ends with it.
+    One visit to the server instead of four; the setting ends with it, or with the scope around it.
 
     Raises:
         TenantMismatchError: inside the scope of another tenant.
@@ -94,9 +93,13 @@ def call_as(tenant: UUID, sql: str, parameters: Sequence[Any]) -> Any:
     """
     if current_tenant() not in {None, tenant}:
         raise TenantMismatchError
-    with connections[current_alias()].cursor() as cursor:
+    connection = connections[current_alias()]
+    with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
-        return cursor.fetchone()
+        row = cursor.fetchone()
+    if connection.in_atomic_block and current_tenant() is None:
+        set_tenant(connection, None)
+    return row
 
 
 def set_tenant(connection: BaseDatabaseWrapper, tenant: UUID | None) -> None:

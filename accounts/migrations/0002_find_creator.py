@@ -4,7 +4,8 @@ from django.db import migrations
 
 from tenancy.operations import RunRoleSQL
 
-# Owned by a role that can't log in and may read three columns; never the hash. Staff are not found.
+# Owned by a role that can't log in and may read three columns; never the hash. A staff member's id
+# says nothing: the app sees no such row.
 CREATE = """
 CREATE FUNCTION find_creator(address text) RETURNS uuid LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp AS $$

@@ -12,6 +12,7 @@ import psycopg
 from django.core import mail
 from django.db import connections
 
+from config.child import happens
 from config.tests.fixtures import API, PASSWORD
 
 Result = TypeVar("Result")
@@ -90,3 +91,16 @@ def all_at_once(count: int, act: Callable[[int], Result]) -> list[Result]:
     if failed:
         raise failed[0]
     return results
+
+
+def wait_for_waiters(superuser: psycopg.Connection, count: int) -> None:
+    """Return when so many connections to this database stand before a lock."""
+
+    def waiting() -> bool:
+        superuser.execute("SELECT pg_stat_clear_snapshot()")
+        row = superuser.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        ).fetchone()
+        return row == (count,)
+
+    assert happens(waiting, within=15)

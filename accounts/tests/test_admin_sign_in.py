@@ -112,3 +112,9 @@ def test_password_set_decomposed_is_the_composed_one(olga: Person) -> None:
         operator.save()
         assert operator.check_password("Zo\u00eb likes cafe\u0301s a lot")
     assert enter(olga, "Zo\u00eb likes cafe\u0301s a lot").status_code == 302
+
+
+def test_the_admins_own_scripts_run_and_the_pages_have_none(olga: Person) -> None:
+    policy = Client().get("/admin/login/").headers["Content-Security-Policy"]
+    assert "script-src 'self'" in policy
+    assert "script-src" not in Client().get("/account/password-reset/").headers["Content-Security-Policy"]

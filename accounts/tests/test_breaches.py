@@ -22,7 +22,7 @@ BREACHED = "a breached lovely sentence"
 UNKNOWN = "an unheard of lovely sentence"
 DEADLINE = 0.4
 MARGIN = 0.4  # seconds, for the rest of a request on a busy machine
-Mood = Callable[[BaseHTTPRequestHandler], None]
+Mood = Callable[[BaseHTTPRequestHandler], object]
 
 
 def digest(password: str) -> str:

@@ -12,7 +12,7 @@ from django.db import IntegrityError, connections
 from django.utils import timezone
 
 from accounts.models import RefreshToken
-from accounts.tests.journeys import all_at_once, events
+from accounts.tests.journeys import all_at_once, events, wait_for_waiters
 from config.tests.fixtures import API, Person, sign_in
 from tenancy.context import tenant_scope
 
@@ -172,7 +172,6 @@ def test_refresh_without_a_signing_key_spends_nothing(
 
 def test_two_refreshes_forced_to_meet_give_one_successor(api: API, ada: Person, superuser: Any) -> None:
     """Both stand before the locked family, then are let go."""
-    name = superuser.info.dbname
     pairs: list[Any] = []
 
     def use() -> None:
@@ -184,15 +183,7 @@ def test_two_refreshes_forced_to_meet_give_one_successor(api: API, ada: Person, 
         superuser.execute("SELECT 1 FROM sessions FOR UPDATE")
         for thread in threads:
             thread.start()
-        waiting = 0
-        deadline = timezone.now() + timedelta(seconds=10)
-        while waiting < 2 and timezone.now() < deadline:
-            superuser.execute("SELECT pg_stat_clear_snapshot()")
-            (waiting,) = superuser.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'",
-                [name],
-            ).fetchone()
-        assert waiting == 2
+        wait_for_waiters(superuser, 2)
     for thread in threads:
         thread.join(timeout=20)
     assert [status for status, _ in pairs] == [200, 200]

@@ -44,6 +44,12 @@ def signed(header: Any, claims: Any, key: Any = None) -> str:
     return f"{text}.{part(jwt.algorithms.get_default_algorithms()['RS256'].sign(text.encode(), key))}"
 
 
+def by_our_key(token: str, algorithm: str) -> str:
+    header, claims = unpack(token)
+    private = key_ring().signing_key().private
+    return jwt.encode(claims, private, algorithm=algorithm, headers={"kid": header["kid"]})
+
+
 def hs256(header: Header, claims: Claims, secret: bytes) -> str:
     text = f"{part(header | {'alg': 'HS256'})}.{part(claims)}"
     return f"{text}.{part(hmac.digest(secret, text.encode(), 'sha256'))}"
@@ -107,6 +113,8 @@ MUTATIONS: dict[str, Callable[[str], str]] = {
     "alg missing": header_without("alg"),
     "alg a list": header_with(alg=["RS256"]),
     "alg another of the family": header_with(alg="RS512"),
+    "rightly signed with RS512": lambda t: by_our_key(t, "RS512"),
+    "rightly signed with PS256": lambda t: by_our_key(t, "PS256"),
     "HS256 with the public PEM": lambda t: hs256(*unpack(t), public_pem()),
     "HS256 with the public PEM, no final newline": lambda t: hs256(*unpack(t), public_pem().strip()),
     "HS256 with the kid": lambda t: hs256(*unpack(t), unpack(t)[0]["kid"].encode()),

@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from django.test import Client
 
+from accounts.services import verification
 from accounts.tests.journeys import all_at_once, confirm, events, link_in, log_in, log_lines, page_in, sign_up
 from config.tests.fixtures import API, PASSWORD, Person
 
@@ -250,6 +251,19 @@ def test_logs_name_the_route_and_never_the_link(browser: Client, page: str, link
     assert "verify-email" in lines.getvalue()
     assert link[1] not in lines.getvalue()
     assert PASSWORD not in lines.getvalue()
+
+
+def test_logs_of_a_bug_name_the_route_and_never_the_link(
+    browser: Client, page: str, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bug(*args: Any, **kwargs: Any) -> bool:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(verification, "is_usable", bug)
+    with log_lines() as lines:
+        assert browser.get(page).status_code == 500
+    assert "ZeroDivisionError" in lines.getvalue()
+    assert link[1] not in lines.getvalue()
 
 
 def test_links_are_built_from_public_url_whatever_the_host(

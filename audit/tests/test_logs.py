@@ -95,18 +95,20 @@ def test_query_and_headers_stay_out(api: API, stderr: io.StringIO) -> None:
 
 
 def test_crash_is_one_json_line_without_the_request(
-    api: API, ada: Person, lines: Lines, stderr: io.StringIO, monkeypatch: pytest.MonkeyPatch
+    api: API, lines: Lines, stderr: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crash(*args: Any, **kwargs: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("accounts.services.login.log_in", crash)
-    response = api.post("login", {"email": ada.email, "password": PASSWORD})
+    monkeypatch.setattr("accounts.services.verification.is_usable", crash)
+    response = api.get("/account/verify-email/s3cr3t-uid/s3cr3t-token/")
     assert response.status_code == 500
     (line,) = (one for one in lines() if one["level"] == "ERROR")
     assert "ZeroDivisionError" in line["exc_info"]
+    assert "account/verify-email/<str:uid>/<str:token>/" in line["message"]
     assert line["request_id"] == response["X-Request-ID"]
-    assert PASSWORD not in stderr.getvalue()
+    assert "request" not in line
+    assert "s3cr3t" not in stderr.getvalue()
 
 
 def test_database_that_is_away_is_one_line_without_a_traceback() -> None:

@@ -70,6 +70,7 @@ TABLE: dict[str, Row] = {
     "GET account/verify-email/<str:uid>/<str:token>/": anybody(400),
     "GET .well-known/jwks.json": anybody(200),
     "GET healthz": anybody(200),
+    "GET metrics": anybody(200),  # from loopback, as these callers are
     "GET readyz": anybody(200),
     "GET api/schema": anybody(200),
     "GET api/docs/": anybody(200),

@@ -458,3 +458,20 @@ def test_deep_metadata_is_refused_before_it_hurts(ada: Person) -> None:
         for opening, closing in ((b'{"":', b"}"), (b"[", b"]")):
             body = start + b'{"":' + opening * depth + b"1" + closing * depth + b"}}"
             assert_problem(send("POST", door, body), 400, "invalid_input", (depth, closing))
+
+
+def test_metadata_that_postgresql_can_not_hold_are_refused(ada: Person) -> None:
+    door, start = "/api/v1/end-users/sessions", b'{"creator": "%s", "metadata": ' % str(ada.id).encode()
+    for value in (
+        b"1e400",
+        b"-1e400",
+        b"NaN",
+        b'"\\ud800"',
+        b'"a\\udc00"',
+        b'"\\u0000"',
+        b'{"\\u0000": 1}',
+        b'{"\\udfff": 1}',
+    ):
+        assert_problem(send("POST", door, start + b'{"a": ' + value + b"}}"), 400, "invalid_input", value)
+    for value in (b"1e300", b"-0", b'"\\ud83c\\udf38"', b'"\\\\u0000"', b"9" * 400):
+        assert send("POST", door, start + b'{"a": ' + value + b"}}").status_code == 201, value

@@ -126,8 +126,9 @@ def library(transactional_db: None) -> Iterator[Library]:
 def stands(superuser: psycopg.Connection) -> dict[str, list[str]]:
     """What PostgreSQL has of the library, table by table."""
     queries = {
-        "rls": "SELECT relname FROM pg_class WHERE relname IN ('shelves', 'books', 'tomes') "
-               "AND relrowsecurity AND relforcerowsecurity",
+        "rls": "SELECT relname || CASE WHEN relrowsecurity AND relforcerowsecurity THEN '' ELSE ' by half' END "
+               "FROM pg_class WHERE relname IN ('shelves', 'books', 'tomes') "
+               "AND (relrowsecurity OR relforcerowsecurity)",
         "policies": "SELECT tablename || ' ' || policyname || ' ' || qual FROM pg_policies "
                     "WHERE tablename IN ('shelves', 'books', 'tomes') AND qual <> 'true'",
         "references": "SELECT conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint "
