@@ -5,6 +5,7 @@ from functools import wraps
 from typing import Any
 
 from django.conf import settings
+from django.forms import Form
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -65,6 +66,13 @@ def _later(request: HttpRequest, name: str, status: int, retry_after: int) -> Ht
     return response
 
 
+def _form(request: HttpRequest, template: str, form: Form) -> HttpResponse:
+    """The page with its form; once refused, the focus is on the first field: passwords come back empty."""
+    if form.errors:
+        next(iter(form.fields.values())).widget.attrs["autofocus"] = True
+    return render(request, template, {"form": form}, status=400 if form.errors else 200)
+
+
 def _invalid_link(request: HttpRequest, restart: str | None = None) -> HttpResponse:
     context = {"restart_url": reverse(restart)} if restart else {}
     return render(request, "accounts/invalid_link.html", context, status=400)
@@ -83,7 +91,7 @@ def verify_email(request: HttpRequest, uid: str, token: str) -> HttpResponse:
             return redirect("verify-email-done")
     if not verification.is_usable(uid, token):
         return _invalid_link(request)
-    return render(request, "accounts/verify_email.html", {"form": form}, status=400 if form.errors else 200)
+    return _form(request, "accounts/verify_email.html", form)
 
 
 @page("default")
@@ -97,7 +105,7 @@ def password_reset(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         reset.request_reset(email=form.cleaned_data["email"], client=client_of(request))
         return redirect("password-reset-done")
-    return render(request, "accounts/password_reset.html", {"form": form}, status=400 if form.errors else 200)
+    return _form(request, "accounts/password_reset.html", form)
 
 
 @page("default")
@@ -128,7 +136,7 @@ def reset_password(request: HttpRequest, uid: str, token: str) -> HttpResponse:
             return redirect("reset-done")
     if not reset.is_usable(uid, token):
         return _invalid_link(request, "password-reset")
-    return render(request, "accounts/reset.html", {"form": form}, status=400 if form.errors else 200)
+    return _form(request, "accounts/reset.html", form)
 
 
 @page("default")
