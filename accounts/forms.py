@@ -5,7 +5,8 @@ from django.contrib.auth.password_validation import password_validators_help_tex
 from django.utils.functional import lazy
 from django.utils.translation import gettext_lazy as _
 
-_rules = lazy(lambda: " ".join(password_validators_help_texts()), str)
+# the first rule, of length, is the one to know beforehand; the others say so when they are broken
+_rules = lazy(lambda: password_validators_help_texts()[0], str)
 
 
 class VerifyEmailForm(forms.Form):
