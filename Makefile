@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SETTINGS := $(foreach role,DATABASE_URL OPERATOR_DATABASE_URL OWNER_DATABASE_URL,$(role)=postgres://auth_app@localhost/auth) \
   SECRET_KEY=only-for-tools-that-read-the-settings-unused-unused-unused-unused
 
-.PHONY: run test lint bench prove lock
+.PHONY: run test lint bench prove lock messages
 
 run: $(VENV)/requirements.installed
 	@exec $(BIN)/python -m config.launcher
@@ -35,6 +35,13 @@ lock: $(BIN)/python
 	@for name in requirements requirements-dev; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
 	    $$name.in -o $$name.txt || exit 1; done
+
+# Gather what is to be translated, and compile what is (Debian: apt install gettext).
+messages: $(VENV)/requirements-dev.installed
+	@$(SETTINGS) $(BIN)/python manage.py makemessages --locale de --no-location --no-wrap --no-obsolete \
+	  --ignore var --ignore '*/tests/*'
+	@sed -i '/^"POT-Creation-Date/d;/^"Report-Msgid-Bugs-To/d' accounts/locale/de/LC_MESSAGES/django.po
+	@$(SETTINGS) $(BIN)/python manage.py compilemessages --locale de --ignore .venv
 
 $(VENV)/%.installed: %.txt | $(BIN)/python
 	@echo "Installing $<"

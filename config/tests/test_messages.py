@@ -1,0 +1,51 @@
+"""German is complete: every sentence of code and templates, and the compiled file is the current one."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+
+from config.instance import ROOT
+
+GERMAN = Path("accounts/locale/de/LC_MESSAGES/django.po")
+needs_gettext = pytest.mark.skipif(
+    shutil.which("msgattrib") is None, reason="GNU gettext is not installed (Debian: apt install gettext)"
+)
+
+
+def gettext(program: str, *options: str) -> str:
+    return subprocess.run([program, *options], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture
+def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The sources as they are, with the strings gathered anew."""
+    for room in ("accounts", "audit", "config", "tenancy", "templates"):
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("tests", "__pycache__"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("django.conf.settings.LOCALE_PATHS", [str(tmp_path / "accounts/locale")])
+    call_command("makemessages", locale=["de"], no_location=True, no_wrap=True, no_obsolete=True, verbosity=0)
+    return tmp_path
+
+
+@needs_gettext
+def test_no_german_sentence_is_missing_or_doubtful(copy: Path) -> None:
+    for kind in ("--untranslated", "--only-fuzzy"):
+        found = gettext("msgattrib", "--no-wrap", "--no-obsolete", kind, str(copy / GERMAN))
+        assert re.findall(r'^msgid "(.+)"$', found, re.MULTILINE) == [], kind
+
+
+@needs_gettext
+def test_sentences_were_gathered_and_compiled_after_the_last_change(copy: Path) -> None:
+    def sentences(path: Path) -> str:
+        return gettext("msgattrib", "--no-wrap", "--no-obsolete", "--sort-output", "--no-location", str(path))
+
+    header = re.compile(r'^"[A-Z][\w-]+: .*$', re.MULTILINE)
+    gathered, ours = (header.sub("", sentences(path / GERMAN)) for path in (copy, ROOT))
+    assert gathered.split() == ours.split(), "run `make messages`"
+    compiled = gettext("msgunfmt", "--no-wrap", str((ROOT / GERMAN).with_suffix(".mo")))
+    pairs = re.compile(r'^msgid "(.+)"\nmsgstr "(.+)"$', re.MULTILINE)
+    assert set(pairs.findall(compiled)) == set(pairs.findall(sentences(ROOT / GERMAN))), "run `make messages`"
