@@ -51,7 +51,7 @@ class ContextValidator:
             raise ValidationError(self.get_help_text(), code="password_of_the_service")
 
     def get_help_text(self) -> str:
-        return _("Don’t build the password from the name of this service.")
+        return _("Don’t build the password from the name of this service.")  # noqa: RUF001
 
 
 def _own_names() -> set[str]:

@@ -36,7 +36,7 @@ class RequestMiddleware:
 
     def _finish(self, request: HttpRequest, response: HttpResponseBase, started: float) -> None:
         response["X-Request-ID"] = request.request_id  # type: ignore[attr-defined]
-        if request.path.startswith("/api/"):
+        if request.path.startswith(("/api/", "/account/")):  # tokens in answers, tokens in paths
             response["Cache-Control"] = "no-store"
         seconds = time.perf_counter() - started
         route = getattr(request.resolver_match, "route", None)

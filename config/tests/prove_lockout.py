@@ -32,7 +32,7 @@ def served(django_db_setup: None, marks: Path) -> Iterator[Served]:
         "HASH_MARKS": str(marks),
         "HASH_SECONDS": "0",
     }
-    with serving(marks.parent, **counting, **FULL_COST) as service:
+    with serving(marks.parent, workers=4, **counting, **FULL_COST) as service:
         yield service
 
 

@@ -78,6 +78,7 @@ BROKEN = {
     "a number beyond all floats": b'{"password": 1e400, "metadata": {"a": 1e400}}',
     "an integer of 5000 digits": b'{"password": ' + b"9" * 5000 + b"}",
     "invalid UTF-8": b'{"email": "\xff\xfe"}',
+    "invalid UTF-8 in a good password": b'{"password": "a lovely sentence \xff"}',
     "an overlong NUL": b'{"email": "a\xc0\x80@example.com"}',
     "a CESU-8 surrogate": b'{"email": "\xed\xa0\x80"}',
     "UTF-16": '{"email": "a@example.com"}'.encode("utf-16"),

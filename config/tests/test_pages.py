@@ -49,7 +49,7 @@ FLAGS = [
     "--hide-scrollbars",
 ]
 NEW = "another lovely sentence"
-PHONE, DESKTOP = (360, 740), (1280, 900)
+PHONE, DESKTOP = (320, 740), (1280, 900)
 
 # Each element with text of its own: its tag, words and contrast (WCAG 2.2, 1.4.3), over the colour behind it.
 CONTRASTS = """
