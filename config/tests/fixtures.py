@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
 from django.test import Client, TransactionTestCase
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from accounts.models import Creator
 from accounts.services import passwords, sessions, signing_keys
@@ -112,6 +112,12 @@ def sign_in(person: Person) -> Person:
         row = sessions.start_session(creator_id=person.id, client=AuditClient(), now=now)
     person.tokens = sessions.token_pair(row, now=now)
     return person
+
+
+@pytest.fixture(autouse=True)
+def no_language_of_another_test() -> None:
+    """A request in German leaves its thread speaking German; the next request chooses for itself."""
+    translation.deactivate()
 
 
 @pytest.fixture
