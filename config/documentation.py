@@ -1,5 +1,6 @@
 """The OpenAPI document and its page."""
 
+import threading
 from functools import cache
 from typing import Any
 
@@ -23,9 +24,13 @@ def _document() -> Any:
         return generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
 
 
+_making = threading.Lock()  # drf-spectacular loads its extensions once, and not for two threads at a time
+
+
 class OneDocument(SchemaGenerator):
     def get_schema(self, request: Any = None, public: bool = False) -> Any:  # noqa: FBT001, FBT002
-        return _document()
+        with _making:
+            return _document()
 
 
 @owns_transactions
