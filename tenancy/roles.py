@@ -62,6 +62,7 @@ def create_database_statement(database: str, roles: Roles) -> str:
 
 def database_statements(database: str, roles: Roles) -> Iterator[str]:
     """Statements that close the database to everybody else; run as superuser inside it."""
+    yield f"ALTER DATABASE {quoted(database)} OWNER TO {quoted(roles.owner)}"  # others may have made it
     yield f"REVOKE ALL ON DATABASE {quoted(database)} FROM PUBLIC"
     yield f"ALTER SCHEMA public OWNER TO {quoted(roles.owner)}"
     yield "REVOKE ALL ON SCHEMA public FROM PUBLIC"

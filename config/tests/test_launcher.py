@@ -268,12 +268,18 @@ def test_killed_children_are_replaced(make: Make) -> None:
 
 
 def kill_and_await_next(number: Callable[[], object]) -> None:
-    def replaced() -> bool:
-        with contextlib.suppress(OSError):
-            return number() != killed
-        return False
+    seen: list[object] = []
 
-    killed = number()
+    def answered() -> bool:
+        with contextlib.suppress(OSError):  # whoever was killed a moment ago may still hold a connection
+            seen.append(number())
+        return bool(seen)
+
+    def replaced() -> bool:
+        return answered() and seen[-1] != killed
+
+    assert happens(answered, within=20)
+    killed = seen[-1]
     os.kill(int(str(killed)), signal.SIGKILL)
     assert happens(replaced, within=20)
 

@@ -50,7 +50,8 @@ def server() -> Iterator[Path]:
     shutil.rmtree(place)
 
 
-def test_role_sql_migrate_and_check_isolation(server: Path) -> None:
+@pytest.mark.parametrize("somebody_made_it", [False, True])
+def test_role_sql_migrate_and_check_isolation(server: Path, *, somebody_made_it: bool) -> None:
     host, name = quote(str(server), safe=""), quote(DATABASE, safe="")
     urls = {
         f"{variable}DATABASE_URL": f"postgres://auth_{role}:{role}-s-%25-secret@{host}/{name}"
@@ -65,6 +66,8 @@ def test_role_sql_migrate_and_check_isolation(server: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    if somebody_made_it:
+        as_postgres("createdb", "-h", server, "-T", "template0", "-E", "UTF8", DATABASE)
     statements = manage("role_sql")
     assert "secret" not in statements
     psql = ("psql", "-h", server, "-v", "ON_ERROR_STOP=1", "-d", "postgres")
