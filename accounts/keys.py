@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -35,9 +35,9 @@ THUMBPRINT_MEMBERS = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"), 
 _PEM = re.compile(r"-----BEGIN ([A-Z ]+)-----.+?-----END \1-----", re.DOTALL)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Key:
-    """One key pair; `private` is None where only the public half is known."""
+    """One key pair, the same object for as long as it stays as it is; without `private`, it only verifies."""
 
     kid: str
     public: Any
@@ -117,8 +117,11 @@ class _Rings:
         known = self._parsed.get(row.kid)
         if known is None:
             public = serialization.load_pem_public_key(row.public_key.encode())
-            known = self._parsed[row.kid] = Key(row.kid, public, _decrypted(bytes(row.private_key)))
-        return Key(row.kid, known.public, known.private, row.activates_at, row.expires_at)
+            known = Key(row.kid, public, _decrypted(bytes(row.private_key)))
+        if (known.activates_at, known.expires_at) != (row.activates_at, row.expires_at):
+            known = replace(known, activates_at=row.activates_at, expires_at=row.expires_at)
+        self._parsed[row.kid] = known
+        return known
 
 
 _rings = _Rings()

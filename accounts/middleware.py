@@ -1,10 +1,15 @@
 from collections.abc import Callable
+from typing import Any
 
 from csp.decorators import csp_update
 from django.conf import settings
 from django.core.exceptions import BadRequest, RequestDataTooBig
+from django.core.handlers.exception import convert_exception_to_response
 from django.http import HttpRequest, HttpResponseBase
+from django.middleware.locale import LocaleMiddleware
 from django.urls import reverse
+from django.utils import translation
+from django.utils.module_loading import import_string
 
 from accounts.api.problems import LengthRequiredError, refusal
 from tenancy.context import OPERATOR, using_alias
@@ -31,6 +36,47 @@ class BodyLimitMiddleware:
         if len(length) > LONGEST_LENGTH or int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
             return refusal(request, RequestDataTooBig())
         return self.get_response(request)
+
+
+class PageMiddleware:
+    """`settings.PAGE_MIDDLEWARE` around pages; the JSON doors are spared what only browsers need.
+
+    They get what browsers want of an answer that is no page, and the language that the client asks for.
+    """
+
+    headers = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'", "X-Frame-Options": "DENY"}
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+        self.get_translated_response = convert_exception_to_response(LocaleMiddleware(get_response))
+        self.get_page: Handler = get_response
+        self.view_hooks: list[Callable[..., Any]] = []
+        for path in reversed(settings.PAGE_MIDDLEWARE):
+            middleware = import_string(path)(self.get_page)
+            self.get_page = convert_exception_to_response(middleware)
+            if hasattr(middleware, "process_view"):
+                self.view_hooks.insert(0, middleware.process_view)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if not _is_json_door(request):
+            return self.get_page(request)
+        if "Accept-Language" in request.headers:
+            response = self.get_translated_response(request)
+        else:
+            translation.activate(settings.LANGUAGE_CODE)  # the thread may remember another
+            response = self.get_response(request)
+        for name, value in self.headers.items():
+            response.headers[name] = value
+        return response
+
+    def process_view(self, request: HttpRequest, *view: Any) -> HttpResponseBase | None:
+        if _is_json_door(request):
+            return None
+        return next((found for hook in self.view_hooks if (found := hook(request, *view))), None)
+
+
+def _is_json_door(request: HttpRequest) -> bool:
+    return request.path_info.startswith("/api/v1/")
 
 
 class OperatorAliasMiddleware:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Self
 from uuid import UUID
 
@@ -17,10 +18,11 @@ from rest_framework_simplejwt.exceptions import TokenBackendError, TokenError
 from uuid_utils.compat import uuid7
 
 from .exceptions import InvalidTokenError
-from .keys import key_ring
+from .keys import Key, key_ring
 
 YEAR_9999 = 253_370_764_800  # seconds; datetime knows no later one
 LONGEST = 4096  # characters; ours are shorter than 1500
+REMEMBERED = 2048  # tokens of a process: some 4 MiB
 HEADER_MEMBERS = {"alg", "kid", "typ"}  # not jwk, jku, x5u, crit: nobody tells us which key to trust
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _REQUIRED = ["iss", "aud", "sub", "sid", "jti", "iat", "exp", "token_type"]
@@ -58,21 +60,29 @@ class _Backend:
             key = key_ring().get(_kid(token))
             if key is None:
                 raise TokenBackendError
-            payload: dict[str, Any] = jwt.decode(
-                token,
-                key.public,
-                algorithms=[settings.JWT_ALGORITHM],
-                audience=self.audience,
-                issuer=settings.JWT_ISSUER,
-                options={"require": _REQUIRED, "strict_aud": True},
-            )
+            payload = _signed(token, key, self.audience, settings.JWT_ISSUER, settings.JWT_ALGORITHM)
         except (jwt.InvalidTokenError, ValueError, TypeError, RecursionError, OverflowError) as error:
             raise TokenBackendError from error
-        if not _are_plain(payload):
-            raise TokenBackendError
-        return payload
+        return dict(payload)
 
 
+@lru_cache(REMEMBERED)
+def _signed(token: str, key: Key, audience: str, issuer: str, algorithm: str) -> dict[str, Any]:
+    """The claims under a right signature, remembered: the same bytes under the same key stay right.
+
+    What time can change is looked at by others each time: whether the key is still ours (`key_ring`),
+    and whether the token has expired (simplejwt, which has its own look at `exp`).
+    """
+    options: Any = {"require": _REQUIRED, "strict_aud": True}
+    payload = jwt.decode(
+        token, key.public, algorithms=[algorithm], audience=audience, issuer=issuer, options=options
+    )
+    if not _are_plain(payload):
+        raise TokenBackendError
+    return payload
+
+
+@lru_cache(REMEMBERED)
 def _kid(token: str) -> str:
     """The key's id from a header that says nothing we don't expect."""
     if len(token) > LONGEST or not _COMPACT.fullmatch(token):

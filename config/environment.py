@@ -120,7 +120,7 @@ class Environment:
         if not re.match(r"postgres(ql)?://", self.text(name)):  # django-environ would only warn
             refuse(name, "takes postgres://USER:PASSWORD@HOST:PORT/DATABASE")
         try:
-            config: dict[str, Any] = self._env.db_url(name)
+            config: dict[str, Any] = self._env.db_url(name, engine="tenancy.postgresql")
         except (ValueError, EnvironError, KeyError):
             refuse(name, "takes postgres://USER:PASSWORD@HOST:PORT/DATABASE")
         if not (config.get("USER") and config.get("NAME")):

@@ -113,19 +113,27 @@ _OPERATOR_MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
 ]
+CORS_ALLOWED_ORIGINS = env.words(
+    "CORS_ALLOWED_ORIGINS",
+    r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?",
+    "takes origins like https://app.example, separated by commas",
+)
 MIDDLEWARE = [
     "audit.middleware.RequestMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
     "accounts.middleware.BodyLimitMiddleware",
-    "corsheaders.middleware.CorsMiddleware",
+    *(["corsheaders.middleware.CorsMiddleware"] if CORS_ALLOWED_ORIGINS else []),
+    "accounts.middleware.PageMiddleware",
+    "tenancy.middleware.TenantMiddleware",
+]
+PAGE_MIDDLEWARE = [  # of whatever is not under /api/v1/
+    "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     *(_OPERATOR_MIDDLEWARE if SERVES_ADMIN else []),
-    "tenancy.middleware.TenantMiddleware",
 ]
 TEMPLATES = [
     {
@@ -270,6 +278,7 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.api.authentication.AccessTokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "accounts.api.negotiation.AnyAccept",
     "DEFAULT_PARSER_CLASSES": ["accounts.api.parsers.StrictJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "accounts.api.schema.DoorSchema",
     "EXCEPTION_HANDLER": "accounts.api.problems.exception_handler",
@@ -298,11 +307,6 @@ SPECTACULAR_SETTINGS = {
     ],
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
-CORS_ALLOWED_ORIGINS = env.words(
-    "CORS_ALLOWED_ORIGINS",
-    r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?",
-    "takes origins like https://app.example, separated by commas",
-)
 CORS_URLS_REGEX = r"^/(api|\.well-known)/"
 CORS_EXPOSE_HEADERS = ["X-Request-ID", "Retry-After", "WWW-Authenticate"]
 

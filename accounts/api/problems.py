@@ -48,7 +48,6 @@ TABLE: dict[type[Exception], tuple[int, str | None, str | None]] = {
     drf.NotFound: (404, "not_found", "There is nothing here."),
     Http404: (404, "not_found", "There is nothing here."),
     drf.MethodNotAllowed: (405, "method_not_allowed", "This method is not allowed here."),
-    drf.NotAcceptable: (406, "not_acceptable", "Answers are application/json."),
     LengthRequiredError: (411, "length_required", "Send the body with Content-Length, not chunked."),
     RequestDataTooBig: (413, "body_too_large", "The body is longer than 64 KiB."),
     drf.UnsupportedMediaType: (415, "unsupported_media_type", "Send application/json."),

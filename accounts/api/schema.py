@@ -15,7 +15,6 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import extend_schema
 from rest_framework import exceptions as drf
-from rest_framework.negotiation import BaseContentNegotiation
 
 from accounts import exceptions as accounts
 
@@ -46,16 +45,6 @@ def door(
         return described
 
     return describe
-
-
-class AnyAccept(BaseContentNegotiation):
-    """For doors with one form of answer, whatever the client says it would like."""
-
-    def select_parser(self, request: Any, parsers: Any) -> Any:
-        return parsers[0]
-
-    def select_renderer(self, request: Any, renderers: Any, format_suffix: Any = None) -> Any:
-        return renderers[0], renderers[0].media_type
 
 
 class DoorSchema(AutoSchema):
@@ -100,8 +89,6 @@ class DoorSchema(AutoSchema):
             yield drf.ValidationError
         if "{" in self.path:
             yield Http404
-        if not issubclass(self.view.content_negotiation_class, AnyAccept):
-            yield drf.NotAcceptable
         yield accounts.LimitsUnavailableError
 
     def _is_limited(self) -> bool:

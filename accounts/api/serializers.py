@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from accounts.addresses import canonical_email
 from accounts.models import Session
+from accounts.services.sessions import Caller
 
 METADATA_BYTES = 4096
 
@@ -187,6 +188,14 @@ class ProfileAnswer(serializers.Serializer):
     email_verified = serializers.BooleanField()
     created_at = serializers.DateTimeField()
     last_login_at = serializers.DateTimeField(allow_null=True)
+
+
+_PROFILE = tuple(ProfileAnswer().fields)
+
+
+def profile_of(caller: Caller) -> dict[str, Any]:
+    """What ProfileAnswer describes, without the machinery: every request of every client asks for it."""
+    return {name: getattr(caller, name) for name in _PROFILE}
 
 
 class JWK(serializers.Serializer):

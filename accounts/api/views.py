@@ -38,7 +38,7 @@ from tenancy.middleware import owns_transactions
 
 from . import serializers
 from .authentication import access_token_of, caller
-from .schema import AnyAccept, door
+from .schema import door
 
 SIGN_UP_ANSWER = "If the address can be used, a mail with a link is on its way."
 RESET_ANSWER = "If there is an account with this address, a mail with a link is on its way."
@@ -174,14 +174,14 @@ class MeView(APIView):
 
     @door(gives={200: serializers.ProfileAnswer})
     def get(self, request: Request) -> Response:
-        return Response(serializers.ProfileAnswer(caller(request)).data)
+        return Response(serializers.profile_of(caller(request)))
 
     @door(takes=serializers.ProfileRequest, gives={200: serializers.ProfileAnswer})
     def patch(self, request: Request) -> Response:
         """Change your display name; other fields are ignored."""
         data = read(serializers.ProfileRequest, request)
         updated = profile.rename(caller(request), **data, client=client_of(request))
-        return Response(serializers.ProfileAnswer(updated).data)
+        return Response(serializers.profile_of(updated))
 
 
 class PasswordValidateView(PublicView):
@@ -243,7 +243,6 @@ class OpenDoor(APIView):
 
     authentication_classes: tuple[type[BaseAuthentication], ...] = ()
     permission_classes = ()
-    content_negotiation_class = AnyAccept
 
 
 class JWKSRenderer(JSONRenderer):

@@ -69,7 +69,7 @@ def test_every_refusal_of_the_table_is_in_the_document(document: dict[str, Any])
 
 def test_a_door_that_locks_says_so_and_when_to_come_back(document: dict[str, Any]) -> None:
     login = document["paths"]["/api/v1/auth/login"]["post"]["responses"]
-    assert set(login) == {"200", "400", "401", "406", "411", "413", "415", "429", "503"}
+    assert set(login) == {"200", "400", "401", "411", "413", "415", "429", "503"}
     assert set(login["429"]["content"][PROBLEM]["examples"]) == {"account_locked", "rate_limited"}
     assert {"429", "503"} == {status for status in login if "Retry-After" in login[status]["headers"]}
     assert "WWW-Authenticate" in login["401"]["headers"]

@@ -378,15 +378,15 @@ def test_hostile_headers_change_nothing_but_the_answer(ada: Person) -> None:
     for name, values in HEADERS.items():
         for value in values:
             refused = send("POST", f"{AUTH}login", body, headers={name: value})
-            assert refused.status_code in {401, 406}, (value, refused.content[:300])
+            assert refused.status_code == 401, (value, refused.content[:300])
             assert_problem(refused, refused.status_code, refused.json()["code"], value)
             signed_up = send("POST", f"{AUTH}register", body, headers={name: value})
-            assert signed_up.status_code in {202, 406}, value
+            assert signed_up.status_code == 202, value
             page = send("GET", "/account/password-reset/", headers={name: value})
             assert page.status_code == 200, value
             if name != "Authorization":
                 me = send("GET", f"{AUTH}me", headers={name: value}, token=ada.access)
-                assert me.status_code in {200, 406}, value
+                assert me.status_code == 200, value
 
 
 HOSTS = ("mallory.example", "", "a b", "localhost:99999999", "[::1", "x" * 300, "\xff", "%00")
