@@ -27,9 +27,9 @@ class BodyLimitMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if "Transfer-Encoding" in request.headers:
+        if "HTTP_TRANSFER_ENCODING" in request.META:
             return refusal(request, LengthRequiredError())
-        length = request.headers.get("Content-Length") or "0"
+        length = request.META.get("CONTENT_LENGTH") or "0"
         if not (length.isascii() and length.isdigit()):
             return refusal(request, BadRequest())
         # int() raises for more than 4300 digits
@@ -60,7 +60,7 @@ class PageMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if not _is_json_door(request):
             return self.get_page(request)
-        if "Accept-Language" in request.headers:
+        if "HTTP_ACCEPT_LANGUAGE" in request.META:
             response = self.get_translated_response(request)
         else:
             translation.activate(settings.LANGUAGE_CODE)  # the thread may remember another

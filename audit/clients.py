@@ -21,7 +21,7 @@ class Client:
 
 def client_of(request: Any) -> Client:
     """The client of a Django or DRF request."""
-    agent = request.headers.get("User-Agent", "")
+    agent = request.META.get("HTTP_USER_AGENT", "")
     printable = "".join(c for c in agent[:USER_AGENT_LENGTH] if c.isprintable())
     return Client(_address(request), printable, getattr(request, "request_id", ""))
 
@@ -31,7 +31,7 @@ def _address(request: HttpRequest) -> str | None:
     peer = _parsed(request.META.get("REMOTE_ADDR", ""))
     if not settings.TRUSTED_PROXY_COUNT:
         return peer
-    hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",")]
+    hops = [hop.strip() for hop in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")]
     if len(hops) < settings.TRUSTED_PROXY_COUNT:
         return peer
     return _parsed(hops[-settings.TRUSTED_PROXY_COUNT]) or peer

@@ -24,7 +24,7 @@ class RequestMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         started = time.perf_counter()
-        given = request.headers.get("X-Request-ID", "")
+        given = request.META.get("HTTP_X_REQUEST_ID", "")
         request.request_id = given if ACCEPTABLE_ID.fullmatch(given) else uuid7().hex  # type: ignore[attr-defined]
         token = request_id.set(request.request_id)  # type: ignore[attr-defined]
         try:

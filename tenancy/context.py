@@ -93,10 +93,8 @@ def call_as(tenant: UUID, sql: str, parameters: Sequence[Any]) -> Any:
     """
     if current_tenant() not in {None, tenant}:
         raise TenantMismatchError
-    connection = connections[current_alias()]
-    with connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
-        row = cursor.fetchone()
+    connection: Any = connections[current_alias()]
+    row = connection.call(sql, parameters)
     if connection.in_atomic_block and current_tenant() is None:
         set_tenant(connection, None)
     return row

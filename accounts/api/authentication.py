@@ -25,7 +25,7 @@ def access_token_of(request: HttpRequest) -> AccessToken | None:
 
 def bearer_of(request: HttpRequest) -> str:
     """What stands behind `Authorization: Bearer`, "" where nothing does (RFC 6750 § 2.1)."""
-    scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+    scheme, _, text = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
     return text.strip() if scheme.lower() == SCHEME else ""
 
 

@@ -3,6 +3,7 @@ from django.urls import path
 from . import introspection, owner, sessions, views
 
 auth_patterns = [
+    path("me", views.MeView.as_view()),  # asked most
     path("register", views.RegisterView.as_view()),
     path("email/verify", views.VerifyEmailView.as_view()),
     path("email/verify/resend", views.ResendVerificationView.as_view()),
@@ -18,7 +19,6 @@ auth_patterns = [
     path("password/validate", views.PasswordValidateView.as_view()),
     path("password/reset", views.PasswordResetView.as_view()),
     path("password/reset/confirm", views.PasswordResetConfirmView.as_view()),
-    path("me", views.MeView.as_view()),
     path("me/delete", owner.DeleteView.as_view()),
     path("me/export", owner.ExportView.as_view()),
     path("token/introspect", introspection.IntrospectView.as_view()),

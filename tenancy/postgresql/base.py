@@ -1,8 +1,10 @@
 """Django's PostgreSQL backend, which looks after its connections at less cost."""
 
 import select
+from collections.abc import Sequence
 from typing import Any
 
+import psycopg
 from django.db.backends.postgresql import base
 
 
@@ -19,3 +21,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
         poll = select.poll()
         poll.register(connection.fileno(), select.POLLIN)
         return bool(super().is_usable()) if poll.poll(0) else True
+
+    def call(self, sql: str, parameters: Sequence[Any]) -> Any:
+        """The first row of a statement with %s for parameters, None for no row.
+
+        The driver alone, in binary: half the price of `cursor()`, and neither logged nor counted.
+        """
+        self.close_if_health_check_failed()
+        self.ensure_connection()
+        with self.wrap_database_errors:
+            cursor = psycopg.Cursor(self.connection)
+            return cursor.execute(sql, parameters, prepare=False, binary=True).fetchone()
