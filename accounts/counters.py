@@ -71,7 +71,6 @@ class DatabaseCounters(BaseCache):
             if seconds is None
             else now + timedelta(seconds=seconds),
         }
-        with connections[current_alias()].cursor() as cursor:
-            cursor.execute(sql, row)
-            found = cursor.fetchone()
+        connection: Any = connections[current_alias()]
+        found = connection.call(sql, row)
         return found[0] if found else None

@@ -94,6 +94,14 @@ class RateLimitedError(AccountsError):
         self.retry_after = retry_after
 
 
+class BusyError(AccountsError):
+    """As many passwords are being looked at as the process can take."""
+
+    code = "busy"
+    detail = "Too many are signing in at once. Try again in a moment."
+    retry_after = 1
+
+
 class LimitsUnavailableError(AccountsError):
     """The counters are gone, and a door that can't count stays shut."""
 

@@ -1,4 +1,4 @@
-"""How often: requests at a door per client network, and mails to an address.
+"""How often, and how many at once: requests at a door per client network, mails to an address.
 
 django-ratelimit counts; here are its quirks' opposites: an unreadable address is a client like any
 other, a counter store that is gone refuses (LimitsUnavailableError), and whoever waits for as long as
@@ -8,6 +8,7 @@ Retry-After says is in the next window.
 import hashlib
 import ipaddress
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,7 +20,7 @@ from django_ratelimit.core import get_usage
 from django_redis.exceptions import ConnectionInterrupted
 from redis.exceptions import RedisError
 
-from accounts.exceptions import LimitsUnavailableError, RateLimitedError
+from accounts.exceptions import BusyError, LimitsUnavailableError, RateLimitedError
 from audit.clients import Client, client_of
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,11 @@ IPV6_PREFIX = 64
 HOUR = 3600
 MAILS_FROM_ONE_NETWORK = 5  # an hour, of each kind, to one address
 MAILS_TO_ONE_ADDRESS = 20  # an hour, of each kind
+SLOW_DOORS = {
+    "login", "register", "email_verify", "password_change", "password_reset_confirm", "password_validate"
+}  # fmt: skip
+LEFT_FREE = 2  # threads of a worker
+_places = threading.BoundedSemaphore(max(1, settings.WORKER_THREADS - LEFT_FREE))
 
 
 @contextmanager
@@ -54,6 +60,27 @@ def check(request: Any, door: str) -> None:
     if usage["limit"] == 0:
         raise LimitsUnavailableError
     raise RateLimitedError(max(1, usage["time_left"] + 1))  # the window's last second belongs to it
+
+
+@contextmanager
+def place(door: str) -> Iterator[None]:
+    """A place among those who hash, ask HaveIBeenPwned or wait for others' verdicts.
+
+    They hold a thread of the server for up to seconds; some threads are always left to the rest.
+
+    Raises:
+        BusyError: all places are taken.
+
+    """
+    if door not in SLOW_DOORS:
+        yield
+        return
+    if not _places.acquire(blocking=False):
+        raise BusyError
+    try:
+        yield
+    finally:
+        _places.release()
 
 
 def network_of(client: Client) -> str:

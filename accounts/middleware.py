@@ -44,7 +44,10 @@ class PageMiddleware:
     They get what browsers want of an answer that is no page, and the language that the client asks for.
     """
 
-    headers = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'", "X-Frame-Options": "DENY"}
+    json_headers = (
+        ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+        ("X-Frame-Options", "DENY"),
+    )
 
     def __init__(self, get_response: Handler) -> None:
         self.get_response = get_response
@@ -65,7 +68,7 @@ class PageMiddleware:
         else:
             translation.activate(settings.LANGUAGE_CODE)  # the thread may remember another
             response = self.get_response(request)
-        for name, value in self.headers.items():
+        for name, value in self.json_headers:
             response.headers[name] = value
         return response
 

@@ -1,6 +1,5 @@
 """Columns, constraints and predicates. The rules are in `services/`."""
 
-from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -157,11 +156,6 @@ class Session(TenantModel):
 
     def __str__(self) -> str:
         return f"session {self.id}"
-
-    def is_alive(self, now: datetime, idle: timedelta) -> bool:
-        """Not ended, not over, and used within `idle` (zero: that doesn't matter)."""
-        in_use = not idle or now < self.last_used_at + idle
-        return self.ended_at is None and now < self.expires_at and in_use
 
 
 class RefreshToken(TenantModel):

@@ -16,7 +16,13 @@ from django.views.decorators.http import require_http_methods
 
 from accounts import limits
 from accounts.api.problems import RETRY_AFTER
-from accounts.exceptions import InvalidLinkError, LimitsUnavailableError, RateLimitedError, WeakPasswordError
+from accounts.exceptions import (
+    BusyError,
+    InvalidLinkError,
+    LimitsUnavailableError,
+    RateLimitedError,
+    WeakPasswordError,
+)
 from accounts.forms import NewPasswordForm, PasswordResetForm, VerifyEmailForm
 from accounts.services import email_change, reset, verification
 from audit.clients import client_of
@@ -47,12 +53,14 @@ def page(door: str) -> Callable[[Page], Page]:
         @wraps(view)
         def limited(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             try:
-                if request.method == "POST":
-                    limits.check(request, door)
-                return protected(request, *args, **kwargs)
+                if request.method != "POST":
+                    return protected(request, *args, **kwargs)
+                limits.check(request, door)
+                with limits.place(door):
+                    return protected(request, *args, **kwargs)
             except RateLimitedError as error:
                 return _later(request, "rate_limited", 429, error.retry_after)
-            except LimitsUnavailableError:
+            except (LimitsUnavailableError, BusyError):
                 return _later(request, "busy", 503, RETRY_AFTER)
 
         return limited

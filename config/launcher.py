@@ -35,8 +35,8 @@ from tenancy.roles import Roles
 DATABASE = "auth"
 APPLICATION = "config.wsgi:application"
 MANAGE = (sys.executable, str(ROOT / "manage.py"))
-WORKERS = 8  # at most: each thread keeps two connections, and the embedded server takes a hundred
-THREADS = 4  # a worker's; hashing is bounded below that, so that some stay free
+WORKERS = 8  # at most: each thread keeps a connection or two, and the embedded server takes two hundred
+THREADS = 12  # a worker's; all but two may hash, or wait to
 GRACE_SECONDS = 10  # for requests under way
 SETTLED_SECONDS = 10  # who dies sooner than this after a start would die again
 BEAT_SECONDS = 0.2
@@ -149,6 +149,7 @@ def environment(instance: Instance, secrets: Mapping[str, str]) -> dict[str, str
         ours = {name: value for name, value in ours.items() if not name.startswith("PG")}
     withheld = {name: "" for name in DATABASE_URLS if name in read_env(ROOT / ".env")}
     place = {"HOST": instance.host, "PORT": str(instance.port), "DATA_DIR": str(instance.data_dir)}
+    place["WORKER_THREADS"] = str(THREADS)
     place["PROMETHEUS_MULTIPROC_DIR"] = str(instance.metrics)
     return ours | withheld | place | {name: value for name, value in secrets.items() if value}
 

@@ -19,6 +19,7 @@ DATA_DIR = env.data_dir
 SECRET_KEY = env.secret("SECRET_KEY")
 HOST = env.host("HOST", "127.0.0.1")
 PORT = env.integer("PORT", 8000, most=65535)
+WORKER_THREADS = env.integer("WORKER_THREADS", 4, least=3, most=1000)  # of the WSGI server, in each process
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
 
 _own = HOST if is_loopback(HOST) else "localhost"
@@ -157,8 +158,12 @@ TEMPLATES = [
     }
 ]
 SILENCED_SYSTEM_CHECKS = [
-    # the admin's parts are loaded only where OPERATOR_DATABASE_URL is set
-    *([] if SERVES_ADMIN else ["admin.E404", "admin.E408", "admin.E409", "admin.E410"]),
+    *([] if SERVES_ADMIN else ["admin.E404"]),  # loaded only where OPERATOR_DATABASE_URL is set
+    "admin.E408",
+    "admin.E409",
+    "admin.E410",
+    "security.W002",
+    "security.W003",  # PAGE_MIDDLEWARE has what these five miss in MIDDLEWARE
     # behind http:// (this machine only) there is nothing to redirect to and no HSTS
     *([] if PUBLIC_URL.startswith("https:") else ["security.W004", "security.W012", "security.W016"]),
     "security.W008",  # redirecting to https is the proxy's work

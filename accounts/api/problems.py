@@ -37,6 +37,7 @@ TABLE: dict[type[Exception], tuple[int, str | None, str | None]] = {
     accounts.RateLimitedError: (429, None, None),
     accounts.NoSigningKeyError: (503, None, None),
     accounts.LimitsUnavailableError: (503, None, None),
+    accounts.BusyError: (503, None, None),
     ConnectionInterrupted: (503, "unavailable", "The service is unavailable at the moment."),
     RedisError: (503, "unavailable", "The service is unavailable at the moment."),
     drf.ValidationError: (400, "invalid_input", "Some fields are missing or invalid."),

@@ -17,6 +17,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import exceptions as drf
 
 from accounts import exceptions as accounts
+from accounts.limits import SLOW_DOORS
 
 from . import examples
 from .problems import LengthRequiredError, facts_of
@@ -79,6 +80,8 @@ class DoorSchema(AutoSchema):
             yield accounts.InvalidTokenError
         if self._is_limited():
             yield accounts.RateLimitedError
+            if self.view.limit in SLOW_DOORS:
+                yield accounts.BusyError
         if self.method in WITH_BODY:
             yield LengthRequiredError
             yield RequestDataTooBig

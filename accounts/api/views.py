@@ -1,9 +1,11 @@
 """The JSON doors of the account: read, call one service, answer."""
 
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from typing import Any
 
 from django.conf import settings
+from django.http import HttpResponse
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -45,14 +47,22 @@ RESET_ANSWER = "If there is an account with this address, a mail with a link is 
 RESEND_ANSWER = "If a sign-up waits at this address, a mail with a link is on its way."
 
 
+_json = JSONRenderer()
+
+
 @owns_transactions
 class LimitedView(APIView):
     """A door that counts its callers, before anything else is looked at."""
 
     limit = "default"
 
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        with ExitStack() as self.place:
+            return super().dispatch(request, *args, **kwargs)
+
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         limits.check(request, self.limit)
+        self.place.enter_context(limits.place(self.limit))
         super().initial(request, *args, **kwargs)
 
 
@@ -171,6 +181,15 @@ class LogoutAllView(APIView):
 @owns_transactions
 class MeView(APIView):
     """Who you are."""
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """Asked with every click of every client: whom we know is answered without DRF, a fifth cheaper."""
+        token = access_token_of(request) if request.method == "GET" else None
+        with suppress(InvalidTokenError):
+            if token is not None:
+                profile = serializers.profile_of(sessions.caller_of(token))
+                return HttpResponse(_json.render(profile), content_type=_json.media_type)
+        return super().dispatch(request, *args, **kwargs)
 
     @door(gives={200: serializers.ProfileAnswer})
     def get(self, request: Request) -> Response:

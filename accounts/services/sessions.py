@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
+from uuid_utils.compat import uuid7
 
 from accounts.devices import device_of
 from accounts.exceptions import InvalidTokenError, TokenReusedError
@@ -20,6 +22,8 @@ from audit.book import record
 from audit.clients import Client
 from audit.events import Event
 from tenancy.context import call_as, current_alias, tenant_scope
+
+_ROTATE = "SELECT * FROM rotate_refresh(%s, %s, %s, %s, %s, %s, %s, %s)"
 
 
 @dataclass(frozen=True)
@@ -134,48 +138,32 @@ def refresh_session(*, refresh: str, client: Client) -> TokenPair:
         TokenReusedError: it was spent before, and not just now; its session has ended.
 
     """
-    token = RefreshTokenJWT.verified(refresh)
-    with tenant_scope(token.creator_id):
-        successor = _rotated(token)
-        if successor is None:
-            _end(token.creator_id, [token.session_id], Session.End.REUSE)
-            record(
-                Event.TOKEN_REUSED, client=client, creator_id=token.creator_id, session=str(token.session_id)
-            )
-            notices.add(SecurityNotice.Kind.TOKEN_REUSED, creator_id=token.creator_id, client=client)
-    if successor is None:
+    token, now = RefreshTokenJWT.verified(refresh), timezone.now()
+    outcome, *successor = _rotate(token, now)
+    if outcome == "reused":
+        _end_family(token, client)
         raise TokenReusedError
-    return token_pair(successor, now=timezone.now())
+    row = RefreshToken(creator_id=token.creator_id, session_id=token.session_id)
+    row.id, row.kid, row.created_at, row.expires_at = successor
+    return token_pair(row, now=now)
 
 
-def _rotated(token: RefreshTokenJWT) -> RefreshToken | None:
-    """The successor, made now or a moment ago; None if the token is spent for good.
-
-    The family's row is locked first: whoever else comes with a token of it waits here.
-    """
-    session = (
-        Session.objects.select_for_update(of=("self",))
-        .filter(pk=token.session_id, creator_id=token.creator_id, creator__is_active=True)
-        .first()
-    )
-    now = timezone.now()
-    if session is None or not session.is_alive(now, settings.SESSION_IDLE_LIFETIME):
+def _rotate(token: RefreshTokenJWT, now: datetime) -> tuple[Any, ...]:
+    """What became of the token ("rotated", "replayed" or "reused"), and the columns of its successor."""
+    keys = [token.creator_id, token.session_id, token.jti, uuid7(), key_ring().signing_key().kid]
+    times = [now, settings.JWT_REFRESH_GRACE, settings.SESSION_IDLE_LIFETIME or None]
+    row: tuple[Any, ...] | None = call_as(token.creator_id, _ROTATE, keys + times)
+    if row is None:
         raise InvalidTokenError
-    own = RefreshToken.objects.filter(pk=token.jti, creator_id=token.creator_id, session_id=session.pk)
-    if own.filter(used_at=None).update(used_at=now):
-        Session.objects.filter(pk=session.pk).update(last_used_at=now)
-        return _new_refresh_token(session, parent_id=token.jti, now=now)
-    return _successor_in_grace(own, now)
+    return row
 
 
-def _successor_in_grace(spent: QuerySet[RefreshToken], now: datetime) -> RefreshToken | None:
-    """The unused successor of a token spent moments ago: the client lost our answer, or two tabs raced."""
-    row = spent.first()
-    if row is None or row.used_at is None:
-        raise InvalidTokenError
-    if now - row.used_at >= settings.JWT_REFRESH_GRACE:
-        return None
-    return RefreshToken.objects.filter(creator_id=row.creator_id, parent_id=row.pk, used_at=None).first()
+def _end_family(token: RefreshTokenJWT, client: Client) -> None:
+    who = {"creator_id": token.creator_id, "client": client}
+    with tenant_scope(token.creator_id):
+        _end(token.creator_id, [token.session_id], Session.End.REUSE)
+        record(Event.TOKEN_REUSED, session=str(token.session_id), **who)
+        notices.add(SecurityNotice.Kind.TOKEN_REUSED, **who)
 
 
 def _new_refresh_token(session: Session, *, parent_id: UUID | None, now: datetime) -> RefreshToken:

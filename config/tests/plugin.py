@@ -47,6 +47,7 @@ def _environment() -> dict[str, str]:
         "ARGON2_PARALLELISM": "1",
         "BCRYPT_ROUNDS": "4",
         "HIBP_ENABLED": "false",
+        "WORKER_THREADS": "1000",
         "LOG_LEVEL": "INFO",
         # out of the way; the tests of the limits set their own
         **{f"RATE_LIMIT_{door}": "1000000/m" for door in DOORS},

@@ -92,11 +92,19 @@ def serving(directory: Path, *, workers: int = 4, **env: str) -> Iterator[Served
         "TRUSTED_PROXY_COUNT": "1",
         "PORT": str(port),
         "LOG_LEVEL": "WARNING",
+        "WORKER_THREADS": "12",
         **env,
     }
     command = [sys.executable, "-m", "granian", "--interface", "wsgi", "config.wsgi:application"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
-    command += ["--blocking-threads", "4", "--http", "1", "--no-ws", "--respawn-failed-workers"]
+    command += [
+        "--blocking-threads",
+        facts["WORKER_THREADS"],
+        "--http",
+        "1",
+        "--no-ws",
+        "--respawn-failed-workers",
+    ]
     command += ["--log-level", "warning"]
     log = directory / f"served-{port}.log"
     with log.open("wb") as output:

@@ -1,7 +1,7 @@
 """Django's PostgreSQL backend, which looks after its connections at less cost."""
 
 import select
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -22,8 +22,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         poll.register(connection.fileno(), select.POLLIN)
         return bool(super().is_usable()) if poll.poll(0) else True
 
-    def call(self, sql: str, parameters: Sequence[Any]) -> Any:
-        """The first row of a statement with %s for parameters, None for no row.
+    def call(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> Any:
+        """The first row of a statement, None for no row.
 
         The driver alone, in binary: half the price of `cursor()`, and neither logged nor counted.
         """

@@ -1,0 +1,89 @@
+"""Argon2id by argon2-cffi, in memory that is kept.
+
+A hash wants 64 MiB. Had anew each time, a third of the hash's time goes into making its pages; so
+its block is kept for the next one, in huge pages where the kernel has them. libargon2 wipes it
+after each hash. There are as many blocks as hashes at once, which `services.passwords` bounds.
+"""
+
+import mmap
+from base64 import b64encode
+from typing import Any
+
+from argon2 import Parameters
+from argon2.exceptions import HashingError
+from argon2.low_level import core, error_to_str, ffi
+
+HUGE_PAGE = 2 * 1024 * 1024
+OK = 0
+WITHOUT_VERSION, MISREAD = 16, 18  # a hash that names none; argon2-cffi reads it as 18
+
+_spare: list[tuple[int, mmap.mmap]] = []
+_taken: dict[int, mmap.mmap] = {}
+
+
+def digest(password: bytes, salt: bytes, parameters: Parameters) -> str:
+    """The last part of an encoded hash.
+
+    Raises:
+        argon2.exceptions.HashingError: the parameters are none of Argon2's, or memory is short.
+
+    """
+    out = ffi.new("uint8_t[]", parameters.hash_len)
+    # named: the context does not keep what it points to
+    secret, salted = ffi.new("uint8_t[]", password), ffi.new("uint8_t[]", salt)
+    context = ffi.new(
+        "argon2_context *",
+        {
+            "version": WITHOUT_VERSION if parameters.version == MISREAD else parameters.version,
+            "out": out, "outlen": parameters.hash_len,
+            "pwd": secret, "pwdlen": len(password),
+            "salt": salted, "saltlen": len(salt),
+            "t_cost": parameters.time_cost,
+            "m_cost": parameters.memory_cost,
+            "lanes": parameters.parallelism, "threads": parameters.parallelism,
+            "allocate_cbk": _take, "free_cbk": _give_back,
+        },
+    )  # fmt: skip
+    status = core(context, parameters.type.value)
+    if status != OK:
+        raise HashingError(error_to_str(status))
+    return base64(bytes(ffi.buffer(out)))
+
+
+def base64(data: bytes) -> str:
+    """Without padding, as the PHC string format wants it."""
+    return b64encode(data).rstrip(b"=").decode()
+
+
+@ffi.callback("int(uint8_t **, size_t)", error=-22)  # ARGON2_MEMORY_ALLOCATION_ERROR
+def _take(memory: Any, size: int) -> int:
+    block = _kept(size) or _made(size)
+    address = _aligned(int(ffi.cast("uintptr_t", ffi.from_buffer(block))))
+    _taken[address] = block
+    memory[0] = ffi.cast("uint8_t *", address)
+    return OK
+
+
+@ffi.callback("void(uint8_t *, size_t)")
+def _give_back(memory: Any, size: int) -> None:
+    _spare.append((size, _taken.pop(int(ffi.cast("uintptr_t", memory)))))
+
+
+def _kept(size: int) -> mmap.mmap | None:
+    """The block that the last hash left, if it fits; others (of an import's parameters) are let go."""
+    try:
+        kept, block = _spare.pop()  # one step: threads may come at once
+    except IndexError:
+        return None
+    return block if kept == size else None
+
+
+def _made(size: int) -> mmap.mmap:
+    block = mmap.mmap(-1, size + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        block.madvise(mmap.MADV_HUGEPAGE)
+    return block
+
+
+def _aligned(address: int) -> int:
+    return -(-address // HUGE_PAGE) * HUGE_PAGE
