@@ -141,8 +141,7 @@ def refresh_session(*, refresh: str, client: Client) -> TokenPair:
     token, now = RefreshTokenJWT.verified(refresh), timezone.now()
     outcome, *successor = _rotate(token, now)
     if outcome == "reused":
-        _end_family(token, client)
-        raise TokenReusedError
+        raise TokenReusedError if _end_family(token, client) else InvalidTokenError
     row = RefreshToken(creator_id=token.creator_id, session_id=token.session_id)
     row.id, row.kid, row.created_at, row.expires_at = successor
     return token_pair(row, now=now)
@@ -158,12 +157,15 @@ def _rotate(token: RefreshTokenJWT, now: datetime) -> tuple[Any, ...]:
     return row
 
 
-def _end_family(token: RefreshTokenJWT, client: Client) -> None:
-    who = {"creator_id": token.creator_id, "client": client}
+def _end_family(token: RefreshTokenJWT, client: Client) -> bool:
+    """False where another one did, who came with a spent token too."""
+    who: dict[str, Any] = {"creator_id": token.creator_id, "client": client}
     with tenant_scope(token.creator_id):
-        _end(token.creator_id, [token.session_id], Session.End.REUSE)
-        record(Event.TOKEN_REUSED, session=str(token.session_id), **who)
-        notices.add(SecurityNotice.Kind.TOKEN_REUSED, **who)
+        ended = bool(_end(token.creator_id, [token.session_id], Session.End.REUSE))
+        if ended:
+            record(Event.TOKEN_REUSED, session=str(token.session_id), **who)
+            notices.add(SecurityNotice.Kind.TOKEN_REUSED, **who)
+    return ended
 
 
 def _new_refresh_token(session: Session, *, parent_id: UUID | None, now: datetime) -> RefreshToken:

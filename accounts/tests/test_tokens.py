@@ -6,6 +6,7 @@ import hmac
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -13,10 +14,15 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from django.conf import settings
+from django.utils import timezone
+from rest_framework_simplejwt.utils import aware_utcnow
 
-from accounts.keys import forget_key_ring, key_ring
+from accounts.exceptions import InvalidTokenError
+from accounts.keys import KeyRing, forget_key_ring, key_ring
 from accounts.services import signing_keys
 from accounts.tests.journeys import log_in
+from accounts.tokens import AccessToken
 from config.tests.fixtures import API, Person
 from tenancy.context import OPERATOR, using_alias
 
@@ -314,3 +320,31 @@ def test_other_algorithms_sign_publish_and_refresh(
     finally:
         superuser.execute("DELETE FROM signing_keys WHERE algorithm <> 'RS256'")
         forget_key_ring()
+
+
+def test_remembered_signature_ends_with_the_token(monkeypatch: pytest.MonkeyPatch, ada: Person) -> None:
+    AccessToken.verified(ada.access)
+    later = aware_utcnow() + settings.JWT_ACCESS_TOKEN_LIFETIME
+    monkeypatch.setattr("rest_framework_simplejwt.tokens.aware_utcnow", lambda: later)
+    with pytest.raises(InvalidTokenError):
+        AccessToken.verified(ada.access)
+
+
+def test_remembered_signature_ends_with_its_key(monkeypatch: pytest.MonkeyPatch, ada: Person) -> None:
+    AccessToken.verified(ada.access)
+    over = [replace(key, expires_at=timezone.now()) for key in key_ring()._keys.values()]
+    monkeypatch.setattr("accounts.tokens.key_ring", lambda: KeyRing(over))
+    with pytest.raises(InvalidTokenError):
+        AccessToken.verified(ada.access)
+
+
+def test_remembered_claims_are_no_ones_to_change(ada: Person) -> None:
+    AccessToken.verified(ada.access).payload["sub"] = str(uuid4())
+    assert AccessToken.verified(ada.access).creator_id == ada.id
+
+
+def test_another_bytes_of_the_same_token_are_looked_at_anew(ada: Person) -> None:
+    AccessToken.verified(ada.access)
+    for changed in (f"{ada.access}=", f"{ada.access[:-6]}AAAAAA", f"{ada.access} "):
+        with pytest.raises(InvalidTokenError):
+            AccessToken.verified(changed)

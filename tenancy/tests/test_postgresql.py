@@ -1,0 +1,79 @@
+"""The database backend: connections are looked after without a statement; a call is the driver's alone."""
+
+import psycopg
+import pytest
+from django.db import InternalError, OperationalError, connection
+from django.db.backends.postgresql import base
+
+from accounts.models import Creator
+from config.tests.fixtures import Person
+from tenancy.context import call_as, tenant_scope
+from tenancy.exceptions import TenantMismatchError
+
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Django's own statement, each time that it is sent."""
+    sent: list[str] = []
+    usable = base.DatabaseWrapper.is_usable
+
+    def noted(self: base.DatabaseWrapper) -> bool:
+        sent.append("SELECT 1")
+        return usable(self)
+
+    monkeypatch.setattr(base.DatabaseWrapper, "is_usable", noted)
+    return sent
+
+
+def end_request() -> None:
+    connection.close_if_unusable_or_obsolete()
+
+
+def test_connection_that_stands_is_asked_nothing(asked: list[str]) -> None:
+    connection.ensure_connection()
+    end_request()
+    connection.call("SELECT 1", [])
+    assert connection.is_usable()
+    assert asked == []
+
+
+def test_connection_that_was_closed_over_there_is_replaced(superuser: psycopg.Connection) -> None:
+    connection.ensure_connection()
+    (pid,) = connection.call("SELECT pg_backend_pid()", [])
+    end_request()
+    superuser.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+    (other,) = connection.call("SELECT pg_backend_pid()", [])
+    assert other != pid
+
+
+def test_word_from_the_server_makes_it_ask(asked: list[str], superuser: psycopg.Connection) -> None:
+    """Something waits on the socket, and the connection stands: the statement tells."""
+    connection.ensure_connection()
+    with connection.cursor() as cursor:
+        cursor.execute("LISTEN somebody")
+    superuser.execute("NOTIFY somebody")
+    for _ in range(100):
+        if connection.is_usable() and asked:
+            break
+    assert asked
+
+
+def test_errors_are_djangos() -> None:
+    with pytest.raises(OperationalError):
+        connection.call("SELECT pg_terminate_backend(pg_backend_pid())", [])
+    connection.close()
+    with pytest.raises(InternalError):
+        connection.call("DO $$ BEGIN RAISE SQLSTATE 'XX000'; END $$", [])
+
+
+def test_call_sets_the_tenant_for_itself_alone(ada: Person, bob: Person) -> None:
+    sql = "SELECT * FROM caller_of(%s, %s, %s, %s)"
+    with pytest.raises(TenantMismatchError), tenant_scope(bob.id):
+        call_as(ada.id, sql, [ada.id, ada.id, ada.id, None])
+    call_as(ada.id, sql, [ada.id, ada.id, ada.id, None])
+    (tenant,) = connection.call("SELECT current_setting('app.current_creator_id', true)", [])
+    assert not tenant
+    with tenant_scope(bob.id):
+        assert [creator.pk for creator in Creator.objects.all()] == [bob.id]
