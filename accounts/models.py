@@ -55,6 +55,13 @@ class Creator(AbstractBaseUser, PermissionsMixin):
 
     class Meta:
         db_table = "creators"
+        permissions: ClassVar = [  # beside Django's own; accounts/roles.py says whose they are
+            ("lift_lock", "Can lift a lock of the sign-in"),
+            ("end_sessions", "Can end sessions"),
+            ("send_reset", "Can send a mail to reset the password"),
+            ("deactivate_creator", "Can deactivate and reactivate"),
+            ("mark_verified", "Can mark an e-mail address as verified"),
+        ]
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["email"], condition=models.Q(holds_email=True), name="creators_email_held_once"
@@ -400,6 +407,7 @@ class ApiKey(models.Model):
 
     class Meta:
         db_table = "api_keys"
+        permissions: ClassVar = [("revoke_apikey", "Can revoke an API key")]
         constraints: ClassVar = [
             Grant(name="api_keys_app_grant", role="app", privileges=["SELECT", "UPDATE (last_used_at)"]),
             Grant(name="api_keys_operator_grant", role="operator", privileges=_WRITABLE),

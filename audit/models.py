@@ -23,6 +23,7 @@ class AuditLog(models.Model):
 
     class Meta:
         db_table = "audit_logs"
+        permissions: ClassVar = [("export_auditlog", "Can export the audit log")]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["creator_id", "id"], name="audit_logs_tenant_key"),
             *tenant_walls(

@@ -92,7 +92,7 @@ INSTALLED_APPS = [
     "tenancy",
     "audit",
     "accounts",
-    "django.contrib.admin",
+    "accounts.apps.OperatorAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -35,6 +35,21 @@ def recognise(*, email: str, password: str, client: Client) -> Creator | None:
     return operator
 
 
+def confirm(operator: Creator, *, password: str, client: Client) -> bool:
+    """Look at the password of a signed-in operator again; wrong ones count as at the sign-in.
+
+    Raises:
+        AccountLockedError, RateLimitedError: the password was not looked at.
+
+    """
+    outcome = lockout.verify_password(
+        email=operator.email, password=password, encoded=operator.password, door=DOOR
+    )
+    if not outcome.verdict.is_right:
+        _refuse(operator.email, operator, outcome.locked_until, client)
+    return outcome.verdict.is_right
+
+
 def _refuse(email: str, operator: Creator | None, locked_until: datetime | None, client: Client) -> None:
     creator_id = operator.pk if operator else NO_TENANT
     with tenant_scope(creator_id):
