@@ -23,6 +23,7 @@ from .forms import OperatorPasswordChangeForm, OperatorSignInForm
 from .pages import authenticator_in, go_to, half_signed_in, next_page
 
 ROOMS = {"accounts", "audit"}
+WITHOUT = {"login", "logout", "view_on_site"}  # of Django's: two are ours, the third answers 500 to odd ids
 
 
 class OperatorSite(AdminSite):
@@ -47,6 +48,10 @@ class OperatorSite(AdminSite):
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         return super().get_app_list(request, app_label) if self.has_permission(request) else []
 
+    def step_up(self, request: HttpRequest) -> HttpResponse | None:
+        """For rooms that know no accounts: where to send somebody who has not confirmed lately, else None."""
+        return None if step_up.has_stepped_up(request) else step_up.to_confirmation(request)
+
     def get_urls(self) -> list[Any]:
         limited = page("login")  # a guess is a guess, at whichever of these
         return [
@@ -68,7 +73,7 @@ class OperatorSite(AdminSite):
                 self.admin_view(second_factor.recovery_codes),
                 name="recovery_codes",
             ),
-            *super().get_urls(),
+            *(url for url in super().get_urls() if getattr(url, "name", "") not in WITHOUT),
         ]
 
     @method_decorator(never_cache)
