@@ -18,6 +18,12 @@ from audit.book import record
 from audit.clients import Client
 from audit.events import Event
 
+BY_SUPPORT = {
+    SecurityNotice.Kind.SUPPORT_ENDED_SESSIONS,
+    SecurityNotice.Kind.SUPPORT_DEACTIVATED,
+    SecurityNotice.Kind.SUPPORT_REACTIVATED,
+    SecurityNotice.Kind.SUPPORT_VERIFIED,
+}
 APART = timedelta(minutes=15)  # between two such mails; what happens in between waits for the next
 
 
@@ -77,6 +83,7 @@ def send_bundle(creator: Creator, language: str) -> None:
         language=language,
         display_name=creator.display_name,
         notices=_bundled(waiting),
+        offers_reset=not BY_SUPPORT.issuperset(notice.kind for notice in waiting),
         reset_url=settings.PUBLIC_URL + reverse("password-reset"),
     )
     SecurityNotice.objects.filter(pk__in=[notice.pk for notice in waiting]).update(sent_at=timezone.now())
