@@ -8,6 +8,7 @@ from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
+from django_otp.models import Device
 from uuid_utils.compat import uuid7
 
 from tenancy.constraints import Grant, Policy, Reference, tenant_walls
@@ -312,6 +313,13 @@ class SecurityNotice(TenantModel):
         SUPPORT_DEACTIVATED = "support_deactivated"
         SUPPORT_REACTIVATED = "support_reactivated"
         SUPPORT_VERIFIED = "support_verified"
+        # to operators
+        SECOND_FACTOR_SET_UP = "second_factor_set_up"
+        SECOND_FACTOR_RESET = "second_factor_reset"
+        SECOND_FACTOR_LOCKED = "second_factor_locked"
+        RECOVERY_CODE_USED = "recovery_code_used"
+        RECOVERY_CODES_RENEWED = "recovery_codes_renewed"
+        RIGHTS_CHANGED = "rights_changed"
 
     kind = models.CharField(max_length=32, choices=Kind.choices)
     at = models.DateTimeField()
@@ -346,6 +354,59 @@ class UserSession(TenantModel):
 
     def __str__(self) -> str:
         return f"end-user session {self.id}"
+
+
+class Operator(Creator):
+    """Staff, as superusers look after them."""
+
+    class Meta:
+        proxy = True
+
+
+class Authenticator(Device):
+    """An operator's app that shows codes (TOTP, RFC 6238). The app role has no business here."""
+
+    name = None  # there is one
+    user = models.OneToOneField(Creator, models.DO_NOTHING, db_constraint=False, related_name="+")
+    secret = models.BinaryField()  # encrypted under SECRET_KEY
+    last_step = models.BigIntegerField()  # time step of the newest code that was used; no older one counts
+    created_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "authenticators"
+        constraints: ClassVar = [
+            Reference(name="authenticators_user", fields=["user"], to="accounts.Creator", to_fields=["id"]),
+            Grant(name="authenticators_grant", role="operator", privileges=_WRITABLE),
+        ]
+
+    def __str__(self) -> str:
+        return f"authenticator {self.pk}"
+
+
+class RecoveryCode(models.Model):
+    """Stands in for the app once; it was shown once, and only its digest is here."""
+
+    authenticator = models.ForeignKey(
+        Authenticator, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="recovery_codes"
+    )
+    digest = models.BinaryField(max_length=32)
+    used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "recovery_codes"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["authenticator", "digest"], name="recovery_codes_once"),
+            Reference(
+                name="recovery_codes_authenticator",
+                fields=["authenticator"],
+                to="accounts.Authenticator",
+                to_fields=["id"],
+            ),
+            Grant(name="recovery_codes_grant", role="operator", privileges=_WRITABLE),
+        ]
+
+    def __str__(self) -> str:
+        return f"recovery code {self.pk}"
 
 
 class SigningKey(models.Model):

@@ -41,6 +41,16 @@ class Event(StrEnum):
     TOKEN_REUSED = "token.reused"
     PROFILE_UPDATED = "profile.updated"
     SIGNING_KEY_ROTATED = "signing_key.rotated"
+    OPERATOR_CREATED = "operator.created"
+    OPERATOR_SIGNED_IN = "operator.signed_in"  # with both factors
+    OPERATOR_SIGNED_OUT = "operator.signed_out"
+    OPERATOR_CONFIRMED = "operator.confirmed"  # password or code again, before something dangerous
+    OPERATOR_RIGHTS_CHANGED = "operator.rights_changed"
+    SECOND_FACTOR_SET_UP = "second_factor.set_up"
+    SECOND_FACTOR_FAILED = "second_factor.failed"
+    SECOND_FACTOR_RESET = "second_factor.reset"
+    RECOVERY_CODE_USED = "recovery_code.used"
+    RECOVERY_CODES_RENEWED = "recovery_codes.renewed"
 
 
 SUMMARIES = {
@@ -80,6 +90,16 @@ SUMMARIES = {
     Event.TOKEN_REUSED: "A refresh token was used twice; its session was ended.",
     Event.PROFILE_UPDATED: "You changed your profile.",
     Event.SIGNING_KEY_ROTATED: "The service has a new signing key.",
+    Event.OPERATOR_CREATED: "You were made an operator.",
+    Event.OPERATOR_SIGNED_IN: "You signed in as an operator.",
+    Event.OPERATOR_SIGNED_OUT: "You signed out as an operator.",
+    Event.OPERATOR_CONFIRMED: "You confirmed with your password or a code that it is you.",
+    Event.OPERATOR_RIGHTS_CHANGED: "Your rights as an operator were changed.",
+    Event.SECOND_FACTOR_SET_UP: "You set up an authenticator app.",
+    Event.SECOND_FACTOR_FAILED: "A wrong code was given as your second factor.",
+    Event.SECOND_FACTOR_RESET: "Your authenticator app and recovery codes were removed.",
+    Event.RECOVERY_CODE_USED: "A recovery code of yours was used.",
+    Event.RECOVERY_CODES_RENEWED: "You made new recovery codes.",
 }
 
 

@@ -1,5 +1,5 @@
 """The operators' site, part by part; importing them registers them."""
 
-from . import creators, lockouts
+from . import creators, lockouts, operators
 
-__all__ = ["creators", "lockouts"]
+__all__ = ["creators", "lockouts", "operators"]

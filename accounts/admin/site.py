@@ -1,87 +1,103 @@
-from functools import cache
+import time
+from functools import cache, partial
 from typing import Any
 
-from django import forms
 from django.contrib.admin import AdminSite
-from django.contrib.admin.forms import AdminAuthenticationForm
-from django.core.exceptions import ValidationError
+from django.contrib.auth import logout
+from django.contrib.auth.views import PasswordChangeView
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
 from django.urls import path, reverse
-from django.utils.http import url_has_allowed_host_and_scheme
-from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy as _lazy
+from django.utils.decorators import method_decorator
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.cache import never_cache
 
-from accounts.exceptions import AccountLockedError, RateLimitedError
-from accounts.services import operators
+from accounts.middleware import SIGNED_IN_AT
+from accounts.views import page
+from audit.book import record
 from audit.clients import client_of
+from audit.events import Event
 
-from .step_up import note_step_up
+from . import second_factor, step_up
+from .forms import OperatorPasswordChangeForm, OperatorSignInForm
+from .pages import authenticator_in, go_to, half_signed_in, next_page
 
-
-def not_looked_at(error: AccountLockedError | RateLimitedError) -> ValidationError:
-    """When to come back, in a form's words."""
-    if isinstance(error, RateLimitedError):
-        return ValidationError(_("Too many attempts at once. Try again."), code=error.code)
-    sentence = _("Too many wrong passwords. You can sign in again at %(time)s UTC.")
-    time = error.until.strftime("%H:%M:%S")
-    return ValidationError(sentence, code=error.code, params={"time": time})
-
-
-class OperatorSignInForm(AdminAuthenticationForm):
-    """Django's, which says when to come back where no password is looked at."""
-
-    def clean(self) -> dict[str, Any]:
-        try:
-            return super().clean()
-        except (AccountLockedError, RateLimitedError) as error:
-            raise not_looked_at(error) from error
-
-
-class ConfirmForm(forms.Form):
-    password = forms.CharField(
-        label=_lazy("Password"),
-        strip=False,
-        widget=forms.PasswordInput(attrs={"autocomplete": "current-password", "autofocus": True}),
-    )
+ROOMS = {"accounts", "audit"}
 
 
 class OperatorSite(AdminSite):
+    """Django's admin behind password and second factor.
+
+    Who has given the password alone is sent from every page to that of the second factor.
+    """
+
+    site_title = site_header = _("Creator accounts")
+    index_title = _("For operators")
+    site_url = None
     login_form = OperatorSignInForm
-
-    def get_urls(self) -> list[Any]:
-        return [path("confirm/", self.admin_view(self.confirm), name="confirm"), *super().get_urls()]
-
-    def confirm(self, request: HttpRequest) -> HttpResponse:
-        """The password again, before something dangerous; see step_up.py."""
-        form = ConfirmForm(request.POST or None)
-        if form.is_valid() and self._is_confirmed(request, form):
-            note_step_up(request)
-            return redirect(self._next(request))
-        context = {**self.each_context(request), "title": _("Confirm that it is you"), "form": form}
-        return TemplateResponse(request, "admin/confirm.html", context)
-
-    def _is_confirmed(self, request: HttpRequest, form: ConfirmForm) -> bool:
-        try:
-            password = form.cleaned_data["password"]
-            if operators.confirm(request.user, password=password, client=client_of(request)):
-                return True
-            form.add_error("password", _("That is not your password."))
-        except (AccountLockedError, RateLimitedError) as error:
-            form.add_error(None, not_looked_at(error))
-        return False
-
-    def _next(self, request: HttpRequest) -> str:
-        wanted = request.GET.get("next", "")
-        if url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure()):
-            return wanted
-        return reverse("admin:index")
 
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
         """Only what this house wrote an admin for: others' would come without its rights and records."""
-        if admin_class is not None and admin_class.__module__.split(".")[0] in {"accounts", "audit"}:
+        if admin_class is not None and admin_class.__module__.split(".")[0] in ROOMS:
             super().register(model_or_iterable, admin_class, **options)
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        return super().has_permission(request) and authenticator_in(request) is not None
+
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
+        return super().get_app_list(request, app_label) if self.has_permission(request) else []
+
+    def get_urls(self) -> list[Any]:
+        limited = page("login")  # a guess is a guess, at whichever of these
+        return [
+            path("login/", limited(self.login), name="login"),
+            path("logout/", half_signed_in(self.logout), name="logout"),
+            path("confirm/", limited(self.admin_view(step_up.confirm)), name="confirm"),
+            path(
+                "second-factor/",
+                limited(half_signed_in(second_factor.second_factor_page)),
+                name="second_factor",
+            ),
+            path(
+                "second-factor/set-up/",
+                limited(half_signed_in(second_factor.set_up)),
+                name="second_factor_set_up",
+            ),
+            path(
+                "second-factor/recovery-codes/",
+                self.admin_view(second_factor.recovery_codes),
+                name="recovery_codes",
+            ),
+            *super().get_urls(),
+        ]
+
+    @method_decorator(never_cache)
+    def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """Every sign-in begins with an empty session, and leads to the second factor."""
+        if request.method == "POST":
+            logout(request)
+        elif self.has_permission(request):
+            return redirect(next_page(request))
+        elif super().has_permission(request):
+            return go_to("second_factor", then=next_page(request))
+        response = super().login(request, extra_context)
+        if request.user.is_authenticated:
+            request.session[SIGNED_IN_AT] = time.time()
+        return response
+
+    def logout(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        if request.method == "POST":
+            record(Event.OPERATOR_SIGNED_OUT, client=client_of(request), creator_id=request.user.pk)
+        return super().logout(request, extra_context)
+
+    def password_change(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        view = PasswordChangeView.as_view(
+            form_class=partial(OperatorPasswordChangeForm, client=client_of(request)),
+            success_url=reverse("admin:password_change_done"),
+            template_name="registration/password_change_form.html",
+            extra_context={**self.each_context(request), **(extra_context or {})},
+        )
+        return view(request)
 
 
 @cache

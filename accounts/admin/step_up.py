@@ -14,11 +14,19 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import wraps
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from accounts.services import operators
+from audit.clients import client_of
+
+from .forms import ConfirmForm
+from .pages import go_to, next_page, show
 
 LASTS = timedelta(minutes=5)
 _CONFIRMED_AT = "confirmed_at"  # in the session
@@ -38,12 +46,23 @@ def has_stepped_up(request: HttpRequest) -> bool:
     return time.time() - request.session.get(_CONFIRMED_AT, 0) < LASTS.total_seconds()
 
 
-def note_step_up(request: HttpRequest) -> None:
-    request.session[_CONFIRMED_AT] = time.time()
-
-
 def to_confirmation(request: HttpRequest) -> HttpResponse:
-    return redirect(f"{reverse('admin:confirm')}?{urlencode({'next': _page_of(request)})}")
+    return go_to("confirm", then=_page_of(request))
+
+
+def confirm(request: HttpRequest) -> HttpResponse:
+    """The password or a code again."""
+
+    def judge(answer: str) -> bool:
+        return operators.confirm(request.user, answer=answer, client=client_of(request))  # type: ignore[arg-type]
+
+    form = ConfirmForm(request.POST or None, judge=judge)
+    if form.is_valid():
+        request.session.cycle_key()
+        request.session[_CONFIRMED_AT] = time.time()
+        messages.info(request, _("Thank you. What you were about to do is not done yet: please do it now."))
+        return redirect(next_page(request))
+    return show(request, "confirm", _("Is it you?"), form=form)
 
 
 def _page_of(request: HttpRequest) -> str:
@@ -51,4 +70,4 @@ def _page_of(request: HttpRequest) -> str:
     if request.method == "GET":
         return request.get_full_path()
     referrer = urlsplit(request.headers.get("Referer", ""))
-    return f"{referrer.path}?{referrer.query}" if referrer.query else referrer.path or reverse("admin:index")
+    return (referrer.path + (f"?{referrer.query}" if referrer.query else "")) or reverse("admin:index")
