@@ -1,4 +1,4 @@
-"""What stands on the buttons of a creator's page, and who may press them; what they do is services.support's."""
+"""What stands on the buttons of a creator's page, and who may press them; `services.support` does it."""
 
 from dataclasses import dataclass
 from typing import Any

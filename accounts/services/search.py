@@ -8,15 +8,16 @@ import re
 from dataclasses import dataclass
 from uuid import UUID
 
+from django.contrib.postgres.search import SearchQueryField
 from django.db import connections, transaction
 from django.db.models import BooleanField, Func, QuerySet, Value
 from django.db.models.functions import Cast
 
 from accounts.addresses import SEPARATORS, AddressParts, canonical_email
 from accounts.models import Creator
-from django.contrib.postgres.search import SearchQueryField
 from tenancy.context import current_alias
 
+LONGEST = 254  # characters of an address
 MOST = 1000  # creators; who gets so many says more of the address
 
 
@@ -41,7 +42,8 @@ def find_creators(text: str) -> Found:
     try:
         return Found([UUID(text.strip())], is_all=True)
     except ValueError:
-        words = canonical_email(text).split()
+        canonical = canonical_email(text)
+    words = canonical.split() if len(canonical) <= LONGEST else []
     with transaction.atomic(using=current_alias()):
         with connections[current_alias()].cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off")

@@ -51,5 +51,5 @@ def reason_given(*, creator_id: UUID, operator_id: UUID) -> str:
 def record_act(event: Event, *, creator_id: UUID, operator_id: UUID, client: Client, **detail: Any) -> None:
     """Both events; called inside the transaction of what they tell of, and outside any scope."""
     told = record(event, client=Client(request_id=client.request_id), creator_id=creator_id, **detail)
-    facts = {"act": event, "creator": str(creator_id), "event": str(told), **detail}
+    facts = {"act": event, "creator": str(creator_id), "event_id": str(told), **detail}
     record(Event.OPERATOR_ACTED, client=client, creator_id=operator_id, **facts)
