@@ -108,7 +108,24 @@ def test_creator_is_found_by_id(browser: Client, crowd: dict[str, Person]) -> No
 
 
 @pytest.mark.parametrize(
-    "term", ["'", "\\", "a\\'b", "x:*", "ada & | ! <-> bob", "@", "...", "()", "%", "_", "\x00", "a" * 5000, "a " * 5000, "💥", "''"]
+    "term",
+    [
+        "'",
+        "\\",
+        "a\\'b",
+        "x:*",
+        "ada & | ! <-> bob",
+        "@",
+        "...",
+        "()",
+        "%",
+        "_",
+        "\x00",
+        "a" * 5000,
+        "a " * 5000,
+        "💥",
+        "''",
+    ],
 )
 def test_no_search_is_an_error(browser: Client, crowd: dict[str, Person], term: str) -> None:
     response = browser.get(LIST, {"q": term})
@@ -142,7 +159,9 @@ def test_no_page_number_is_an_error(browser: Client, crowd: dict[str, Person]) -
         assert browser.get(LIST, {"p": number}, follow=True).status_code == 200
 
 
-@pytest.mark.parametrize("name", ["password", "password__startswith", "id__gt", "groups__name", "email__regex"])
+@pytest.mark.parametrize(
+    "name", ["password", "password__startswith", "id__gt", "groups__name", "email__regex"]
+)
 def test_list_takes_no_filter_that_could_ask_for_a_hash(browser: Client, ada: Person, name: str) -> None:
     assert browser.get(LIST, {name: "a"}).status_code == 400
 
@@ -190,7 +209,8 @@ def test_a_reason_is_for_one_creator_and_one_operator(browser: Client, ada: Pers
 
 
 @pytest.mark.parametrize(
-    "reason", ["", "too short", "x" * 201, "          ", "ask ada@example.com about it", "two\x85lines of words"]
+    "reason",
+    ["", "too short", "x" * 201, "          ", "ask ada@example.com about it", "two\x85lines of words"],
 )
 def test_a_reason_is_plain_words(browser: Client, ada: Person, reason: str, api: API) -> None:
     response = give_reason(browser, ada, reason)
@@ -233,7 +253,9 @@ def test_nothing_that_a_creator_can_read_names_the_operator(
     assert_nameless(export + listed, olga)
 
 
-def test_operators_book_knows_who(ada: Person, olga: Person, browser: Client, superuser: psycopg.Connection) -> None:
+def test_operators_book_knows_who(
+    ada: Person, olga: Person, browser: Client, superuser: psycopg.Connection
+) -> None:
     give_reason(browser, ada)
     ((creator_id, detail, agent, ip),) = superuser.execute(
         "SELECT a.creator_id, a.detail, p.user_agent, host(p.ip_address) FROM audit_logs a "
@@ -246,7 +268,9 @@ def test_operators_book_knows_who(ada: Person, olga: Person, browser: Client, su
 
 
 # --- looking ------------------------------------------------------------------------------------
-def test_record_shows_state_sessions_locks_events_and_visitors(api: API, ada: Person, browser: Client) -> None:
+def test_record_shows_state_sessions_locks_events_and_visitors(
+    api: API, ada: Person, browser: Client
+) -> None:
     visit(api, ada)
     for _ in range(5):
         log_in(api, ada.email, "wrong")
