@@ -60,7 +60,7 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
         return format_html('<a href="{}" aria-label="{} {}">{}</a>', url, _("Revoke"), key.name, _("Revoke"))
 
     def revoke(self, request: HttpRequest, key_id: UUID) -> HttpResponse:
-        if not request.user.has_perm("accounts.revoke_apikey"):  # type: ignore[union-attr]
+        if not request.user.has_perm("accounts.revoke_apikey"):
             raise PermissionDenied
         if not has_stepped_up(request):
             return to_confirmation(request)

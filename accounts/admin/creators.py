@@ -36,6 +36,11 @@ REFUSALS = {
 }
 
 
+def _operator(request: HttpRequest) -> UUID:
+    user: Any = request.user
+    return UUID(str(user.pk))
+
+
 @contextmanager
 def _found() -> Iterator[None]:
     try:
@@ -49,7 +54,8 @@ class BoundedPaginator(Paginator):
 
     @cached_property
     def count(self) -> int:
-        return int(self.object_list[: search.MOST].count())  # type: ignore[union-attr]
+        rows: Any = self.object_list
+        return int(rows[: search.MOST].count())
 
 
 @admin.register(Creator)
@@ -147,25 +153,26 @@ class CreatorAdmin(admin.ModelAdmin[Creator]):
         return redirect("admin:accounts_creator_change", creator_id)
 
     def _do(self, request: HttpRequest, creator_id: UUID, act: str) -> None:
-        operator_id, client = request.user.pk, client_of(request)
         try:
-            done = support.perform(act, creator_id=creator_id, operator_id=operator_id, client=client)
-        except tuple(REFUSALS) as error:
-            messages.error(request, REFUSALS[type(error)])
-            return
-        messages.info(request, BUTTONS[act].done if done else _("There was nothing to do."))
+            done = support.perform(
+                act, creator_id=creator_id, operator_id=_operator(request), client=client_of(request)
+            )
+        except (AddressTakenError, RateLimitedError, LimitsUnavailableError) as error:
+            messages.error(request, str(REFUSALS[type(error)]))
+        else:
+            messages.info(request, str(BUTTONS[act].done) if done else _("There was nothing to do."))
 
     def _record(self, request: HttpRequest, creator_id: UUID) -> creators.CreatorRecord:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        return creators.read(creator_id=creator_id, operator_id=request.user.pk)
+        return creators.read(creator_id=creator_id, operator_id=_operator(request))
 
     def _ask_reason(self, request: HttpRequest, creator_id: UUID) -> HttpResponse:
         form = ReasonForm(request.POST if request.method == "POST" else None)
         if form.is_valid():
             transparency.give_reason(
                 creator_id=creator_id,
-                operator_id=request.user.pk,
+                operator_id=_operator(request),
                 reason=form.cleaned_data["reason"],
                 client=client_of(request),
             )
@@ -173,7 +180,7 @@ class CreatorAdmin(admin.ModelAdmin[Creator]):
         return self._show(request, "reason", {"title": _("A creator's account"), "form": form})
 
     def _may(self, request: HttpRequest, button: Button) -> bool:
-        return request.user.has_perm(f"accounts.{button.permission}")  # type: ignore[union-attr]
+        return request.user.has_perm(f"accounts.{button.permission}")
 
     def _show(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
         whole = {**self.admin_site.each_context(request), "opts": self.opts, **context}

@@ -83,10 +83,17 @@ def send_bundle(creator: Creator, language: str) -> None:
         language=language,
         display_name=creator.display_name,
         notices=_bundled(waiting),
-        offers_reset=not BY_SUPPORT.issuperset(notice.kind for notice in waiting),
-        reset_url=settings.PUBLIC_URL + reverse("password-reset"),
+        is_staff=creator.is_staff,
+        action_url=_action_url(creator, waiting),
     )
     SecurityNotice.objects.filter(pk__in=[notice.pk for notice in waiting]).update(sent_at=timezone.now())
+
+
+def _action_url(creator: Creator, waiting: list[SecurityNotice]) -> str:
+    """Where to do something about it; "" where it was support's doing alone."""
+    if BY_SUPPORT.issuperset(notice.kind for notice in waiting):
+        return ""
+    return settings.PUBLIC_URL + reverse("admin:index" if creator.is_staff else "password-reset")
 
 
 def _bundled(waiting: list[SecurityNotice]) -> list[dict[str, Any]]:
