@@ -20,6 +20,7 @@ class Event(StrEnum):
     ACCOUNT_EXPORTED = "account.exported"
     API_KEY_CREATED = "api_key.created"
     API_KEY_REVOKED = "api_key.revoked"
+    AUDIT_EXPORTED = "audit.exported"  # by an operator; nobody's
     BREACH_CHECK_FAILED = "breach_check.failed"
     PASSWORD_CHANGED = "password.changed"
     PASSWORD_CHECK_FAILED = "password.check_failed"
@@ -47,6 +48,7 @@ SUMMARIES = {
     Event.ACCOUNT_EXPORTED: "You downloaded what is held about you.",
     Event.API_KEY_CREATED: "An API key was made.",
     Event.API_KEY_REVOKED: "An API key was revoked.",
+    Event.AUDIT_EXPORTED: "An operator exported the audit log.",
     Event.EMAIL_CHANGE_REQUESTED: "You asked for another e-mail address.",
     Event.EMAIL_CHANGED: "Your e-mail address was changed.",
     Event.EMAIL_CHANGE_UNDONE: "The change of your e-mail address was undone.",

@@ -8,7 +8,7 @@ from django.db import connections
 from django.utils import timezone
 
 from accounts.addresses import canonical_email
-from accounts.devices import device_of
+from audit.devices import device_of
 from accounts.exceptions import InvalidCredentialsError
 from accounts.models import Creator, SecurityNotice, Session
 from accounts.services import lockout, notices, passwords, sessions

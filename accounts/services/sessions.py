@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from accounts.devices import device_of
+from audit.devices import device_of
 from accounts.exceptions import InvalidTokenError, TokenReusedError
 from accounts.keys import key_ring
 from accounts.models import BlacklistedToken, Creator, RefreshToken, SecurityNotice, Session
