@@ -11,10 +11,11 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import path
 from django.utils import timezone
+from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from tenancy.context import OPERATOR
 
@@ -54,10 +55,11 @@ class AuditLogAdmin(admin.ModelAdmin[AuditLog]):
         wrap = self.admin_site.admin_view
         return [
             path("overview/", wrap(self.overview_view), name="audit_auditlog_overview"),
-            path("export/", wrap(require_POST(self.export_view)), name="audit_auditlog_export"),
+            path("export/", wrap(self.export_view), name="audit_auditlog_export"),
             *super().get_urls(),
         ]
 
+    @method_decorator(require_safe)
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         self._check(request)
         form, place = EventFilter(request.GET), PlaceForm(request.GET)
@@ -70,11 +72,15 @@ class AuditLogAdmin(admin.ModelAdmin[AuditLog]):
             status=200 if page else 400,
             title=_("Audit log"),
             form=form,
+            place=place,
             page=page,
             formats=FORMATS if self.has_export_permission(request) else (),
-            filter=urlencode({name: value for name, value in request.GET.items() if name in form.fields and value}),
+            filter=urlencode(
+                {name: value for name, value in request.GET.items() if name in form.fields and value}
+            ),
         )
 
+    @method_decorator(require_safe)
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
@@ -85,11 +91,14 @@ class AuditLogAdmin(admin.ModelAdmin[AuditLog]):
         detail = json.dumps(line.event.detail, ensure_ascii=False, indent=2)
         return self._answer(request, "change_form", title=line.summary, line=line, detail=detail)
 
+    @method_decorator(require_POST)
     def export_view(self, request: HttpRequest) -> Any:
         """A file of all that the filter finds. The book remembers who took it, and no creator sees that."""
         if not self.has_export_permission(request):
             raise PermissionDenied
-        step_up = getattr(self.admin_site, "step_up", lambda _request: None)  # a site that asks again who it is
+        step_up = getattr(
+            self.admin_site, "step_up", lambda _request: None
+        )  # a site that asks again who it is
         if answer := step_up(request):
             return answer
         form, kind = EventFilter(request.POST), request.POST.get("format", "")
@@ -106,6 +115,7 @@ class AuditLogAdmin(admin.ModelAdmin[AuditLog]):
             headers={"Content-Disposition": f'attachment; filename="{name}"'},
         )
 
+    @method_decorator(require_safe)
     def overview_view(self, request: HttpRequest) -> HttpResponse:
         self._check(request)
         found = overview(timezone.now())
@@ -117,7 +127,9 @@ class AuditLogAdmin(admin.ModelAdmin[AuditLog]):
             title=_("Security overview"),
             day=stacked(hours[-DAY:], entered=entered[-DAY:], failed=failed[-DAY:]),
             week=stacked(hours, entered=entered, failed=failed),
-            stories=[(one, SUMMARIES[event], stacked(hours, some=one.counts)) for event, one in events.items()],
+            stories=[
+                (one, SUMMARIES[event], stacked(hours, some=one.counts)) for event, one in events.items()
+            ],
             rows=[(hour, [one.counts[at] for one in events.values()]) for at, hour in enumerate(hours)][::-1],
             since=hours[-DAY],
             found=found,

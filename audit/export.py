@@ -49,7 +49,7 @@ def _cells(record: dict[str, Any]) -> list[str]:
 
 
 def _defused(cell: str) -> str:
-    """Clients choose their user agent and the address they sign in with: none becomes a formula (CWE-1236)."""
+    """Clients choose user agent and e-mail as they like; none becomes a formula (CWE-1236)."""
     return f"'{cell}" if cell.startswith(FORMULA) else cell
 
 

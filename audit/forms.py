@@ -1,6 +1,7 @@
 import ipaddress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -15,7 +16,8 @@ from .models import AuditLog, PersonalData
 from .views import lowest_id
 
 USUAL_SPAN = timedelta(days=7)
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+UUID_VERSION = 7
+LONGEST_REQUEST = timedelta(minutes=10)
 
 
 class MomentField(forms.DateTimeField):
@@ -27,8 +29,8 @@ class MomentField(forms.DateTimeField):
 class NetworkField(forms.CharField):
     """An address, or a network like 203.0.113.0/24; None where nothing is given."""
 
-    def to_python(self, value: Any) -> Network | None:
-        text = super().to_python(value)
+    def clean(self, value: Any) -> Any:
+        text = super().clean(value)
         if not text:
             return None
         try:
@@ -46,7 +48,9 @@ class EventFilter(forms.Form):
     after = MomentField(label=_("From (UTC)"), required=False)
     before = MomentField(label=_("To (UTC)"), required=False)
     type = forms.ChoiceField(
-        label=_("Type"), choices=[("", _("any")), *((event.value, event.value) for event in Event)], required=False
+        label=_("Type"),
+        choices=[("", _("any")), *((event.value, event.value) for event in Event)],
+        required=False,
     )
     creator = forms.UUIDField(label=_("Creator"), required=False)
     address = NetworkField(label=_("Address"), max_length=64, required=False)
@@ -54,11 +58,14 @@ class EventFilter(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
-        if not self.errors:
-            before = data["before"]
-            data["after"] = data["after"] or (before or timezone.now()) - USUAL_SPAN
-            if before and before <= data["after"]:
-                raise ValidationError(_("The range ends before it begins."))
+        if self.errors:
+            return data
+        if not (data["after"] or data["before"]) and (span := _span_of(data["request"])):
+            data["after"], data["before"] = span
+        before = data["before"]
+        data["after"] = data["after"] or (before or timezone.now()) - USUAL_SPAN
+        if before and before <= data["after"]:
+            raise ValidationError(_("The range ends before it begins."))
         return data
 
     def events(self, until: datetime | None = None) -> QuerySet[AuditLog]:
@@ -83,6 +90,16 @@ class EventFilter(forms.Form):
         """The filter for the book itself, which keeps no address."""
         asked = {name: str(value) for name, value in self.cleaned_data.items() if value}
         return asked | ({"address": "given"} if "address" in asked else {})
+
+
+def _span_of(request_id: str) -> tuple[datetime, datetime] | None:
+    """When a request was answered whose id is ours, a UUIDv7: it is found at once, however old it is."""
+    try:
+        found = UUID(request_id)
+        began = datetime.fromtimestamp((found.int >> 80) / 1000, UTC)
+        return (began - LONGEST_REQUEST, began + LONGEST_REQUEST) if found.version == UUID_VERSION else None
+    except (ValueError, OverflowError):  # not an UUID, or none of this age of the world
+        return None
 
 
 def _between(after: datetime, before: datetime | None) -> dict[str, Any]:

@@ -52,6 +52,7 @@ class PersonalData(models.Model):
 
     class Meta:
         db_table = "audit_personal_data"
+        indexes: ClassVar = [models.Index(fields=["ip_address", "id"], name="audit_personal_data_address")]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["creator_id", "id"], name="audit_personal_data_tenant_key"),
             *tenant_walls(

@@ -31,7 +31,8 @@ EVENTS = (
 
 # Sequential probes of the index on (type, id), one for each hour and type; nothing is sorted or hashed.
 _BY_HOUR = """
-SELECT type, hour, (SELECT count(*) FROM audit_logs WHERE audit_logs.type = asked.type AND id >= low AND id < high)
+SELECT asked.type, hour,
+       (SELECT count(*) FROM audit_logs l WHERE l.type = asked.type AND l.id >= low AND l.id < high)
 FROM unnest(%(low)s::uuid[], %(high)s::uuid[]) WITH ORDINALITY AS hours(low, high, hour),
      unnest(%(types)s::text[]) AS asked(type)
 """
@@ -40,7 +41,7 @@ WITH newest AS (
     SELECT id FROM audit_logs WHERE type = %(type)s AND id >= %(low)s ORDER BY id DESC LIMIT %(most)s
 ), failures AS MATERIALIZED (
     SELECT host(ip_address) AS address, NULLIF(email, '') AS email, creator_id
-    FROM newest JOIN audit_personal_data USING (id)
+    FROM newest JOIN audit_personal_data USING (id) WHERE audit_personal_data.id >= %(low)s
 )
 (SELECT 'address', address, count(*), count(DISTINCT email), NULL::uuid FROM failures
  WHERE address IS NOT NULL GROUP BY address ORDER BY 3 DESC, 2 LIMIT %(top)s)
@@ -68,7 +69,7 @@ class Hours:
 
 @dataclass(frozen=True)
 class Failing:
-    """An address or an account with its failed sign-ins; `others` counts accounts or addresses on the other side."""
+    """Failed sign-ins from an address, and to how many accounts; or to an account, and from how many."""
 
     name: str
     failures: int

@@ -1,4 +1,7 @@
-"""The book across all tenants. Every query names the operator's alias: a streamed body outlives the request's."""
+"""The book across all tenants.
+
+Every query names the operator's alias: a streamed body outlives that of the request.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

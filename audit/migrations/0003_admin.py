@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    """An index by type and time for the operators' list and overview."""
+    """Indexes for the operators' list and overview: by type and time, by address and time."""
 
     dependencies = [("audit", "0002_append_only")]
 
@@ -18,5 +18,9 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="auditlog",
             index=models.Index(fields=["type", "id"], name="audit_logs_type"),
+        ),
+        migrations.AddIndex(
+            model_name="personaldata",
+            index=models.Index(fields=["ip_address", "id"], name="audit_personal_data_address"),
         ),
     ]
