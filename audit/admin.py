@@ -158,6 +158,10 @@ class AuditLogAdmin(admin.ModelAdmin[AuditLog]):
         return f"admin:{model._meta.app_label}_{model._meta.model_name}_change"
 
 
+def _colour(event: Event) -> str:
+    return "failed" if event.value.endswith("failed") else "entered"
+
+
 def _id(text: str) -> UUID:
     try:
         return UUID(text)

@@ -3,7 +3,9 @@
 SCREENSHOTS=/some/directory keeps a picture of each page.
 """
 
+import base64
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from config.child import happens
 from config.tests.fixtures import PASSWORD, make_creator
 from config.tests.population import populate_book
 from config.tests.serving import Served, serving
@@ -49,14 +52,14 @@ def look(browser: Browser, name: str) -> None:
             screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
             browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
             assert browser.execute_script("return document.documentElement.scrollWidth") <= width, name
-            book = [found for found in browser.execute_script(CONTRASTS.replace("body *", ".book *"))]
-            assert [found for found in book if found[2] < 4.5] == [], (scheme, name)
+            time.sleep(0.3)  # the admin's links change their colour slowly
+            texts = browser.execute_script(CONTRASTS.replace("body *", ".book *"))
+            assert [text for text in texts if text[2] < 4.5] == [], (scheme, name)
             if directory := os.environ.get("SCREENSHOTS"):
                 whole = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
-                import base64
-
                 Path(directory, f"{name}-{scheme}-{width}.png").write_bytes(base64.b64decode(whole["data"]))
-    assert [entry["message"] for entry in browser.get_log("browser") if " 400 " not in entry["message"]] == []
+    logged = [entry["message"] for entry in browser.get_log("browser")]
+    assert [line for line in logged if " 400 " not in line and "favicon.ico" not in line] == []
 
 
 def test_list_detail_and_overview_on_every_screen(browser: Browser) -> None:
@@ -77,12 +80,12 @@ def test_list_detail_and_overview_on_every_screen(browser: Browser) -> None:
 
 def test_search_and_pages_by_keyboard(browser: Browser) -> None:
     browser.go(LIST)
-    browser.find_element(By.NAME, "address").send_keys("198.51.100.3", Keys.ENTER)
-    assert "address=198.51.100.3" in browser.current_url
+    browser.find_element(By.NAME, "address").send_keys("198.51.100.0/24", Keys.ENTER)
+    assert "address=198.51.100.0" in browser.current_url
     first = rows(browser)
     browser.find_element(By.CSS_SELECTOR, "a[rel=next]").send_keys(Keys.ENTER)
     assert "older=" in browser.current_url
-    assert "address=198.51.100.3" in browser.current_url
+    assert "address=198.51.100.0" in browser.current_url
     assert not set(first) & set(rows(browser))
     browser.find_element(By.CSS_SELECTOR, "a[rel=prev]").send_keys(Keys.ENTER)
     assert rows(browser) == first
@@ -101,12 +104,10 @@ def test_bars_are_drawn_and_named(browser: Browser) -> None:
     assert failed.value_of_css_property("fill") not in {"rgb(0, 0, 0)", "none"}
     charts = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
     named = [node["name"]["value"] for node in charts if node.get("role", {}).get("value") == "image"]
-    assert "Sign-ins by hour, last 24 hours" in named
+    assert any(name.startswith("Sign-ins by hour, last 24 hours At most") for name in named)
 
 
 def test_export_is_downloaded(browser: Browser, tmp_path: Path) -> None:
-    from config.child import happens
-
     browser.execute_cdp_cmd(
         "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)}
     )
