@@ -4,22 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-HEIGHT, STEP = 100, 10  # of the drawing, which is stretched; a bar's place is STEP wide
-GAP = 1.5
-
-
-@dataclass(frozen=True)
-class Bar:
-    x: float
-    y: float
-    width: float
-    height: float
-    kind: str
+HEIGHT, STEP, GAP = 100, 10, 1.5  # of the drawing, which is stretched; of a bar's place; between two bars
 
 
 @dataclass(frozen=True)
 class Chart:
-    bars: list[Bar]
+    shapes: dict[str, str]  # kind → its bars as one SVG path
     width: int
     most: int  # what a bar as high as the drawing stands for
     peak: datetime  # the hour with the most
@@ -27,16 +17,18 @@ class Chart:
 
 
 def stacked(hours: Sequence[datetime], **kinds: Sequence[int]) -> Chart:
-    """The counts of each kind upon each other, hour by hour."""
+    """The counts of each kind upon those of the kinds before it, hour by hour."""
     totals = [sum(counts) for counts in zip(*kinds.values(), strict=True)]
     most = max(totals)
-    bars = []
-    for place, counts in enumerate(zip(*kinds.values(), strict=True)):
-        top = float(HEIGHT)
-        for kind, count in zip(kinds, counts, strict=True):
-            height = HEIGHT * count / max(most, 1)
-            top -= height
-            if count:
-                x = place * STEP + GAP / 2
-                bars.append(Bar(x, round(top, 2), STEP - GAP, round(height, 2), kind))
-    return Chart(bars, len(totals) * STEP, most, hours[totals.index(most)])
+    tops, shapes = [float(HEIGHT)] * len(totals), {}
+    for kind, counts in kinds.items():
+        heights = [HEIGHT * count / max(most, 1) for count in counts]
+        tops = [top - height for top, height in zip(tops, heights, strict=True)]
+        bars = enumerate(zip(tops, heights, strict=True))
+        shapes[kind] = "".join(_bar(place, top, height) for place, (top, height) in bars if height)
+    return Chart(shapes, len(totals) * STEP, most, hours[totals.index(most)])
+
+
+def _bar(place: int, top: float, height: float) -> str:
+    width = STEP - GAP
+    return f"M{place * STEP + GAP / 2:g} {top:.2f}h{width:g}v{height:.2f}h-{width:g}z"

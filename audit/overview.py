@@ -36,12 +36,14 @@ SELECT asked.type, hour,
 FROM unnest(%(low)s::uuid[], %(high)s::uuid[]) WITH ORDINALITY AS hours(low, high, hour),
      unnest(%(types)s::text[]) AS asked(type)
 """
+_OLDEST = """
+SELECT id FROM audit_logs WHERE type = %(type)s AND id >= %(low)s ORDER BY id DESC OFFSET %(most)s - 1 LIMIT 1
+"""
 _FAILURES = """
-WITH newest AS (
-    SELECT id FROM audit_logs WHERE type = %(type)s AND id >= %(low)s ORDER BY id DESC LIMIT %(most)s
-), failures AS MATERIALIZED (
-    SELECT host(ip_address) AS address, NULLIF(email, '') AS email, creator_id
-    FROM newest JOIN audit_personal_data USING (id) WHERE audit_personal_data.id >= %(low)s
+WITH failures AS MATERIALIZED (
+    SELECT host(p.ip_address) AS address, NULLIF(p.email, '') AS email, p.creator_id
+    FROM audit_logs l JOIN audit_personal_data p USING (id)
+    WHERE l.type = %(type)s AND l.id >= %(low)s AND p.id >= %(low)s
 )
 (SELECT 'address', address, count(*), count(DISTINCT email), NULL::uuid FROM failures
  WHERE address IS NOT NULL GROUP BY address ORDER BY 3 DESC, 2 LIMIT %(top)s)
@@ -68,7 +70,7 @@ class Hours:
 
 
 @dataclass(frozen=True)
-class Failing:
+class Target:
     """Failed sign-ins from an address, and to how many accounts; or to an account, and from how many."""
 
     name: str
@@ -78,19 +80,27 @@ class Failing:
 
 
 @dataclass(frozen=True)
+class Failing:
+    """Who fails most, since a day ago or since the oldest failure that is looked at."""
+
+    since: datetime
+    addresses: list[Target]
+    accounts: list[Target]
+
+
+@dataclass(frozen=True)
 class Overview:
     hours: list[datetime]  # beginnings
     by_event: dict[Event, Hours]
-    addresses: list[Failing]
-    accounts: list[Failing]
+    failing: Failing
 
 
 def overview(now: datetime) -> Overview:
-    """Two statements as the operator."""
+    """Three statements as the operator."""
     end = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
     edges = [end - timedelta(hours=back) for back in range(WEEK, -1, -1)]
-    failing = _failing(since=edges[-1 - DAY])
-    return Overview(edges[:-1], _by_event([lowest_id(edge) for edge in edges]), *failing)
+    by_event = _by_event([lowest_id(edge) for edge in edges])
+    return Overview(edges[:-1], by_event, _failing(since=edges[-1 - DAY]))
 
 
 def _by_event(edges: list[UUID]) -> dict[Event, Hours]:
@@ -101,17 +111,19 @@ def _by_event(edges: list[UUID]) -> dict[Event, Hours]:
     return {event: Hours(event, found) for event, found in counts.items()}
 
 
-def _failing(since: datetime) -> tuple[list[Failing], list[Failing]]:
+def _failing(since: datetime) -> Failing:
     facts = {
         "type": Event.LOGIN_FAILED.value,
         "low": lowest_id(since),
         "most": FAILURES_LOOKED_AT,
         "top": TOP,
     }
-    rows = _rows(_FAILURES, facts)
-    found = [(kind, Failing(*facts, None if owner == NO_TENANT else owner)) for kind, *facts, owner in rows]
-    addresses, accounts = ([one for of, one in found if of == kind] for kind in ("address", "account"))
-    return addresses, accounts
+    for (oldest,) in _rows(_OLDEST, facts):
+        facts["low"], since = oldest, datetime.fromtimestamp((oldest.int >> 80) / 1000, UTC)
+    found: dict[str, list[Target]] = {"address": [], "account": []}
+    for kind, *counted, owner in _rows(_FAILURES, facts):
+        found[kind].append(Target(*counted, None if owner == NO_TENANT else owner))
+    return Failing(since, found["address"], found["account"])
 
 
 def _rows(sql: str, facts: dict[str, Any]) -> list[Any]:

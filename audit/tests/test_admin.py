@@ -407,6 +407,17 @@ def test_overview_names_who_fails_most(reader: Client, ada: Person) -> None:
     assert "192.0.2.1" not in page
 
 
+def test_an_attack_does_not_make_its_overview_slow(reader: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the newest failures are counted by who, and the page says since when."""
+    monkeypatch.setattr("audit.overview.FAILURES_LOOKED_AT", 3)
+    now = timezone.now()
+    for minutes in range(1, 9):
+        happened(Event.LOGIN_FAILED, at=now - timedelta(minutes=minutes), email="x@example.com")
+    page = says(reader.get(OVERVIEW))
+    assert f"Failed sign-ins Since {now - timedelta(minutes=3):%Y-%m-%d %H:%M} UTC." in page
+    assert "x@example.com no account 3 1" in page
+
+
 def test_overview_of_an_empty_book_is_whole(reader: Client, superuser: psycopg.Connection) -> None:
     page = reader.get(OVERVIEW)
     assert page.status_code == 200

@@ -99,7 +99,7 @@ def rows(browser: Browser) -> list[str]:
 def test_bars_are_drawn_and_named(browser: Browser) -> None:
     """A Content-Security-Policy that stopped the colours would leave them black."""
     browser.go(f"{LIST}overview/")
-    failed = browser.find_element(By.CSS_SELECTOR, "#day-title ~ rect.failed")
+    failed = browser.find_element(By.CSS_SELECTOR, "#day-title ~ path.failed")
     assert failed.size["height"] > 5
     assert failed.value_of_css_property("fill") not in {"rgb(0, 0, 0)", "none"}
     charts = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
