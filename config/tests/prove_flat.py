@@ -23,7 +23,7 @@ def milliseconds(call: Callable[[], Any]) -> float:
 
 def medians(number: int) -> dict[str, float]:
     """Each door's median; taken in turn, so that a busy moment of the machine is everybody's."""
-    calls = Doors().calls(number)
+    calls = Doors(f"{number}.example.com").calls(number)
     found: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(ROUNDS):
         for name, call in calls.items():
@@ -31,13 +31,11 @@ def medians(number: int) -> dict[str, float]:
     return {name: statistics.median(times) for name, times in found.items()}
 
 
-def test_every_door_is_flat(superuser: psycopg.Connection) -> None:
+def test_every_door_is_flat_and_uses_an_index_at_a_million(superuser: psycopg.Connection) -> None:
     taken: dict[int, dict[str, float]] = {}
     already = 0
     for size in SIZES:
         fill(superuser, size, already)
-        for table in ("creators WHERE email IN ('ada@example.com', 'olga@example.com')",):
-            superuser.execute(f"DELETE FROM {table}".encode())
         already, taken[size] = size, medians(size // 2)
     for name in taken[SIZES[0]]:
         print(f"{name}: " + ", ".join(f"{taken[size][name]:.1f}" for size in SIZES) + " ms")
@@ -46,9 +44,5 @@ def test_every_door_is_flat(superuser: psycopg.Connection) -> None:
         for name in taken[SIZES[0]]
         if max(taken[size][name] for size in SIZES) > TOLERANCE * min(taken[size][name] for size in SIZES)
     }
-    assert slow == {}
-
-
-def test_every_hot_query_uses_an_index_at_a_million(superuser: psycopg.Connection) -> None:
-    fill(superuser, SIZES[-1])
     assert findings(superuser, SIZES[-1] // 2) == {}
+    assert slow == {}
