@@ -20,7 +20,7 @@ class Event(StrEnum):
     ACCOUNT_EXPORTED = "account.exported"
     API_KEY_CREATED = "api_key.created"
     API_KEY_REVOKED = "api_key.revoked"
-    AUDIT_EXPORTED = "audit.exported"  # by an operator; nobody's
+    AUDIT_EXPORTED = "audit.exported"  # by an operator
     BREACH_CHECK_FAILED = "breach_check.failed"
     PASSWORD_CHANGED = "password.changed"
     PASSWORD_CHECK_FAILED = "password.check_failed"
@@ -33,6 +33,16 @@ class Event(StrEnum):
     TOKEN_REUSED = "token.reused"
     PROFILE_UPDATED = "profile.updated"
     SIGNING_KEY_ROTATED = "signing_key.rotated"
+    OPERATOR_CREATED = "operator.created"
+    OPERATOR_SIGNED_IN = "operator.signed_in"  # with both factors
+    OPERATOR_SIGNED_OUT = "operator.signed_out"
+    OPERATOR_CONFIRMED = "operator.confirmed"  # password or code again, before something dangerous
+    OPERATOR_RIGHTS_CHANGED = "operator.rights_changed"
+    SECOND_FACTOR_SET_UP = "second_factor.set_up"
+    SECOND_FACTOR_FAILED = "second_factor.failed"
+    SECOND_FACTOR_RESET = "second_factor.reset"
+    RECOVERY_CODE_USED = "recovery_code.used"
+    RECOVERY_CODES_RENEWED = "recovery_codes.renewed"
 
 
 SUMMARIES = {
@@ -48,7 +58,7 @@ SUMMARIES = {
     Event.ACCOUNT_EXPORTED: "You downloaded what is held about you.",
     Event.API_KEY_CREATED: "An API key was made.",
     Event.API_KEY_REVOKED: "An API key was revoked.",
-    Event.AUDIT_EXPORTED: "An operator exported the audit log.",
+    Event.AUDIT_EXPORTED: "You exported the audit log.",
     Event.EMAIL_CHANGE_REQUESTED: "You asked for another e-mail address.",
     Event.EMAIL_CHANGED: "Your e-mail address was changed.",
     Event.EMAIL_CHANGE_UNDONE: "The change of your e-mail address was undone.",
@@ -65,4 +75,14 @@ SUMMARIES = {
     Event.TOKEN_REUSED: "A refresh token was used twice; its session was ended.",
     Event.PROFILE_UPDATED: "You changed your profile.",
     Event.SIGNING_KEY_ROTATED: "The service has a new signing key.",
+    Event.OPERATOR_CREATED: "You were made an operator.",
+    Event.OPERATOR_SIGNED_IN: "You signed in as an operator.",
+    Event.OPERATOR_SIGNED_OUT: "You signed out as an operator.",
+    Event.OPERATOR_CONFIRMED: "You confirmed with your password or a code that it is you.",
+    Event.OPERATOR_RIGHTS_CHANGED: "Your rights as an operator were changed.",
+    Event.SECOND_FACTOR_SET_UP: "You set up an authenticator app.",
+    Event.SECOND_FACTOR_FAILED: "A wrong code was given as your second factor.",
+    Event.SECOND_FACTOR_RESET: "Your authenticator app and recovery codes were removed.",
+    Event.RECOVERY_CODE_USED: "A recovery code of yours was used.",
+    Event.RECOVERY_CODES_RENEWED: "You made new recovery codes.",
 }

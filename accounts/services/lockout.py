@@ -6,6 +6,7 @@ that the app may call and whose tables it can't see: they name addresses of ever
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -31,6 +32,7 @@ class Door(StrEnum):
 
     API = "api"
     ADMIN = "admin"
+    SECOND_FACTOR = "second_factor"
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,14 @@ def verify_password(*, email: str, password: str, encoded: str | None, door: Doo
         RateLimitedError: as many attempts as may still fail are being looked at, or this one took too long.
 
     """
+    return attempt(lambda: passwords.verify(password, encoded), email=email, door=door)
+
+
+def attempt(look: Callable[[], passwords.Verdict], *, email: str, door: Door) -> Outcome:
+    """Count a guess at `door`, and let `look` judge it; raises as verify_password does."""
     reservation = _reserve(email, door)
     try:
-        verdict = passwords.verify(password, encoded)
+        verdict = look()
     except BaseException:
         _release(reservation)
         raise

@@ -77,7 +77,8 @@ def send_bundle(creator: Creator, language: str) -> None:
         language=language,
         display_name=creator.display_name,
         notices=_bundled(waiting),
-        reset_url=settings.PUBLIC_URL + reverse("password-reset"),
+        is_staff=creator.is_staff,
+        action_url=settings.PUBLIC_URL + reverse("admin:index" if creator.is_staff else "password-reset"),
     )
     SecurityNotice.objects.filter(pk__in=[notice.pk for notice in waiting]).update(sent_at=timezone.now())
 

@@ -18,9 +18,9 @@ from django.test import Client
 from uuid_utils.compat import uuid7
 
 from audit import book
-from audit.tests.test_admin import EXPORT, LIST, OVERVIEW, enter
-from config.tests.fixtures import make_creator
+from audit.tests.test_admin import EXPORT, LIST, OVERVIEW
 from config.tests.plugin import DATABASE, ROLES, server
+from config.tests.operators import confirm, enter, make_operator
 from config.tests.population import populate_book
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -39,7 +39,10 @@ def milliseconds(call: Callable[[], Any]) -> float:
 
 @pytest.fixture
 def olga(transactional_db: None) -> Client:
-    return enter(make_creator("olga@example.com", is_staff=True, is_superuser=True))
+    person = make_operator("olga@example.com")
+    client = enter(person)
+    confirm(client, person)
+    return client
 
 
 def pages(olga: Client) -> Iterator[tuple[str, float]]:

@@ -24,7 +24,8 @@ from audit.clients import Client as AuditClient
 from audit.events import Event
 from audit.forms import EventFilter
 from audit.models import AuditLog, PersonalData
-from config.tests.fixtures import API, Person, make_creator
+from config.tests.fixtures import API, Person
+from config.tests.operators import confirm, enter, make_operator
 from config.tests.population import populate_book
 from tenancy.context import OPERATOR, tenant_scope, using_alias
 
@@ -34,25 +35,27 @@ OVERVIEW, EXPORT = f"{LIST}overview/", f"{LIST}export/"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
 
-def enter(person: Person) -> Client:
-    client = Client()
-    done = client.post("/admin/login/", {"username": person.email, "password": person.password})
-    assert done.status_code == 302
-    return client
-
-
 def staff(name: str, *permissions: str) -> Client:
-    """A signed-in operator who is no superuser."""
-    person = make_creator(f"{name}@example.com", is_staff=True)
+    """A signed-in and confirmed operator who is no superuser."""
+    person = make_operator(f"{name}@example.com", "")
     with using_alias(OPERATOR):
         found = Permission.objects.filter(codename__in=permissions, content_type__app_label="audit")
         Creator.objects.get(pk=person.id).user_permissions.set(found)
-    return enter(person)
+    client = enter(person)
+    confirm(client, person)
+    return client
 
 
 @pytest.fixture
-def olga(transactional_db: None) -> Client:
-    return enter(make_creator("olga@example.com", is_staff=True, is_superuser=True))
+def superuser_olga(transactional_db: None) -> Person:
+    return make_operator("olga@example.com")
+
+
+@pytest.fixture
+def olga(superuser_olga: Person) -> Client:
+    client = enter(superuser_olga)
+    confirm(client, superuser_olga)
+    return client
 
 
 @pytest.fixture
@@ -331,19 +334,29 @@ def test_no_cell_of_an_export_is_a_formula(olga: Client, first: str) -> None:
     assert (row["email"], row["user_agent"]) == (f"'{first}cmd|' /C calc'!A0", f"'{first}1+1")
 
 
-def test_export_is_recorded_and_no_creator_sees_it(olga: Client, api: API, ada: Person) -> None:
+def test_export_is_recorded_on_the_operators_own_account(
+    olga: Client, superuser_olga: Person, ada: Person
+) -> None:
     asked = {"type": "login.failed", "creator": str(ada.id), "address": "203.0.113.9", "format": "csv"}
     exported(olga.post(EXPORT, asked))
     with using_alias(OPERATOR):
         event = AuditLog.objects.get(type="audit.exported")
-        operator = Creator.objects.get(email="olga@example.com")
-    assert event.creator_id == NO_TENANT
-    assert event.detail["operator"] == str(operator.pk)
+    assert event.creator_id == superuser_olga.id
     assert event.detail["format"] == "csv"
     found = event.detail["filter"]
     assert (found["type"], found["creator"], found["address"]) == ("login.failed", str(ada.id), "given")
-    listed = api.get("/api/v1/audit/events", token=ada.access).json()["results"]
-    assert [one for one in listed if one["type"] == "audit.exported"] == []
+
+
+def test_export_asks_again_who_it_is(superuser_olga: Person) -> None:
+    client = enter(superuser_olga)
+    page = f"{LIST}?type=token.reused"
+    sent = client.post(EXPORT, {"format": "csv"}, headers={"Referer": f"http://testserver{page}"})
+    assert sent.status_code == 302
+    assert sent["Location"].startswith("/admin/confirm/")
+    with using_alias(OPERATOR):
+        assert not AuditLog.objects.filter(type="audit.exported").exists()
+    confirm(client, superuser_olga)
+    assert exported(client.post(EXPORT, {"format": "csv"}))
 
 
 @pytest.mark.parametrize("asked", [{}, {"format": "xls"}, {"format": "csv", "type": "nonsense"}])

@@ -11,8 +11,8 @@ import pytest
 from django.db import connections
 from django.test import Client
 
-from audit.tests.test_admin import enter
 from config.tests.fixtures import API, PASSWORD, make_creator, sign_in
+from config.tests.operators import enter, make_operator
 from config.tests.population import creator_of, populate
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -24,7 +24,7 @@ class Doors:
     """What is called all day: Ada's calls, a visitor's and Olga's, each with its usual answer."""
 
     def __init__(self, at: str = "example.com") -> None:
-        self.api, self.olga = API(), enter(make_creator(f"olga@{at}", is_staff=True, is_superuser=True))
+        self.api, self.olga = API(), enter(make_operator(f"olga@{at}"))
         self.ada = sign_in(make_creator(f"ada@{at}", display_name="Ada"))
         opened = self.api.post("/api/v1/end-users/sessions", {"creator": str(self.ada.id)}).json()
         self.visitor, self.pair = opened["session"], {"refresh": self.ada.refresh}

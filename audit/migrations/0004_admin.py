@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     """Indexes for the operators' list and overview: by type and time, by address and time."""
 
-    dependencies = [("audit", "0002_append_only")]
+    dependencies = [("audit", "0003_operators")]
 
     operations = [
         migrations.AlterModelOptions(
