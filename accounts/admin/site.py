@@ -85,6 +85,10 @@ class OperatorSite(AdminSite):
             record(Event.OPERATOR_SIGNED_OUT, client=client_of(request), creator_id=request.user.pk)
         return super().logout(request, extra_context)
 
+    def step_up(self, request: HttpRequest) -> HttpResponse | None:
+        """The way to the confirmation, None where it was just given; for rooms that know no accounts."""
+        return None if step_up.has_stepped_up(request) else step_up.to_confirmation(request)
+
     def password_change(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         view = PasswordChangeView.as_view(
             form_class=partial(OperatorPasswordChangeForm, client=client_of(request)),
