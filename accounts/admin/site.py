@@ -48,10 +48,6 @@ class OperatorSite(AdminSite):
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         return super().get_app_list(request, app_label) if self.has_permission(request) else []
 
-    def step_up(self, request: HttpRequest) -> HttpResponse | None:
-        """For rooms that know no accounts: where to send somebody who has not confirmed lately, else None."""
-        return None if step_up.has_stepped_up(request) else step_up.to_confirmation(request)
-
     def get_urls(self) -> list[Any]:
         limited = page("login")  # a guess is a guess, at whichever of these
         given, set_up = (half_signed_in(view) for view in (second_factor.give_code, second_factor.set_up))
