@@ -26,6 +26,7 @@ class Event(StrEnum):
     ACCOUNT_EXPORTED = "account.exported"
     API_KEY_CREATED = "api_key.created"
     API_KEY_REVOKED = "api_key.revoked"
+    AUDIT_EXPORTED = "audit.exported"  # by an operator
     BREACH_CHECK_FAILED = "breach_check.failed"
     OPERATOR_ACTED = "operator.acted"  # in the operator's own book, beside an event in the creator's
     PASSWORD_CHANGED = "password.changed"
@@ -71,6 +72,7 @@ SUMMARIES = {
     Event.ACCOUNT_EXPORTED: "You downloaded what is held about you.",
     Event.API_KEY_CREATED: "An API key was made.",
     Event.API_KEY_REVOKED: "An API key was revoked.",
+    Event.AUDIT_EXPORTED: "You exported the audit log.",
     Event.EMAIL_CHANGE_REQUESTED: "You asked for another e-mail address.",
     Event.EMAIL_CHANGED: "Your e-mail address was changed.",
     Event.EMAIL_CHANGE_UNDONE: "The change of your e-mail address was undone.",

@@ -12,10 +12,10 @@ from django.utils import timezone
 from django.utils.translation import get_language
 
 from accounts import emails
-from accounts.devices import device_of
 from accounts.models import Creator, SecurityNotice
 from audit.book import record
 from audit.clients import Client
+from audit.devices import device_of
 from audit.events import Event
 
 BY_SUPPORT = {
