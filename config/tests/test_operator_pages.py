@@ -36,6 +36,7 @@ def look(browser: Browser, name: str) -> None:
     for scheme in ("light", "dark"):
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        time.sleep(0.3)  # Django's links fade from one colour to the other
         for width, height in (PHONE, LAPTOP):
             screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
             browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
