@@ -50,6 +50,12 @@ class AnswerForm(forms.Form):
             raise ValidationError(self.wrong, code="wrong")
 
 
+class CodeInput(forms.PasswordInput):
+    """Shown while it is typed, and empty again after a wrong one."""
+
+    input_type = "text"
+
+
 class CodeForm(AnswerForm):
     """A code of an app, which may be written in groups."""
 
@@ -57,9 +63,7 @@ class CodeForm(AnswerForm):
     answer = forms.CharField(
         label=_lazy("Code"),
         max_length=40,
-        widget=forms.TextInput(
-            attrs={"autocomplete": "one-time-code", "autofocus": True, "spellcheck": "false"}
-        ),
+        widget=CodeInput(attrs={"autocomplete": "one-time-code", "autofocus": True, "spellcheck": "false"}),
     )
 
     def clean_answer(self) -> None:
