@@ -489,6 +489,7 @@ class ApiKey(models.Model):
     class Meta:
         db_table = "api_keys"
         permissions: ClassVar = [("revoke_apikey", "Can revoke an API key")]
+        verbose_name, verbose_name_plural = "API key", "API keys"
         constraints: ClassVar = [
             Grant(name="api_keys_app_grant", role="app", privileges=["SELECT", "UPDATE (last_used_at)"]),
             Grant(name="api_keys_operator_grant", role="operator", privileges=_WRITABLE),

@@ -107,5 +107,5 @@ SUMMARIES = {
 
 def summary_of(type_: str, detail: dict[str, Any]) -> str:
     """The event in one sentence; with the reason, where an operator gave one."""
-    sentence = SUMMARIES[Event(type_)]
+    sentence = str(SUMMARIES.get(type_, type_))  # type: ignore[call-overload]
     return f"{sentence.removesuffix('.')}: {detail['reason']}" if "reason" in detail else sentence

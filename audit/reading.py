@@ -15,7 +15,7 @@ from tenancy.context import OPERATOR
 from .book import NO_TENANT, personal_digest
 from .clients import Client
 from .devices import device_of
-from .events import SUMMARIES
+from .events import summary_of
 from .models import AuditLog, PersonalData
 
 PAGE_SIZE, BATCH_SIZE = 50, 2000
@@ -30,7 +30,7 @@ class Line:
 
     @property
     def summary(self) -> str:
-        return str(SUMMARIES.get(self.event.type, self.event.type))  # type: ignore[call-overload]
+        return summary_of(self.event.type, self.event.detail)
 
     @property
     def creator_id(self) -> UUID | None:

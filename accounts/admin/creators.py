@@ -72,6 +72,7 @@ class CreatorAdmin(admin.ModelAdmin[Creator]):
     search_help_text = _lazy("An id, or beginnings of parts of the address: ada.love, lovel, example.com")
     paginator = BoundedPaginator
     show_full_result_count = False
+    preserve_filters = False  # no address in the URLs that come after
     actions = None
 
     def get_urls(self) -> list[Any]:

@@ -52,4 +52,4 @@ class LockoutAdmin(AccessAttemptAdmin):  # type: ignore[misc]
         addresses = list(locked.values_list("username", flat=True))
         super().delete_queryset(request, queryset)
         for address in addresses:
-            record_lift(address, client_of(request))
+            record_lift(address, client_of(request), operator_id=request.user.pk)
