@@ -19,8 +19,8 @@ from uuid_utils.compat import uuid7
 
 from audit import book
 from audit.tests.test_admin import EXPORT, LIST, OVERVIEW
-from config.tests.plugin import DATABASE, ROLES, server
 from config.tests.operators import confirm, enter, make_operator
+from config.tests.plugin import DATABASE, ROLES, server
 from config.tests.population import populate_book
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
