@@ -6,13 +6,14 @@ from uuid import UUID
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django_otp.models import Device
 from uuid_utils.compat import uuid7
 
 from tenancy.constraints import Grant, Policy, Reference, tenant_walls
 
-from .addresses import canonical_email
+from .addresses import AddressParts, canonical_email
 from .hashers import normal
 
 _WRITABLE = ["SELECT", "INSERT", "UPDATE", "DELETE"]
@@ -27,6 +28,10 @@ class CreatorManager(BaseUserManager["Creator"]):
         creator.set_password(password)
         creator.save(force_insert=True)
         return creator
+
+    def tenants(self) -> models.QuerySet["Creator"]:
+        """Without the operators."""
+        return self.filter(is_staff=False, is_superuser=False)
 
     def get_by_natural_key(self, username: str | None) -> "Creator":
         return self.get(email=canonical_email(username or ""), holds_email=True)
@@ -62,6 +67,10 @@ class Creator(AbstractBaseUser, PermissionsMixin):
             ("send_reset", "Can send a mail to reset the password"),
             ("deactivate_creator", "Can deactivate and reactivate"),
             ("mark_verified", "Can mark an e-mail address as verified"),
+        ]
+        indexes: ClassVar = [
+            # no pending list: a sign-up pays for itself, and none waits until everybody's is worked off
+            GinIndex(AddressParts("email"), name="creators_address_parts", fastupdate=False)
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(
@@ -143,6 +152,7 @@ class Session(TenantModel):
         ENDED = "ended"  # by the creator, from another one
         REVOKED = "revoked"  # by a resource server
         EMAIL = "email"  # a change of address was undone
+        SUPPORT = "support"  # by an operator
 
     created_at = models.DateTimeField()
     last_used_at = models.DateTimeField()  # sign-in or refresh
@@ -299,6 +309,10 @@ class SecurityNotice(TenantModel):
         NEW_DEVICE = "new_device"
         TOKEN_REUSED = "token_reused"
         EMAIL_CHANGED = "email_changed"
+        SUPPORT_ENDED_SESSIONS = "support_ended_sessions"
+        SUPPORT_DEACTIVATED = "support_deactivated"
+        SUPPORT_REACTIVATED = "support_reactivated"
+        SUPPORT_VERIFIED = "support_verified"
         # to operators
         SECOND_FACTOR_SET_UP = "second_factor_set_up"
         SECOND_FACTOR_RESET = "second_factor_reset"

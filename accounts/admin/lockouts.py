@@ -6,6 +6,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from accounts.lockouts import record_lift
+from accounts.services.lockout import Door
 from audit.clients import client_of
 
 
@@ -25,6 +26,20 @@ class LockoutAdmin(AccessAttemptAdmin):  # type: ignore[misc]
     @admin.display(ordering="user_agent")
     def door(self, attempt: AccessAttempt) -> str:
         return str(attempt.user_agent)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AccessAttempt]:
+        """Locks of operators are for superusers: who lifts them again and again can guess again and again."""
+        attempts: QuerySet[AccessAttempt] = super().get_queryset(request)
+        return attempts if request.user.is_superuser else attempts.filter(user_agent=Door.API)
+
+    def has_view_permission(self, request: HttpRequest, obj: AccessAttempt | None = None) -> bool:
+        return request.user.has_perm("accounts.lift_lock")
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: AccessAttempt | None = None) -> bool:
+        return self.has_view_permission(request)
 
     def has_change_permission(self, request: HttpRequest, obj: AccessAttempt | None = None) -> bool:
         return False

@@ -2,6 +2,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
@@ -11,7 +12,7 @@ from accounts.roles import ROLES
 from accounts.services import second_factor, staff
 from audit.clients import client_of
 
-from .step_up import step_up_required
+from .step_up import has_stepped_up, step_up_required, to_confirmation
 
 
 class RightsForm(forms.ModelForm):
@@ -45,7 +46,7 @@ class OperatorAdmin(admin.ModelAdmin[Operator]):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Operator]:
         has_app = Exists(Authenticator.objects.filter(user_id=OuterRef("pk")))
-        staff_only = super().get_queryset(request).filter(is_staff=True)
+        staff_only = super().get_queryset(request).filter(is_staff=True).defer("password")
         return staff_only.annotate(has_app=has_app).prefetch_related("groups")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -65,8 +66,14 @@ class OperatorAdmin(admin.ModelAdmin[Operator]):
     def has_second_factor(self, operator: Any) -> bool:
         return bool(operator.has_app)
 
-    @step_up_required
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        return False  # they could ask, letter by letter, for the hash of a password
+
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> Any:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if not has_stepped_up(request):
+            return to_confirmation(request)
         return super().change_view(request, object_id, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Operator, form: Any, change: Any) -> None:

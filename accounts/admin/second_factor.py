@@ -19,7 +19,7 @@ from .step_up import has_stepped_up, to_confirmation
 _NEW_SECRET = "new_secret"  # noqa: S105  in the session: encrypted, of the app that is being set up
 
 
-def second_factor_page(request: HttpRequest) -> HttpResponse:
+def give_code(request: HttpRequest) -> HttpResponse:
     """Asks for the code; once it was given, tells how things stand."""
     if authenticator := authenticator_in(request):
         left = second_factor.recovery_codes_left(authenticator)

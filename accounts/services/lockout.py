@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from axes.models import AccessAttempt
 from django.conf import settings
 from django.db import connections
 from django.utils import timezone
@@ -64,6 +65,32 @@ def attempt(look: Callable[[], passwords.Verdict], *, email: str, door: Door) ->
         raise
     locked_until = _settle(reservation, email, door, failed=not verdict.is_right)
     return Outcome(verdict, locked_until)
+
+
+@dataclass(frozen=True)
+class Count:
+    """The failures at one door, and until when they lock it (None: they don't)."""
+
+    door: str
+    failures: int
+    locked_until: datetime | None
+
+
+def counts(email: str) -> list[Count]:
+    """What stands against a canonical address, for operators; nothing where all is well."""
+    now = timezone.now()
+    standing = AccessAttempt.objects.filter(
+        username=email,
+        failures_since_start__gt=0,
+        attempt_time__gt=now - settings.ACCOUNT_LOCKOUT_DURATION,
+    )
+    return [_count(attempt) for attempt in standing.order_by("user_agent")]
+
+
+def _count(attempt: AccessAttempt) -> Count:
+    is_locked = attempt.failures_since_start >= settings.MAX_FAILED_LOGIN_ATTEMPTS
+    end = attempt.attempt_time + settings.ACCOUNT_LOCKOUT_DURATION
+    return Count(attempt.user_agent, attempt.failures_since_start, end if is_locked else None)
 
 
 def lift(email: str, door: Door = Door.API) -> None:
