@@ -101,8 +101,8 @@ class AuditLogAdmin(admin.ModelAdmin[AuditLog]):
         if kind not in FORMATS or not form.is_valid():
             return self._answer(request, "change_list", status=400, title=_("Audit log"), form=form)
         now = timezone.now()
-        facts = {"filter": form.facts(), "format": kind}
-        record(Event.AUDIT_EXPORTED, client=client_of(request), creator_id=request.user.pk, **facts)
+        client, operator = client_of(request), request.user.pk
+        record(Event.AUDIT_EXPORTED, client=client, creator_id=operator, filter=form.facts(), format=kind)
         write, content_type = FORMATS[kind]
         name = f"audit-{now:%Y%m%d-%H%M%S}.{kind}"
         return StreamingHttpResponse(

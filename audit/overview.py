@@ -161,8 +161,8 @@ def _failing(since: datetime) -> Failing:
     for (oldest,) in _rows(_OLDEST, facts):
         facts["low"], since = oldest, datetime.fromtimestamp((oldest.int >> 80) / 1000, UTC)
     found: dict[str, list[Target]] = {"address": [], "account": []}
-    for kind, *counted, owner in _rows(_FAILURES, facts):
-        found[kind].append(Target(*counted, None if owner == NO_TENANT else owner))
+    for kind, name, failures, others, owner in _rows(_FAILURES, facts):
+        found[kind].append(Target(name, failures, others, None if owner == NO_TENANT else owner))
     return Failing(since, found["address"], found["account"])
 
 

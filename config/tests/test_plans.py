@@ -46,9 +46,10 @@ class Doors:
             "visitor": lambda: get("/api/v1/end-users/sessions/current", token=self.visitor),
             "visitors": lambda: get("/api/v1/end-users/sessions", token=ada.access),
             "new visitor": lambda: post("/api/v1/end-users/sessions", {"creator": str(ada.id)}),
+            "operator finds an address": lambda: self.olga.get(f"/admin/accounts/creator/?q=person-{number}@example.com"),
             "operator lists events": lambda: self.olga.get("/admin/audit/auditlog/"),
             "operator finds a creator's events": lambda: self.olga.get(f"/admin/audit/auditlog/?creator={ada.id}"),
-            "operator finds an address's events": lambda: self.olga.get("/admin/audit/auditlog/?address=198.51.100.3"),
+            "operator finds an address's events": lambda: self.olga.get("/admin/audit/auditlog/?address=198.51.100.2"),
         }  # fmt: skip
 
     def refresh(self) -> Any:
