@@ -8,7 +8,7 @@ from uuid import UUID
 from django import forms
 from django.contrib import admin
 from django.contrib.auth import get_user_model
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.template.response import TemplateResponse
 from django.urls import path
@@ -98,7 +98,9 @@ class AuditLogAdmin(admin.ModelAdmin[AuditLog]):
         if answer := self._step_up(request):
             return answer
         form, kind = EventFilter(request.POST), request.POST.get("format", "")
-        if kind not in FORMATS or not form.is_valid():
+        if kind not in FORMATS:
+            raise BadRequest
+        if not form.is_valid():
             return self._answer(request, "change_list", status=400, title=_("Audit log"), form=form)
         now = timezone.now()
         client, operator = client_of(request), request.user.pk

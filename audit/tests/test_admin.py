@@ -458,6 +458,11 @@ def test_charts_need_no_style_or_script_of_their_own(reader: Client) -> None:
     assert "style-src 'self'" in response["Content-Security-Policy"]
 
 
+def test_overview_is_linked_from_the_first_page_for_those_who_may(reader: Client) -> None:
+    assert OVERVIEW in reader.get("/admin/").content.decode()
+    assert OVERVIEW not in staff("nothing").get("/admin/").content.decode()
+
+
 # --- a full book ------------------------------------------------------------------------------------
 
 
