@@ -1,4 +1,4 @@
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.conf import settings
 from django.contrib.admin import apps as admin_apps
 from django.db.models.signals import post_migrate
@@ -15,9 +15,7 @@ class AccountsConfig(AppConfig):
         from .roles import ensure_roles
 
         # auth comes after this house's own apps: by then they have their permissions
-        post_migrate.connect(
-            ensure_roles, sender=self.apps.get_app_config("auth"), dispatch_uid="accounts.roles"
-        )
+        post_migrate.connect(ensure_roles, sender=apps.get_app_config("auth"), dispatch_uid="accounts.roles")
         if settings.JWT_SECRET_KEY:
             key_ring()  # keys that don't fit stop the start
 

@@ -363,7 +363,7 @@ class Operator(Creator):
         proxy = True
 
 
-class Authenticator(Device):
+class Authenticator(Device):  # type: ignore[misc]
     """An operator's app that shows codes (TOTP, RFC 6238). The app role has no business here."""
 
     name = None  # there is one

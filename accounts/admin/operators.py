@@ -12,6 +12,7 @@ from accounts.roles import ROLES
 from accounts.services import second_factor, staff
 from audit.clients import client_of
 
+from .pages import operator_of
 from .step_up import has_stepped_up, step_up_required, to_confirmation
 
 
@@ -81,7 +82,7 @@ class OperatorAdmin(admin.ModelAdmin[Operator]):
             obj.pk,
             role=form.cleaned_data["role"],
             is_active=form.cleaned_data["is_active"],
-            by=request.user.pk,
+            by=operator_of(request).pk,
             client=client_of(request),
         )
 
@@ -90,7 +91,7 @@ class OperatorAdmin(admin.ModelAdmin[Operator]):
     def reset_second_factor(self, request: HttpRequest, queryset: QuerySet[Operator]) -> None:
         others = [operator for operator in queryset if operator != request.user]
         client = client_of(request)
-        done = sum(second_factor.reset(one.pk, by=request.user.pk, client=client) for one in others)
+        done = sum(second_factor.reset(one.pk, by=operator_of(request).pk, client=client) for one in others)
         messages.info(
             request,
             _("Second factors reset: %(number)d. Each is set up anew at the next sign-in.")

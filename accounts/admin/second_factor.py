@@ -13,7 +13,7 @@ from accounts.services import second_factor
 from audit.clients import client_of
 
 from .forms import CodeForm
-from .pages import authenticator_in, go_to, next_page, show
+from .pages import authenticator_in, go_to, next_page, operator_of, show
 from .step_up import has_stepped_up, to_confirmation
 
 _NEW_SECRET = "new_secret"  # noqa: S105  in the session: encrypted, of the app that is being set up
@@ -30,11 +30,11 @@ def give_code(request: HttpRequest) -> HttpResponse:
             authenticator=authenticator,
             recovery_codes_left=left,
         )
-    if second_factor.authenticator_of(request.user.pk) is None:
+    if second_factor.authenticator_of(operator_of(request).pk) is None:
         return go_to("second_factor_set_up", then=next_page(request))
 
     def judge(code: str) -> Authenticator | None:
-        return second_factor.sign_in(request.user, code=code, client=client_of(request))
+        return second_factor.sign_in(operator_of(request), code=code, client=client_of(request))
 
     form = CodeForm(request.POST or None, judge=judge)
     if form.is_valid():
@@ -46,7 +46,7 @@ def give_code(request: HttpRequest) -> HttpResponse:
 def set_up(request: HttpRequest) -> HttpResponse:
     """The first app, or another one in its place."""
     replacing = authenticator_in(request)
-    if replacing is None and second_factor.authenticator_of(request.user.pk):
+    if replacing is None and second_factor.authenticator_of(operator_of(request).pk):
         return go_to("second_factor", then=next_page(request))
     if replacing and not has_stepped_up(request):
         return to_confirmation(request)
@@ -54,7 +54,7 @@ def set_up(request: HttpRequest) -> HttpResponse:
 
     def judge(code: str) -> Any:
         return second_factor.set_up(
-            request.user, secret=secret, code=code, replacing=replacing, client=client_of(request)
+            operator_of(request), secret=secret, code=code, replacing=replacing, client=client_of(request)
         )
 
     form = CodeForm(request.POST or None, judge=judge)
@@ -65,7 +65,7 @@ def set_up(request: HttpRequest) -> HttpResponse:
             return _show_codes(request, codes)
     except second_factor.AlreadySetUpError:  # in another window
         return redirect("admin:index")
-    uri = second_factor.provisioning_uri(secret, request.user.get_username())
+    uri = second_factor.provisioning_uri(secret, operator_of(request).email)
     return show(
         request, "second_factor_set_up", _("Set up your second factor"),
         form=form, uri=uri, spelled=second_factor.spelled(secret), replacing=replacing,

@@ -76,7 +76,7 @@ class OperatorSite(AdminSite):
             request.session[SIGNED_IN_AT] = time.time()
         return response
 
-    def logout(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+    def logout(self, request: HttpRequest, extra_context: Any = None) -> Any:
         if request.method == "POST":
             record(Event.OPERATOR_SIGNED_OUT, client=client_of(request), creator_id=request.user.pk)
         return super().logout(request, extra_context)
@@ -85,7 +85,7 @@ class OperatorSite(AdminSite):
         """The way to the confirmation, None where it was just given; for rooms that know no accounts."""
         return None if step_up.has_stepped_up(request) else step_up.to_confirmation(request)
 
-    def password_change(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+    def password_change(self, request: HttpRequest, extra_context: Any = None) -> Any:
         view = PasswordChangeView.as_view(
             form_class=partial(OperatorPasswordChangeForm, client=client_of(request)),
             success_url=reverse("admin:password_change_done"),

@@ -26,7 +26,7 @@ from accounts.services import operators
 from audit.clients import client_of
 
 from .forms import ConfirmForm
-from .pages import go_to, next_page, show
+from .pages import go_to, next_page, operator_of, show
 
 LASTS = timedelta(minutes=5)
 _CONFIRMED_AT = "confirmed_at"  # in the session
@@ -43,7 +43,7 @@ def step_up_required(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def has_stepped_up(request: HttpRequest) -> bool:
-    return time.time() - request.session.get(_CONFIRMED_AT, 0) < LASTS.total_seconds()
+    return bool(time.time() - request.session.get(_CONFIRMED_AT, 0) < LASTS.total_seconds())
 
 
 def to_confirmation(request: HttpRequest) -> HttpResponse:
@@ -54,7 +54,7 @@ def confirm(request: HttpRequest) -> HttpResponse:
     """The password or a code again."""
 
     def judge(answer: str) -> bool:
-        return operators.confirm(request.user, answer=answer, client=client_of(request))  # type: ignore[arg-type]
+        return operators.confirm(operator_of(request), answer=answer, client=client_of(request))
 
     form = ConfirmForm(request.POST or None, judge=judge)
     if form.is_valid():

@@ -60,7 +60,8 @@ def provisioning_uri(secret: bytes, email: str) -> str:
 
 
 def authenticator_of(operator_id: UUID) -> Authenticator | None:
-    return Authenticator.objects.filter(user_id=operator_id).first()
+    found: Authenticator | None = Authenticator.objects.filter(user_id=operator_id).first()
+    return found
 
 
 def set_up(

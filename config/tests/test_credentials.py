@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from config.tests.plugin import DATABASE, ROLES, server
 from config.tests.serving import Served, serving
@@ -35,7 +35,7 @@ def words(environ: dict[str, str]) -> set[str]:
 def can_sign_in(role: str, password: str) -> bool:
     place = conninfo_to_dict(server.url(ROLES.app, DATABASE)) | {"user": role, "password": password}
     try:
-        psycopg.connect(**{name: value for name, value in place.items() if value is not None}).close()
+        psycopg.connect(make_conninfo("", **place)).close()
     except psycopg.OperationalError:
         return False
     return True

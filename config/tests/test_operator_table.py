@@ -116,7 +116,7 @@ class Cast:
 
     def creator(self, caller: Caller, act: str = "") -> Any:
         """A new one, for whom the operator has said why."""
-        waiting = {"holds_email": False, "email_verified_at": None} if act == "mark_verified" else {}
+        waiting: Any = {"holds_email": False, "email_verified_at": None} if act == "mark_verified" else {}
         email = f"{uuid4()}@example.com"
         creator = make_creator(email, is_active=act != "reactivate", **waiting)
         if caller.person:
