@@ -65,6 +65,20 @@ class NoSuchCreatorError(AccountsError):
     detail = "There is no such creator."
 
 
+class ReasonRequiredError(AccountsError):
+    """An operator wants to see or change a creator's account and has not said why."""
+
+    code = "reason_required"
+    detail = "Say why first; the creator will read it."
+
+
+class AddressTakenError(AccountsError):
+    """Another account has confirmed this e-mail address."""
+
+    code = "address_taken"
+    detail = "Another account has confirmed this e-mail address."
+
+
 class WrongPasswordError(AccountsError):
     """The password of a signed-in creator, asked again, was wrong."""
 

@@ -16,20 +16,21 @@ from datetime import datetime
 from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.fernet import Fernet, InvalidToken
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.fernet import InvalidToken
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 from jwt.algorithms import get_default_algorithms
 
+from .encryption import cipher
 from .exceptions import NoSigningKeyError
 from .models import SigningKey
 
 REREAD_AFTER = 1.0  # seconds
 RSA_BITS = 3072
+PURPOSE = "accounts.signing_keys"
 CURVES: dict[str, Any] = {"ES256": ec.SECP256R1, "ES384": ec.SECP384R1, "ES512": ec.SECP521R1}
 THUMBPRINT_MEMBERS = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}
 _PEM = re.compile(r"-----BEGIN ([A-Z ]+)-----.+?-----END \1-----", re.DOTALL)
@@ -155,7 +156,7 @@ def stored_form(private: Any) -> dict[str, Any]:
     )
     return {
         "kid": _thumbprint(public),
-        "private_key": _cipher().encrypt(pem),
+        "private_key": cipher(PURPOSE).encrypt(pem),
         "public_key": public_pem.decode(),
     }
 
@@ -213,15 +214,10 @@ def _thumbprint(public: Any) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
 
 
-def _cipher() -> Fernet:
-    derived = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=b"accounts.signing_keys")
-    return Fernet(base64.urlsafe_b64encode(derived.derive(settings.SECRET_KEY.encode())))
-
-
 def _decrypted(stored: bytes) -> Any:
     """The private key, or None where SECRET_KEY is another than the one that locked it."""
     try:
-        pem = _cipher().decrypt(stored)
+        pem = cipher(PURPOSE).decrypt(stored)
     except InvalidToken:
         return None
     return serialization.load_pem_private_key(pem, password=None)

@@ -5,16 +5,20 @@ try, and what counts, is decided by `services.lockout`; axes' own way of countin
 """
 
 from typing import Any
+from uuid import UUID
 
 from axes.handlers.database import AxesDatabaseHandler
 from axes.models import AccessAttempt
 from django.conf import settings
+from django.db import transaction
 
 from accounts.addresses import canonical_email
 from accounts.models import Creator
+from accounts.services import transparency
 from audit.book import record
 from audit.clients import Client
 from audit.events import Event
+from tenancy.context import current_alias
 
 
 class LockoutHandler(AxesDatabaseHandler):  # type: ignore[misc]
@@ -44,8 +48,16 @@ class LockoutHandler(AxesDatabaseHandler):  # type: ignore[misc]
         return count
 
 
-def record_lift(email: str, client: Client) -> None:
-    """An operator has let somebody in again; of an address without an account there is nothing to tell."""
+def record_lift(email: str, client: Client, *, operator_id: UUID | None = None) -> None:
+    """Somebody is let in again, by an operator or from the console; of an address without an account there
+    is nothing to tell.
+    """
     creator = Creator.objects.filter(email=email, holds_email=True).first()
-    if creator is not None:
+    if creator is None:
+        return
+    if operator_id is None:
         record(Event.ACCOUNT_UNLOCKED, client=client, creator_id=creator.pk)
+        return
+    facts = {"creator_id": creator.pk, "operator_id": operator_id, "client": client}
+    with transaction.atomic(using=current_alias()):
+        transparency.record_act(Event.ACCOUNT_UNLOCKED, **facts)

@@ -1,8 +1,10 @@
+import time
 from collections.abc import Callable
 from typing import Any
 
 from csp.decorators import csp_update
 from django.conf import settings
+from django.contrib.auth import logout
 from django.core.exceptions import BadRequest, RequestDataTooBig
 from django.core.handlers.exception import convert_exception_to_response
 from django.http import HttpRequest, HttpResponseBase
@@ -10,12 +12,13 @@ from django.middleware.locale import LocaleMiddleware
 from django.urls import reverse
 from django.utils import translation
 from django.utils.module_loading import import_string
+from django_otp import DEVICE_ID_SESSION_KEY
 
 from accounts.api.problems import LengthRequiredError, refusal
-from tenancy.context import OPERATOR, using_alias
+from tenancy.context import OPERATOR, current_alias, using_alias
 
 Handler = Callable[[HttpRequest], HttpResponseBase]
-
+SIGNED_IN_AT = "signed_in_at"  # in the session: when the password was given
 
 LONGEST_LENGTH = 19  # digits
 
@@ -95,3 +98,27 @@ class OperatorAliasMiddleware:
             return self.get_response(request)
         with using_alias(OPERATOR):
             return self.get_admin_response(request)
+
+
+class OperatorSessionMiddleware:
+    """An operator's session ends unused, hours after the sign-in, or with the app that vouched for it."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if current_alias() == OPERATOR:
+            if _is_over(request):
+                logout(request)
+            elif request.user.is_authenticated:
+                request.session.modified = True  # its time begins anew
+        return self.get_response(request)
+
+
+def _is_over(request: HttpRequest) -> bool:
+    vouched_for = DEVICE_ID_SESSION_KEY in request.session  # taken out as soon as the user is asked for
+    if not request.user.is_authenticated:
+        return False
+    age = time.time() - request.session.get(SIGNED_IN_AT, 0)
+    app_is_gone = vouched_for and DEVICE_ID_SESSION_KEY not in request.session
+    return app_is_gone or age > settings.OPERATOR_SESSION_LIFETIME.total_seconds()

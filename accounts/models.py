@@ -5,12 +5,18 @@ from uuid import UUID
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
+from django_otp.models import Device
 from uuid_utils.compat import uuid7
 
+from audit.book import record
+from audit.clients import Client
+from audit.events import Event
 from tenancy.constraints import Grant, Policy, Reference, tenant_walls
+from tenancy.context import tenant_scope
 
-from .addresses import canonical_email
+from .addresses import AddressParts, canonical_email
 from .hashers import normal
 
 _WRITABLE = ["SELECT", "INSERT", "UPDATE", "DELETE"]
@@ -23,8 +29,14 @@ class CreatorManager(BaseUserManager["Creator"]):
             email=canonical_email(email), holds_email=True, is_staff=True, is_superuser=True, **fields
         )
         creator.set_password(password)
-        creator.save(force_insert=True)
+        with tenant_scope(creator.pk):
+            creator.save(force_insert=True)
+            record(Event.OPERATOR_CREATED, client=Client(), creator_id=creator.pk, role="superuser")
         return creator
+
+    def tenants(self) -> models.QuerySet["Creator"]:
+        """Without the operators."""
+        return self.filter(is_staff=False, is_superuser=False)
 
     def get_by_natural_key(self, username: str | None) -> "Creator":
         return self.get(email=canonical_email(username or ""), holds_email=True)
@@ -54,6 +66,17 @@ class Creator(AbstractBaseUser, PermissionsMixin):
 
     class Meta:
         db_table = "creators"
+        permissions: ClassVar = [  # beside Django's own; accounts/roles.py says whose they are
+            ("lift_lock", "Can lift a lock of the sign-in"),
+            ("end_sessions", "Can end sessions"),
+            ("send_reset", "Can send a mail to reset the password"),
+            ("deactivate_creator", "Can deactivate and reactivate"),
+            ("mark_verified", "Can mark an e-mail address as verified"),
+        ]
+        indexes: ClassVar = [
+            # no pending list: a sign-up pays for itself, and none waits until everybody's is worked off
+            GinIndex(AddressParts("email"), name="creators_address_parts", fastupdate=False)
+        ]
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["email"], condition=models.Q(holds_email=True), name="creators_email_held_once"
@@ -134,6 +157,7 @@ class Session(TenantModel):
         ENDED = "ended"  # by the creator, from another one
         REVOKED = "revoked"  # by a resource server
         EMAIL = "email"  # a change of address was undone
+        SUPPORT = "support"  # by an operator
 
     created_at = models.DateTimeField()
     last_used_at = models.DateTimeField()  # sign-in or refresh
@@ -285,6 +309,17 @@ class SecurityNotice(TenantModel):
         NEW_DEVICE = "new_device"
         TOKEN_REUSED = "token_reused"
         EMAIL_CHANGED = "email_changed"
+        SUPPORT_ENDED_SESSIONS = "support_ended_sessions"
+        SUPPORT_DEACTIVATED = "support_deactivated"
+        SUPPORT_REACTIVATED = "support_reactivated"
+        SUPPORT_VERIFIED = "support_verified"
+        # to operators
+        SECOND_FACTOR_SET_UP = "second_factor_set_up"
+        SECOND_FACTOR_RESET = "second_factor_reset"
+        SECOND_FACTOR_LOCKED = "second_factor_locked"
+        RECOVERY_CODE_USED = "recovery_code_used"
+        RECOVERY_CODES_RENEWED = "recovery_codes_renewed"
+        RIGHTS_CHANGED = "rights_changed"
 
     kind = models.CharField(max_length=32, choices=Kind.choices)
     at = models.DateTimeField()
@@ -319,6 +354,59 @@ class UserSession(TenantModel):
 
     def __str__(self) -> str:
         return f"end-user session {self.id}"
+
+
+class Operator(Creator):
+    """Staff, as superusers look after them."""
+
+    class Meta:
+        proxy = True
+
+
+class Authenticator(Device):  # type: ignore[misc]
+    """An operator's app that shows codes (TOTP, RFC 6238). The app role has no business here."""
+
+    name = None  # there is one
+    user = models.OneToOneField(Creator, models.DO_NOTHING, db_constraint=False, related_name="+")
+    secret = models.BinaryField()  # encrypted under SECRET_KEY
+    last_step = models.BigIntegerField()  # time step of the newest code that was used; no older one counts
+    created_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "authenticators"
+        constraints: ClassVar = [
+            Reference(name="authenticators_user", fields=["user"], to="accounts.Creator", to_fields=["id"]),
+            Grant(name="authenticators_grant", role="operator", privileges=_WRITABLE),
+        ]
+
+    def __str__(self) -> str:
+        return f"authenticator {self.pk}"
+
+
+class RecoveryCode(models.Model):
+    """Stands in for the app once; it was shown once, and only its digest is here."""
+
+    authenticator = models.ForeignKey(
+        Authenticator, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="recovery_codes"
+    )
+    digest = models.BinaryField(max_length=32)
+    used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "recovery_codes"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["authenticator", "digest"], name="recovery_codes_once"),
+            Reference(
+                name="recovery_codes_authenticator",
+                fields=["authenticator"],
+                to="accounts.Authenticator",
+                to_fields=["id"],
+            ),
+            Grant(name="recovery_codes_grant", role="operator", privileges=_WRITABLE),
+        ]
+
+    def __str__(self) -> str:
+        return f"recovery code {self.pk}"
 
 
 class SigningKey(models.Model):
@@ -394,6 +482,8 @@ class ApiKey(models.Model):
 
     class Meta:
         db_table = "api_keys"
+        permissions: ClassVar = [("revoke_apikey", "Can revoke an API key")]
+        verbose_name, verbose_name_plural = "API key", "API keys"
         constraints: ClassVar = [
             Grant(name="api_keys_app_grant", role="app", privileges=["SELECT", "UPDATE (last_used_at)"]),
             Grant(name="api_keys_operator_grant", role="operator", privileges=_WRITABLE),

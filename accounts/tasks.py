@@ -52,8 +52,11 @@ def resend_verification_mails(email: str, language: str) -> None:
 
 
 @task()
-def send_reset_mail(email: str, language: str) -> None:
-    """A link for the account that holds the address; nothing where it is only waiting to be confirmed."""
+def send_reset_mail(email: str, language: str, *, by_support: bool = False) -> None:
+    """A link for the account that holds the address; nothing where it is only waiting to be confirmed.
+
+    `by_support`: an operator asked for it, not somebody who may be the owner.
+    """
     creator = Creator.objects.filter(email=email, holds_email=True, is_active=True, is_staff=False).first()
     if creator is None:
         return
@@ -65,6 +68,7 @@ def send_reset_mail(email: str, language: str) -> None:
         display_name=creator.display_name,
         link=link.url("reset"),
         expires_minutes=settings.PASSWORD_RESET_TOKEN_LIFETIME // timedelta(minutes=1),
+        by_support=by_support,
     )
 
 

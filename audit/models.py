@@ -23,6 +23,9 @@ class AuditLog(models.Model):
 
     class Meta:
         db_table = "audit_logs"
+        verbose_name = verbose_name_plural = "audit log"
+        permissions: ClassVar = [("export_auditlog", "Can export the audit log")]
+        indexes: ClassVar = [models.Index(fields=["type", "id"], name="audit_logs_type")]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["creator_id", "id"], name="audit_logs_tenant_key"),
             *tenant_walls(
@@ -49,6 +52,7 @@ class PersonalData(models.Model):
 
     class Meta:
         db_table = "audit_personal_data"
+        indexes: ClassVar = [models.Index(fields=["ip_address", "id"], name="audit_personal_data_address")]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["creator_id", "id"], name="audit_personal_data_tenant_key"),
             *tenant_walls(

@@ -9,7 +9,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.generics import ListAPIView
 
-from .events import SUMMARIES, Event
+from .events import Event, summary_of
 from .models import AuditLog, PersonalData
 from .pagination import NewestFirst
 
@@ -31,7 +31,7 @@ class AuditEventAnswer(serializers.Serializer):
     detail = serializers.DictField()
 
     def get_summary(self, event: AuditLog) -> str:
-        return str(SUMMARIES.get(Event(event.type), event.type))
+        return summary_of(event.type, event.detail)
 
     def get_ip_address(self, event: AuditLog) -> str | None:
         personal = self.context["personal"].get(event.id)

@@ -44,7 +44,7 @@ PATIENCE_SECONDS = 10  # then a line says what is being waited for
 
 # Each line can be pasted into a shell as it is.
 FIRST_STEPS = r"""Ready: %(public)s (Ctrl-C stops it)
-  Documentation: /api/docs/    Admin: /admin/, after
+  Documentation: /api/docs/    Operators: /admin/, with an authenticator app, after
     %(which)s.venv/bin/python manage.py createsuperuser
   To sign up and in (mails are files here):
     api() { curl -sS -H 'Content-Type: application/json' %(base)s/api/v1/auth/"$@"; echo; }

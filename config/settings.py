@@ -93,7 +93,7 @@ INSTALLED_APPS = [
     "tenancy",
     "audit",
     "accounts",
-    "django.contrib.admin",
+    "accounts.apps.OperatorAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -102,6 +102,7 @@ INSTALLED_APPS = [
     "axes",
     "corsheaders",
     "csp",
+    "django_otp",
     "django_tasks",
     "django_tasks_db",
     "rest_framework",
@@ -112,6 +113,8 @@ _OPERATOR_MIDDLEWARE = [
     "accounts.middleware.OperatorAliasMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_otp.middleware.OTPMiddleware",
+    "accounts.middleware.OperatorSessionMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
 ]
 CORS_ALLOWED_ORIGINS = env.words(
@@ -333,6 +336,8 @@ CSRF_COOKIE_SAMESITE = SESSION_COOKIE_SAMESITE = "Strict"
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 CSRF_FAILURE_VIEW = "accounts.views.csrf_failure"
 SESSION_COOKIE_PATH = "/admin/"
+OPERATOR_SESSION_LIFETIME = timedelta(hours=12)
+SESSION_COOKIE_AGE = 30 * 60  # seconds without a request; each one begins them anew
 SECURE_HSTS_SECONDS = 31536000 if _SECURE else 0
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXY_COUNT else None
 SECURE_REFERRER_POLICY = "same-origin"  # no-referrer makes Chromium send Origin: null, which CSRF refuses

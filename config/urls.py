@@ -6,7 +6,6 @@ from accounts.api import problems
 from accounts.api.scraping import MetricsView
 from accounts.api.urls import auth_patterns, end_user_patterns
 from accounts.api.views import JWKSView
-from accounts.views import page
 
 from . import documentation, health
 
@@ -23,7 +22,7 @@ urlpatterns = [
     path("api/docs/", documentation.PageView.as_view(), name="docs"),
 ]
 if settings.SERVES_ADMIN:
-    urlpatterns += [path("admin/login/", page("login")(admin.site.login)), path("admin/", admin.site.urls)]
+    urlpatterns += [path("admin/", admin.site.urls)]
 
 handler400 = problems.bad_request
 handler404 = problems.not_found

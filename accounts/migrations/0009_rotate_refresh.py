@@ -57,7 +57,7 @@ GRANT EXECUTE ON FUNCTION rotate_refresh(uuid, uuid, uuid, uuid, text, timestamp
 
 
 class Migration(migrations.Migration):
-    dependencies = [("accounts", "0006_caller_of")]
+    dependencies = [("accounts", "0008_search_and_support")]
 
     operations = [
         RunRoleSQL(

@@ -3,8 +3,9 @@
 import hashlib
 import secrets
 from datetime import timedelta
+from uuid import UUID
 
-from django.db import IntegrityError
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from accounts.exceptions import InvalidTokenError
@@ -12,6 +13,7 @@ from accounts.models import ApiKey
 from audit.book import record
 from audit.clients import Client
 from audit.events import Event
+from tenancy.context import current_alias
 
 PREFIX = "ak_"  # for secret scanners
 NOTE_USE_EVERY = timedelta(minutes=1)
@@ -28,11 +30,12 @@ def create_api_key(name: str) -> str | None:
     return key
 
 
-def revoke_api_key(name: str) -> bool:
-    """False where there is no such key, or it is revoked."""
-    revoked = ApiKey.objects.filter(name=name, revoked_at=None).update(revoked_at=timezone.now())
-    if revoked:
-        record(Event.API_KEY_REVOKED, client=Client(), name=name)
+def revoke_api_key(name: str, *, operator_id: UUID | None = None, client: Client | None = None) -> bool:
+    """By an operator, or by who has the machine; False where there is no such key, or it is revoked."""
+    with transaction.atomic(using=current_alias()):
+        revoked = ApiKey.objects.filter(name=name, revoked_at=None).update(revoked_at=timezone.now())
+        if revoked:
+            record(Event.API_KEY_REVOKED, client=client or Client(), creator_id=operator_id, name=name)
     return bool(revoked)
 
 

@@ -1,6 +1,7 @@
 """The owner's rights: taking everything along, and leaving."""
 
 from typing import Any
+from uuid import UUID
 
 from accounts.models import Creator, SecurityNotice, Session, UserSession
 from accounts.services import lockout
@@ -46,8 +47,14 @@ def delete_account(caller: Caller, *, password: str, client: Client) -> None:
     """
     confirm_password(caller, password=password, client=client)
     with tenant_scope(caller.id):
-        creator = Creator.objects.filter(pk=caller.id)
-        creator._raw_delete(current_alias())  # the database cascades
-        erase_personal_data(caller.id)
+        remove(caller.id, email=caller.email)
         record(Event.ACCOUNT_DELETED, client=Client(request_id=client.request_id), creator_id=caller.id)
-        lockout.lift(caller.email)
+
+
+def remove(creator_id: UUID, *, email: str | None) -> None:
+    """The account, its rows and the count at the address that it held; inside a transaction of theirs."""
+    creator = Creator.objects.filter(pk=creator_id)
+    creator._raw_delete(current_alias())  # the database cascades
+    erase_personal_data(creator_id)
+    if email is not None:
+        lockout.lift(email)

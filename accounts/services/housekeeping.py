@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from axes.models import AccessAttempt
 from django.conf import settings
+from django.contrib.sessions.models import Session as OperatorSession
 from django.db import connections
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
@@ -53,6 +54,7 @@ def prune_expired() -> dict[str, int]:
         LoginReservation.objects.filter(expires_at__lt=now),
         AccessAttempt.objects.filter(attempt_time__lt=now - settings.ACCOUNT_LOCKOUT_DURATION),
         Counter.objects.filter(expires_at__lt=now),
+        OperatorSession.objects.filter(expire_date__lt=now),
         UserSession.objects.filter(expires_at__lt=now),
         Creator.objects.filter(
             ~Exists(live_link), holds_email=False, is_staff=False, created_at__lt=unconfirmed

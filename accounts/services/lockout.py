@@ -6,12 +6,14 @@ that the app may call and whose tables it can't see: they name addresses of ever
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from axes.models import AccessAttempt
 from django.conf import settings
 from django.db import connections
 from django.utils import timezone
@@ -31,6 +33,7 @@ class Door(StrEnum):
 
     API = "api"
     ADMIN = "admin"
+    SECOND_FACTOR = "second_factor"
 
 
 @dataclass(frozen=True)
@@ -49,14 +52,45 @@ def verify_password(*, email: str, password: str, encoded: str | None, door: Doo
         RateLimitedError: as many attempts as may still fail are being looked at, or this one took too long.
 
     """
+    return attempt(lambda: passwords.verify(password, encoded), email=email, door=door)
+
+
+def attempt(look: Callable[[], passwords.Verdict], *, email: str, door: Door) -> Outcome:
+    """Count a guess at `door`, and let `look` judge it; raises as verify_password does."""
     reservation = _reserve(email, door)
     try:
-        verdict = passwords.verify(password, encoded)
+        verdict = look()
     except BaseException:
         _release(reservation)
         raise
     locked_until = _settle(reservation, email, door, failed=not verdict.is_right)
     return Outcome(verdict, locked_until)
+
+
+@dataclass(frozen=True)
+class Count:
+    """The failures at one door, and until when they lock it (None: they don't)."""
+
+    door: str
+    failures: int
+    locked_until: datetime | None
+
+
+def counts(email: str) -> list[Count]:
+    """What stands against a canonical address, for operators; nothing where all is well."""
+    now = timezone.now()
+    standing = AccessAttempt.objects.filter(
+        username=email,
+        failures_since_start__gt=0,
+        attempt_time__gt=now - settings.ACCOUNT_LOCKOUT_DURATION,
+    )
+    return [_count(attempt) for attempt in standing.order_by("user_agent")]
+
+
+def _count(attempt: AccessAttempt) -> Count:
+    is_locked = attempt.failures_since_start >= settings.MAX_FAILED_LOGIN_ATTEMPTS
+    end = attempt.attempt_time + settings.ACCOUNT_LOCKOUT_DURATION
+    return Count(attempt.user_agent, attempt.failures_since_start, end if is_locked else None)
 
 
 def lift(email: str, door: Door = Door.API) -> None:

@@ -8,13 +8,13 @@ from django.db import connections
 from django.utils import timezone
 
 from accounts.addresses import canonical_email
-from accounts.devices import device_of
 from accounts.exceptions import InvalidCredentialsError
 from accounts.models import Creator, SecurityNotice, Session
 from accounts.services import lockout, notices, passwords, sessions
 from accounts.tokens import TokenPair
 from audit.book import NO_TENANT, record
 from audit.clients import Client
+from audit.devices import device_of
 from audit.events import Event
 from tenancy.context import current_alias, tenant_scope
 

@@ -12,12 +12,18 @@ from django.utils import timezone
 from django.utils.translation import get_language
 
 from accounts import emails
-from accounts.devices import device_of
 from accounts.models import Creator, SecurityNotice
 from audit.book import record
 from audit.clients import Client
+from audit.devices import device_of
 from audit.events import Event
 
+BY_SUPPORT = {
+    SecurityNotice.Kind.SUPPORT_ENDED_SESSIONS,
+    SecurityNotice.Kind.SUPPORT_DEACTIVATED,
+    SecurityNotice.Kind.SUPPORT_REACTIVATED,
+    SecurityNotice.Kind.SUPPORT_VERIFIED,
+}
 APART = timedelta(minutes=15)  # between two such mails; what happens in between waits for the next
 
 
@@ -77,9 +83,17 @@ def send_bundle(creator: Creator, language: str) -> None:
         language=language,
         display_name=creator.display_name,
         notices=_bundled(waiting),
-        reset_url=settings.PUBLIC_URL + reverse("password-reset"),
+        is_staff=creator.is_staff,
+        action_url=_action_url(creator, waiting),
     )
     SecurityNotice.objects.filter(pk__in=[notice.pk for notice in waiting]).update(sent_at=timezone.now())
+
+
+def _action_url(creator: Creator, waiting: list[SecurityNotice]) -> str:
+    """Where to do something about it; "" where it was support's doing alone."""
+    if BY_SUPPORT.issuperset(notice.kind for notice in waiting):
+        return ""
+    return settings.PUBLIC_URL + reverse("admin:index" if creator.is_staff else "password-reset")
 
 
 def _bundled(waiting: list[SecurityNotice]) -> list[dict[str, Any]]:

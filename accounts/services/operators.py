@@ -3,8 +3,8 @@
 from datetime import datetime
 
 from accounts.addresses import canonical_email
-from accounts.models import Creator
-from accounts.services import lockout, passwords
+from accounts.models import Creator, SecurityNotice
+from accounts.services import lockout, notices, passwords, second_factor
 from audit.book import NO_TENANT, record
 from audit.clients import Client
 from audit.events import Event
@@ -35,9 +35,50 @@ def recognise(*, email: str, password: str, client: Client) -> Creator | None:
     return operator
 
 
-def _refuse(email: str, operator: Creator | None, locked_until: datetime | None, client: Client) -> None:
+def confirm(operator: Creator, *, answer: str, client: Client) -> bool:
+    """Is it still the signed-in operator? `answer` is the password, or a code of the app.
+
+    Raises:
+        AccountLockedError, RateLimitedError: the answer was not looked at.
+
+    """
+    if second_factor.is_of_app(answer):
+        is_right = second_factor.confirm(operator, code=answer, client=client)
+    else:
+        is_right = confirm_password(operator, password=answer, client=client)
+    if is_right:
+        record(Event.OPERATOR_CONFIRMED, client=client, creator_id=operator.pk)
+    return is_right
+
+
+def confirm_password(operator: Creator, *, password: str, client: Client) -> bool:
+    """Wrong ones count as at the sign-in. Raises as confirm does."""
+    outcome = lockout.verify_password(
+        email=operator.email, password=password, encoded=operator.password, door=DOOR
+    )
+    if not outcome.verdict.is_right:
+        _refuse(operator.email, operator, outcome.locked_until, client, Event.PASSWORD_CHECK_FAILED)
+    return outcome.verdict.is_right
+
+
+def change_password(operator: Creator, *, new_password: str, client: Client) -> None:
+    """Set it, once the validators and the old one have been asked; Django ends the other sessions."""
+    operator.password = passwords.hashed(new_password)
+    with tenant_scope(operator.pk):
+        Creator.objects.filter(pk=operator.pk).update(password=operator.password)
+        record(Event.PASSWORD_CHANGED, client=client, creator_id=operator.pk)
+        notices.add(SecurityNotice.Kind.PASSWORD_CHANGED, creator_id=operator.pk, client=client)
+
+
+def _refuse(
+    email: str,
+    operator: Creator | None,
+    locked_until: datetime | None,
+    client: Client,
+    event: Event = Event.LOGIN_FAILED,
+) -> None:
     creator_id = operator.pk if operator else NO_TENANT
     with tenant_scope(creator_id):
-        record(Event.LOGIN_FAILED, client=client, creator_id=creator_id, email=email, door=DOOR)
+        record(event, client=client, creator_id=creator_id, email=email, door=DOOR)
         if locked_until:
             record(Event.ACCOUNT_LOCKED, client=client, creator_id=creator_id, email=email, door=DOOR)

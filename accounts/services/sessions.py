@@ -11,7 +11,6 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from accounts.devices import device_of
 from accounts.exceptions import InvalidTokenError, TokenReusedError
 from accounts.keys import key_ring
 from accounts.models import BlacklistedToken, Creator, RefreshToken, SecurityNotice, Session
@@ -20,6 +19,7 @@ from accounts.tokens import AccessToken, TokenPair, access_token
 from accounts.tokens import RefreshToken as RefreshTokenJWT
 from audit.book import record
 from audit.clients import Client
+from audit.devices import device_of
 from audit.events import Event
 from tenancy.context import call_as, current_alias, tenant_scope
 

@@ -116,10 +116,20 @@ def _confirm(attempt: _Attempt, now: datetime) -> bool:
     creator.select_for_update(no_key=True).first()  # two links of one sign-up come one after the other
     if not unused.filter(pk=attempt.token_id).update(used_at=now):
         return False
+    return hold_address(attempt.creator_id)
+
+
+def hold_address(creator_id: UUID) -> bool:
+    """Make the sign-up the account of its address, and its links useless; False where there is another.
+
+    Called inside a transaction.
+    """
+    now = timezone.now()
     try:
         with transaction.atomic(using=current_alias()):
-            creator.update(holds_email=True, email_verified_at=now)
+            Creator.objects.filter(pk=creator_id).update(holds_email=True, email_verified_at=now)
     except IntegrityError:
         return False
+    unused = EmailVerificationToken.objects.filter(creator_id=creator_id, used_at=None)
     unused.update(used_at=now)  # a link that was sent twice confirms once
     return True

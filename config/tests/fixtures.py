@@ -57,10 +57,10 @@ def _wipe(self: Any) -> None:
         )
         tables = [name for (name,) in found if name not in KEPT]
         triggers = "ALTER TABLE audit_logs {} TRIGGER audit_logs_no_truncate"
-        partitions = [
-            name for (name,) in connection.execute("SELECT inhrelid::regclass::text FROM pg_inherits")
-            if name.startswith("audit_logs_") and "_pkey" not in name and "_key" not in name
-        ]  # fmt: skip
+        pages = connection.execute(
+            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'audit_logs'::regclass"
+        )
+        partitions = [name for (name,) in pages]
         with connection.transaction():
             for table in ["audit_logs", *partitions]:
                 connection.execute(

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from django.core.management import call_command
 
+from accounts import roles
 from config.tests.plugin import ROLES, server
 from tenancy.isolation import role_findings, table_findings
 from tenancy.surroundings import surrounding_findings
@@ -76,9 +77,17 @@ def test_migrations_go_up_down_and_up_again(fresh: psycopg.Connection) -> None:
         assert done.returncode == 0, done.stderr
     down = ours(fresh)
     assert down["functions"] == down["policies"] == []
-    assert [table for table in down["tables"] if table.startswith(("creator", "audit", "refresh"))] == []
+    assert [
+        table
+        for table in down["tables"]
+        if table.startswith(("creator", "audit", "refresh", "authenticators", "recovery"))
+    ] == []
     assert manage("migrate", "--verbosity=0").stderr == ""
     assert ours(fresh) == up
+    rights = (
+        "SELECT name, count(*) FROM auth_group g JOIN auth_group_permissions ON group_id = g.id GROUP BY 1"
+    )
+    assert dict(fresh.execute(rights).fetchall()) == {name: len(found) for name, found in roles.ROLES.items()}
     assert manage("check_isolation").returncode == 0
 
 

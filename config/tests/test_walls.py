@@ -46,6 +46,7 @@ OTHER_TABLES = {
     "auth_group": "",
     "auth_group_permissions": "",
     "auth_permission": "",
+    "authenticators": "",
     "axes_accessattempt": "",
     "axes_accessattemptexpiration": "",
     "axes_accessfailurelog": "",
@@ -59,6 +60,7 @@ OTHER_TABLES = {
     "django_session": "",
     "django_tasks_database_dbtaskresult": "INSERT",
     "login_reservations": "",
+    "recovery_codes": "",
     "signing_keys": "SELECT",
 }
 COLUMNS_UPDATED = {"api_keys"}  # when it was last used

@@ -1,6 +1,6 @@
 import ua_parser
 
-from audit.clients import Client
+from .clients import Client
 
 
 def device_of(client: Client) -> str:

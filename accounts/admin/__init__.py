@@ -1,0 +1,5 @@
+"""The operators' site, part by part; importing them registers them."""
+
+from . import api_keys, creators, lockouts, operators
+
+__all__ = ["api_keys", "creators", "lockouts", "operators"]

@@ -1,0 +1,55 @@
+from axes.admin import AccessAttemptAdmin
+from axes.models import AccessAttempt
+from django.conf import settings
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from accounts.lockouts import record_lift
+from accounts.services.lockout import Door
+from audit.clients import client_of
+
+
+@admin.register(AccessAttempt)
+class LockoutAdmin(AccessAttemptAdmin):  # type: ignore[misc]
+    """axes' list of failed sign-ins, one row for each address and door; deleting one lifts its lock."""
+
+    list_display = ("username", "door", "failures_since_start", "status", "attempt_time")
+    list_filter = ()
+    search_fields = ("username__startswith",)
+    date_hierarchy = None
+    fields = ("username", "door", "failures_since_start", "attempt_time")
+    fieldsets = None
+    readonly_fields = fields
+    actions = ()
+
+    @admin.display(ordering="user_agent")
+    def door(self, attempt: AccessAttempt) -> str:
+        return str(attempt.user_agent)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AccessAttempt]:
+        """Locks of operators are for superusers: who lifts them again and again can guess again and again."""
+        attempts: QuerySet[AccessAttempt] = super().get_queryset(request)
+        return attempts if request.user.is_superuser else attempts.filter(user_agent=Door.API)
+
+    def has_view_permission(self, request: HttpRequest, obj: AccessAttempt | None = None) -> bool:
+        return request.user.has_perm("accounts.lift_lock")
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: AccessAttempt | None = None) -> bool:
+        return self.has_view_permission(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: AccessAttempt | None = None) -> bool:
+        return False
+
+    def delete_model(self, request: HttpRequest, obj: AccessAttempt) -> None:
+        self.delete_queryset(request, AccessAttempt.objects.filter(pk=obj.pk))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet) -> None:
+        locked = queryset.filter(failures_since_start__gte=settings.MAX_FAILED_LOGIN_ATTEMPTS)
+        addresses = list(locked.values_list("username", flat=True))
+        super().delete_queryset(request, queryset)
+        for address in addresses:
+            record_lift(address, client_of(request), operator_id=request.user.pk)

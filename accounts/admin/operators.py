@@ -1,0 +1,99 @@
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Exists, OuterRef, QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from accounts.models import Authenticator, Operator
+from accounts.roles import ROLES
+from accounts.services import second_factor, staff
+from audit.clients import client_of
+
+from .pages import operator_of
+from .step_up import has_stepped_up, step_up_required, to_confirmation
+
+
+class RightsForm(forms.ModelForm):
+    role = forms.ChoiceField(
+        label=_("Role"),
+        choices=[(name, name) for name in (*ROLES, staff.SUPERUSER)],
+        widget=forms.RadioSelect,
+    )
+
+    class Meta:
+        model = Operator
+        fields = ("is_active",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial.setdefault("role", staff.role_of(self.instance))
+
+
+@admin.register(Operator)
+class OperatorAdmin(admin.ModelAdmin[Operator]):
+    """For superusers: no group has rights on operators. Nobody changes one's own rights here or elsewhere."""
+
+    list_display = ("email", "role", "is_active", "has_second_factor", "last_login")
+    search_fields = ("email__startswith",)
+    ordering = ("email",)
+    readonly_fields = ("email", "last_login", "created_at", "has_second_factor")
+    fields = ("email", "role", "is_active", "has_second_factor", "last_login", "created_at")
+    form = RightsForm
+    actions = ("reset_second_factor",)
+    show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Operator]:
+        has_app = Exists(Authenticator.objects.filter(user_id=OuterRef("pk")))
+        staff_only = super().get_queryset(request).filter(is_staff=True).defer("password")
+        return staff_only.annotate(has_app=has_app).prefetch_related("groups")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False  # `create_operator` asks for the password where nobody else sees it
+
+    def has_delete_permission(self, request: HttpRequest, obj: Operator | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Operator | None = None) -> bool:
+        return super().has_change_permission(request, obj) and obj != request.user
+
+    @admin.display(description=_("Role"))
+    def role(self, operator: Operator) -> str:
+        return staff.role_of(operator)
+
+    @admin.display(description=_("Second factor"), boolean=True)
+    def has_second_factor(self, operator: Any) -> bool:
+        return bool(operator.has_app)
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        return False  # they could ask, letter by letter, for the hash of a password
+
+    def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> Any:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if not has_stepped_up(request):
+            return to_confirmation(request)
+        return super().change_view(request, object_id, *args, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: Operator, form: Any, change: Any) -> None:
+        staff.change_rights(
+            obj.pk,
+            role=form.cleaned_data["role"],
+            is_active=form.cleaned_data["is_active"],
+            by=operator_of(request).pk,
+            client=client_of(request),
+        )
+
+    @admin.action(description=_("Reset the second factor"), permissions=["change"])
+    @step_up_required
+    def reset_second_factor(self, request: HttpRequest, queryset: QuerySet[Operator]) -> None:
+        others = [operator for operator in queryset if operator != request.user]
+        client = client_of(request)
+        done = sum(second_factor.reset(one.pk, by=operator_of(request).pk, client=client) for one in others)
+        messages.info(
+            request,
+            _("Second factors reset: %(number)d. Each is set up anew at the next sign-in.")
+            % {"number": done},
+        )

@@ -1,0 +1,197 @@
+"""How long Olga stays signed in, and when she is asked again."""
+
+import time
+from typing import Any
+
+import psycopg
+import pytest
+from django.test import Client
+
+from accounts.services import second_factor
+from accounts.tests.journeys import events
+from config.tests.fixtures import API, Person
+from config.tests.operators import code_of, confirm, enter, give_password, make_operator
+from tenancy.context import OPERATOR, using_alias
+
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+LOCKS = "/admin/axes/accessattempt/"
+
+
+@pytest.fixture
+def olga(transactional_db: None) -> Person:
+    return make_operator("olga@example.com")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`clock(seconds)`: so much later, as far as sessions' ages go."""
+    real = time.time
+
+    def move(seconds: float) -> None:
+        monkeypatch.setattr(time, "time", lambda: real() + seconds)
+
+    return move
+
+
+def unused_for(superuser: psycopg.Connection, minutes: int) -> None:
+    superuser.execute(
+        "UPDATE django_session SET expire_date = expire_date - make_interval(mins => %s)", [minutes]
+    )
+
+
+def is_in(client: Client) -> bool:
+    return client.get("/admin/").status_code == 200
+
+
+def key_of(client: Client) -> str:
+    return client.cookies["sessionid"].value
+
+
+def test_session_ends_after_half_an_hour_unused(olga: Person, superuser: psycopg.Connection) -> None:
+    client = enter(olga)
+    for _ in range(3):
+        unused_for(superuser, 29)
+        assert is_in(client)
+    unused_for(superuser, 30)
+    assert client.get("/admin/").url.startswith("/admin/login/")
+
+
+def test_session_ends_twelve_hours_after_the_sign_in(
+    olga: Person, clock: Any, superuser: psycopg.Connection
+) -> None:
+    client = enter(olga)
+    clock(12 * 3600 - 60)
+    assert is_in(client)
+    clock(12 * 3600 + 60)
+    assert not is_in(client)
+    assert superuser.execute("SELECT count(*) FROM django_session").fetchone() == (0,)
+
+
+def test_key_changes_with_each_step(olga: Person) -> None:
+    client = give_password(olga)
+    keys = [key_of(client)]
+    client.post("/admin/second-factor/", {"answer": code_of(olga)})
+    keys.append(key_of(client))
+    confirm(client, olga)
+    keys.append(key_of(client))
+    assert len(set(keys)) == 3
+    for old in keys[:2]:
+        mallory = Client()
+        mallory.cookies["sessionid"] = old
+        assert mallory.get("/admin/second-factor/").url.startswith("/admin/login/")
+
+
+def test_giving_the_password_again_does_not_keep_the_second_factor(olga: Person) -> None:
+    client = enter(olga)
+    confirm(client, olga)
+    give_password(olga, client)
+    assert not is_in(client)
+    assert client.get("/admin/", follow=True).redirect_chain[-1][0].startswith("/admin/second-factor/")
+
+
+def test_signing_out_ends_the_session_also_halfway(olga: Person, superuser: psycopg.Connection) -> None:
+    for client in (enter(olga), give_password(olga)):
+        key = key_of(client)
+        assert client.get("/admin/logout/").status_code == 405
+        assert client.post("/admin/logout/").status_code == 200
+        client.cookies["sessionid"] = key
+        assert client.get("/admin/second-factor/").url.startswith("/admin/login/")
+    assert events(superuser, of=olga.id).count("operator.signed_out") == 2
+
+
+def test_deactivated_operator_is_out_at_once(olga: Person, superuser: psycopg.Connection) -> None:
+    client = enter(olga)
+    superuser.execute("UPDATE creators SET is_active = false WHERE id = %s", [olga.id])
+    assert not is_in(client)
+
+
+def test_operator_whose_second_factor_is_reset_is_out_at_once(olga: Person) -> None:
+    client = enter(olga)
+    with using_alias(OPERATOR):
+        assert second_factor.reset(olga.id, client=_nobody())
+    assert client.get("/admin/second-factor/set-up/").url.startswith("/admin/login/")
+
+
+def _nobody() -> Any:
+    from audit.clients import Client as AuditClient
+
+    return AuditClient()
+
+
+def test_session_of_before_a_change_of_password_is_out(olga: Person) -> None:
+    here, elsewhere = enter(olga), enter(olga)
+    new = "another sentence of Olga's"
+    form = {"old_password": "wrong", "new_password1": new, "new_password2": new}
+    assert here.post("/admin/password_change/", form).status_code == 200
+    assert here.post("/admin/password_change/", form | {"old_password": olga.password}).status_code == 302
+    assert is_in(here)
+    assert not is_in(elsewhere)
+    olga.password = new
+    assert is_in(enter(olga))
+
+
+def test_old_password_is_not_guessed_where_it_is_changed(olga: Person) -> None:
+    client, new = enter(olga), "another sentence of Olga's"
+    form = {"old_password": "wrong", "new_password1": new, "new_password2": new}
+    for _ in range(5):
+        client.post("/admin/password_change/", form)
+    answer = client.post("/admin/password_change/", form | {"old_password": olga.password})
+    assert "You can try again at" in answer.content.decode()
+
+
+def test_confirmation_takes_password_or_code_and_leads_back(
+    olga: Person, superuser: psycopg.Connection
+) -> None:
+    client = enter(olga)
+    path = "/admin/confirm/?next=%2Fadmin%2Faxes%2Faccessattempt%2F%3Fq%3Dada"
+    assert "neither your password nor a code" in client.post(path, {"answer": "wrong"}).content.decode()
+    assert client.post(path, {"answer": code_of(olga, steps=-1)}).url == f"{LOCKS}?q=ada"
+    assert client.post(path, {"answer": olga.password}).url == f"{LOCKS}?q=ada"
+    told = events(superuser, of=olga.id)
+    assert told.count("operator.confirmed") == 2
+    assert told.count("password.check_failed") == 1
+
+
+@pytest.mark.parametrize(
+    "elsewhere", ["https://evil.example/", "//evil.example/", "javascript:alert(1)", "\\\\evil"]
+)
+def test_nobody_is_led_off_the_site(olga: Person, elsewhere: str) -> None:
+    client = enter(olga)
+    for path, form in (("/admin/confirm/", {"answer": olga.password}),):
+        assert client.post(f"{path}?next={elsewhere}", form).url == "/admin/"
+    half = give_password(olga)
+    code = code_of(olga, steps=-1)
+    assert half.post(f"/admin/second-factor/?next={elsewhere}", {"answer": code}).url == "/admin/"
+
+
+def test_guesses_at_the_confirmation_count_as_at_the_sign_in(olga: Person) -> None:
+    client = enter(olga)
+    for _ in range(5):
+        client.post("/admin/confirm/", {"answer": "wrong"})
+    assert (
+        "You can try again at" in client.post("/admin/confirm/", {"answer": olga.password}).content.decode()
+    )
+    for _ in range(5):
+        client.post("/admin/confirm/", {"answer": "000000"})
+    assert (
+        "You can try again at" in client.post("/admin/confirm/", {"answer": code_of(olga)}).content.decode()
+    )
+
+
+def test_steps_of_the_sign_in_share_a_rate_limit(olga: Person, settings: Any) -> None:
+    settings.RATE_LIMITS = settings.RATE_LIMITS | {"login": "2/m"}
+    client = give_password(olga)
+    statuses = [client.post("/admin/second-factor/", {"answer": "000000"}).status_code for _ in range(3)]
+    assert statuses[-1] == 429
+
+
+def test_cookie_of_the_admin_means_nothing_to_the_api(api: API, olga: Person) -> None:
+    api.cookies["sessionid"] = key_of(enter(olga))
+    assert api.get("me").status_code == 401
+    assert api.get("/healthz").status_code == 200
+
+
+def test_bearer_of_a_creator_means_nothing_to_the_admin(ada: Person, olga: Person) -> None:
+    mallory = {"Authorization": f"Bearer {ada.access}"}
+    assert Client().get("/admin/", headers=mallory).status_code == 302
+    assert enter(olga).post("/admin/confirm/", {"answer": olga.password}, headers=mallory).status_code == 302

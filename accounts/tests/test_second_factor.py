@@ -1,0 +1,290 @@
+"""Olga's second factor: she must set one up, each code works once, and five wrong ones mean five."""
+
+import re
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from django.core import mail
+from django.test import Client
+
+from accounts.models import Authenticator, Creator
+from accounts.services import lockout, second_factor
+from accounts.tests.journeys import all_at_once, events, log_lines
+from audit.clients import Client as AuditClient
+from config.tests.fixtures import Person
+from config.tests.operators import code_for, code_of, confirm, enter, give_password, make_operator
+from tenancy.context import OPERATOR, using_alias
+
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+CODES = "/admin/second-factor/"
+SET_UP = "/admin/second-factor/set-up/"
+RECOVERY_CODE = re.compile(r"\b[A-Z2-7]{4}(?:-[A-Z2-7]{4}){3}\b")
+
+
+@pytest.fixture
+def olga(transactional_db: None) -> Person:
+    return make_operator("olga@example.com")
+
+
+@pytest.fixture
+def newcomer(transactional_db: None) -> Person:
+    return make_operator("nora@example.com", "support", with_app=False)
+
+
+def give(client: Client, code: str) -> Any:
+    return client.post(CODES, {"answer": code})
+
+
+def is_in(client: Client) -> bool:
+    return client.get("/admin/").status_code == 200
+
+
+def shown_secret(client: Client) -> bytes:
+    """Of the app that this browser is setting up."""
+    client.get(SET_UP)
+    with using_alias(OPERATOR):
+        return str(client.session["new_secret"]).encode()
+
+
+def set_up(client: Client) -> list[str]:
+    page = client.post(SET_UP, {"answer": code_for(shown_secret(client))})
+    return RECOVERY_CODE.findall(page.content.decode())
+
+
+def test_password_alone_leads_from_everywhere_to_setting_up(newcomer: Person) -> None:
+    client = give_password(newcomer)
+    for path in (
+        "/admin/",
+        "/admin/accounts/creator/",
+        "/admin/confirm/",
+        "/admin/password_change/",
+        "/admin/jsi18n/",
+    ):
+        answer = client.get(path, follow=True)
+        assert answer.redirect_chain[-1][0].startswith(SET_UP), path
+        assert "Creators" not in answer.content.decode()
+
+
+def test_set_up_shows_key_then_ten_codes_and_lets_in(newcomer: Person, superuser: psycopg.Connection) -> None:
+    client = give_password(newcomer)
+    page = client.get(SET_UP).content.decode()
+    secret = shown_secret(client)
+    assert second_factor.spelled(secret) in page
+    assert 'src="data:image/svg+xml' in page
+    assert not is_in(client)
+    codes = set_up(client)
+    assert len(set(codes)) == 10
+    assert is_in(client)
+    assert events(superuser, of=newcomer.id) == ["login.succeeded", "second_factor.set_up"]
+
+
+def test_set_up_wants_a_code_of_the_key_it_shows(newcomer: Person) -> None:
+    client = give_password(newcomer)
+    wrong = client.post(SET_UP, {"answer": "000000"})
+    assert "This code is wrong" in wrong.content.decode()
+    assert client.post(SET_UP, {"answer": "\u0661\u0662\u0663456"}).status_code == 200
+    assert not is_in(client)
+
+
+def test_nobody_else_sees_the_key_that_is_being_set_up(newcomer: Person) -> None:
+    mallory, nora = give_password(newcomer), give_password(newcomer)
+    assert shown_secret(mallory) != shown_secret(nora)
+    key = shown_secret(mallory)
+    assert len(set_up(nora)) == 10
+    assert mallory.post(SET_UP, {"answer": code_for(key)}).status_code == 302
+    assert not is_in(mallory)
+    assert code_of(newcomer) != code_for(key)
+
+
+def test_of_two_that_set_up_at_once_one_has(newcomer: Person) -> None:
+    with using_alias(OPERATOR):
+        nora = Creator.objects.get(pk=newcomer.id)
+
+    def try_it(_number: int) -> bool:
+        secret = second_factor.new_secret()
+        with using_alias(OPERATOR):
+            try:
+                second_factor.set_up(
+                    nora, secret=secret, code=code_for(secret), replacing=None, client=AuditClient()
+                )
+            except second_factor.AlreadySetUpError:
+                return False
+            return True
+
+    assert Counter(all_at_once(8, try_it)) == {True: 1, False: 7}
+
+
+def test_secrets_lie_encrypted_or_as_digests(newcomer: Person, superuser: psycopg.Connection) -> None:
+    client = give_password(newcomer)
+    secret = shown_secret(client)
+    raw = second_factor.cipher(second_factor.PURPOSE).decrypt(secret)
+    with log_lines() as lines:
+        codes = set_up(client)
+    spellings = [raw.hex(), second_factor.spelled(secret), *codes, *(code.replace("-", "") for code in codes)]
+    tables = superuser.execute(
+        "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+    )
+    for (table,) in tables.fetchall():
+        rows = superuser.execute(f"SELECT t::text FROM {table} t".encode()).fetchall()
+        text = " ".join(row for (row,) in rows)
+        assert not [one for one in spellings if one in text], table
+    assert not [one for one in spellings if one in lines.getvalue()]
+
+
+def test_a_code_lets_in_once(olga: Person) -> None:
+    code = code_of(olga)
+    first, second = give_password(olga), give_password(olga)
+    assert give(first, f" {code[:3]} {code[3:]} ").status_code == 302
+    assert is_in(first)
+    assert "used before" in give(second, code).content.decode()
+    assert not is_in(second)
+
+
+def test_codes_of_a_clock_half_a_minute_off_let_in_and_older_ones_do_not(olga: Person) -> None:
+    client = give_password(olga)
+    assert give(client, code_of(olga, steps=3)).status_code == 200
+    assert give(client, code_of(olga, steps=-3)).status_code == 200
+    assert give(client, code_of(olga, steps=1)).status_code == 302
+
+
+def test_one_code_sent_many_times_at_once_lets_in_once(olga: Person, settings: Any) -> None:
+    settings.MAX_FAILED_LOGIN_ATTEMPTS = 100
+    with using_alias(OPERATOR):
+        operator = Creator.objects.get(pk=olga.id)
+    code = code_of(olga)
+
+    def try_it(_number: int) -> bool:
+        with using_alias(OPERATOR):
+            return second_factor.sign_in(operator, code=code, client=AuditClient()) is not None
+
+    assert Counter(all_at_once(20, try_it)) == {True: 1, False: 19}
+
+
+def test_a_recovery_code_lets_in_once_however_often_it_is_sent(newcomer: Person, settings: Any) -> None:
+    settings.MAX_FAILED_LOGIN_ATTEMPTS = 100
+    code = set_up(give_password(newcomer))[0]
+    with using_alias(OPERATOR):
+        operator = Creator.objects.get(pk=newcomer.id)
+
+    def try_it(_number: int) -> bool:
+        with using_alias(OPERATOR):
+            return second_factor.sign_in(operator, code=code, client=AuditClient()) is not None
+
+    assert Counter(all_at_once(20, try_it)) == {True: 1, False: 19}
+
+
+def test_recovery_code_stands_in_for_the_app_in_any_spelling(
+    newcomer: Person, superuser: psycopg.Connection
+) -> None:
+    first, second, *_ = set_up(give_password(newcomer))
+    for code in (first.lower().replace("-", ""), second):
+        client = give_password(newcomer)
+        assert give(client, code).status_code == 302
+        assert is_in(client)
+    assert "8" in client.get(CODES).content.decode()
+    assert events(superuser, of=newcomer.id).count("recovery_code.used") == 2
+
+
+@pytest.mark.parametrize("parallel", [1, 30])
+def test_five_wrong_codes_mean_five(
+    olga: Person, superuser: psycopg.Connection, monkeypatch: Any, parallel: int
+) -> None:
+    looked_at: list[str] = []
+
+    def counted(_secret: bytes, code: str) -> None:
+        looked_at.append(code)
+
+    monkeypatch.setattr(second_factor, "_step_of", counted)
+    monkeypatch.setattr(lockout, "LONGEST_WAIT", 30)
+    with using_alias(OPERATOR):
+        operator = Creator.objects.get(pk=olga.id)
+
+    def guess(number: int) -> str:
+        with using_alias(OPERATOR):
+            try:
+                second_factor.sign_in(operator, code=f"{number:06}", client=AuditClient())
+            except lockout.AccountLockedError:
+                return "locked"
+            return "wrong"
+
+    found: Counter[str] = Counter()
+    for start in range(0, 30, parallel):
+        found += Counter(all_at_once(parallel, lambda number, start=start: guess(start + number)))  # type: ignore[misc]
+    assert len(looked_at) == 5
+    assert found == {"wrong": 5, "locked": 25}
+    monkeypatch.undo()
+    client = give_password(olga)
+    assert "You can try again at" in give(client, code_of(olga)).content.decode()
+    assert events(superuser, of=olga.id).count("account.locked") == 1
+    superuser.execute(
+        "UPDATE axes_accessattempt SET attempt_time = attempt_time - %s", [timedelta(minutes=30)]
+    )
+    assert give(client, code_of(olga)).status_code == 302
+
+
+def test_wrong_recovery_codes_count_with_wrong_codes(olga: Person) -> None:
+    client = give_password(olga)
+    for guess in ("AAAA-AAAA-AAAA-AAAA", "000000", "BBBB-BBBB-BBBB-BBBB", "000001", "x"):
+        assert "This code is wrong" in give(client, guess).content.decode()
+    assert "You can try again at" in give(client, code_of(olga)).content.decode()
+
+
+def test_owner_hears_of_five_wrong_codes(olga: Person, run_jobs: Any) -> None:
+    client = give_password(olga)
+    for _ in range(5):
+        give(client, "000000")
+    run_jobs()
+    (message,) = mail.outbox
+    assert message.to == [olga.email]
+    assert "knows your password" in message.subject
+    assert "/admin/" in message.body
+    assert "password-reset" not in message.body
+
+
+def test_new_recovery_codes_end_the_old_ones_and_want_a_confirmation(newcomer: Person) -> None:
+    client = give_password(newcomer)
+    old = set_up(client)
+    renew = "/admin/second-factor/recovery-codes/"
+    assert client.post(renew).url.startswith("/admin/confirm/")
+    confirm(client, newcomer)
+    new = RECOVERY_CODE.findall(client.post(renew).content.decode())
+    assert len(set(new) - set(old)) == 10
+    again = give_password(newcomer)
+    assert give(again, old[0]).status_code == 200
+    assert give(again, new[0]).status_code == 302
+
+
+def test_another_app_wants_a_confirmation_and_ends_the_other_sessions(olga: Person) -> None:
+    here, elsewhere = enter(olga), enter(olga)
+    assert here.get(SET_UP).url.startswith("/admin/confirm/")
+    assert here.post(SET_UP, {"answer": "000000"}).url.startswith("/admin/confirm/")
+    confirm(here, olga)
+    before = code_of(olga)
+    assert len(set_up(here)) == 10
+    assert code_of(olga) != before
+    assert is_in(here)
+    assert not is_in(elsewhere)
+    assert elsewhere.get(CODES).url.startswith("/admin/login/"), "not even halfway"
+
+
+def test_with_another_secret_key_a_recovery_code_still_lets_in(newcomer: Person, settings: Any) -> None:
+    codes, code = set_up(give_password(newcomer)), code_of(newcomer, steps=-1)
+    settings.SECRET_KEY = "another " * 8
+    client = give_password(newcomer)
+    assert give(client, code).status_code == 200
+    assert give(client, codes[0]).status_code == 302
+
+
+def test_app_of_another_operator_vouches_for_nobody(olga: Person, newcomer: Person) -> None:
+    client = enter(olga)
+    with using_alias(OPERATOR):
+        session = client.session
+        foreign = Authenticator.objects.create(
+            user_id=newcomer.id, secret=b"x", last_step=0, created_at="2026-01-01T00:00Z"
+        )
+        session["otp_device_id"] = foreign.persistent_id
+        session.save()
+    assert not is_in(client)

@@ -1,0 +1,127 @@
+"""The book in a real browser: small and large, light and dark, by keyboard, and what the pages say to no eyes.
+
+SCREENSHOTS=/some/directory keeps a picture of each page.
+"""
+
+import base64
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from config.child import happens
+from config.tests.fixtures import PASSWORD
+from config.tests.operators import code_of, make_operator
+from config.tests.population import populate_book
+from config.tests.serving import Served, serving
+from config.tests.test_pages import CONTRASTS, WIDE, Browser, browsing, pytestmark  # noqa: F401
+
+LIST = "/admin/audit/auditlog/"
+SCREENS = (390, 844), (1280, 900)
+
+
+@pytest.fixture(scope="module")
+def served(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("book"), workers=1, **WIDE) as service:
+        yield service
+
+
+@pytest.fixture
+def browser(served: Served, tmp_path: Path, superuser: psycopg.Connection) -> Iterator[Browser]:
+    """Olga, signed in, before a book of a week."""
+    olga = make_operator("olga@example.com")
+    populate_book(superuser, events=4000)
+    superuser.execute("ANALYZE audit_logs, audit_personal_data")
+    with browsing(served, tmp_path) as browser:
+        browser.go("/admin/login/")
+        browser.find_element(By.NAME, "username").send_keys("olga@example.com")
+        browser.find_element(By.NAME, "password").send_keys(PASSWORD, Keys.ENTER)
+        browser.arrive("/admin/second-factor/?next=%2Fadmin%2F")
+        browser.find_element(By.NAME, "answer").send_keys(code_of(olga), Keys.ENTER)
+        browser.arrive("/admin/")
+        yield browser
+
+
+def look(browser: Browser, name: str) -> None:
+    for scheme in ("light", "dark"):
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        for width, height in SCREENS:
+            screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= width, name
+            time.sleep(0.3)  # the admin's links change their colour slowly
+            texts = browser.execute_script(CONTRASTS.replace("body *", ".book *"))
+            assert [text for text in texts if text[2] < 4.5] == [], (scheme, name)
+            if directory := os.environ.get("SCREENSHOTS"):
+                whole = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
+                Path(directory, f"{name}-{scheme}-{width}.png").write_bytes(base64.b64decode(whole["data"]))
+    logged = [entry["message"] for entry in browser.get_log("browser")]
+    assert [line for line in logged if " 400 " not in line] == []
+
+
+def test_list_detail_and_overview_on_every_screen(browser: Browser) -> None:
+    for name, path in {
+        "list": LIST,
+        "list-filtered": f"{LIST}?type=login.failed&address=198.51.100.0/24",
+        "list-wrong": f"{LIST}?address=1.2.3&type=x",
+        "list-empty": f"{LIST}?address=192.0.2.1",
+        "overview": f"{LIST}overview/",
+    }.items():
+        browser.go(path)
+        assert browser.heading()
+        look(browser, name)
+    browser.go(LIST)
+    browser.find_element(By.CSS_SELECTOR, ".events tbody th a").send_keys(Keys.ENTER)
+    look(browser, "detail")
+
+
+def test_search_and_pages_by_keyboard(browser: Browser) -> None:
+    browser.go(LIST)
+    browser.find_element(By.NAME, "address").send_keys("198.51.100.0/24", Keys.ENTER)
+    assert "address=198.51.100.0" in browser.current_url
+    first = rows(browser)
+    browser.find_element(By.CSS_SELECTOR, "a[rel=next]").send_keys(Keys.ENTER)
+    assert "older=" in browser.current_url
+    assert "address=198.51.100.0" in browser.current_url
+    assert not set(first) & set(rows(browser))
+    browser.find_element(By.CSS_SELECTOR, "a[rel=prev]").send_keys(Keys.ENTER)
+    assert rows(browser) == first
+
+
+def rows(browser: Browser) -> list[str]:
+    links = browser.find_elements(By.CSS_SELECTOR, ".events tbody th a")
+    return [str(link.get_attribute("href")) for link in links]
+
+
+def test_bars_are_drawn_and_named(browser: Browser) -> None:
+    """A Content-Security-Policy that stopped the colours would leave them black."""
+    browser.go(f"{LIST}overview/")
+    failed = browser.find_element(By.CSS_SELECTOR, "#day-title ~ path.failed")
+    assert failed.size["height"] > 5
+    assert failed.value_of_css_property("fill") not in {"rgb(0, 0, 0)", "none"}
+    charts = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    named = [node["name"]["value"] for node in charts if node.get("role", {}).get("value") == "image"]
+    assert any(name.startswith("Sign-ins by hour, last 24 hours At most") for name in named)
+
+
+def test_export_is_downloaded_by_who_says_again_who_it_is(browser: Browser, tmp_path: Path) -> None:
+    browser.execute_cdp_cmd(
+        "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)}
+    )
+    browser.go(f"{LIST}?type=token.reused")
+    browser.find_element(By.CSS_SELECTOR, "button[value=csv]").send_keys(Keys.ENTER)
+    assert happens(lambda: "/admin/confirm/" in browser.current_url, within=5)
+    browser.find_element(By.NAME, "answer").send_keys(PASSWORD, Keys.ENTER)
+    browser.arrive(f"{LIST}?type=token.reused")
+    assert not list(tmp_path.glob("audit-*.csv"))
+    browser.find_element(By.CSS_SELECTOR, "button[value=csv]").send_keys(Keys.ENTER)
+    assert happens(lambda: bool(list(tmp_path.glob("audit-*.csv"))), within=5)
+    lines = next(tmp_path.glob("audit-*.csv")).read_text().splitlines()
+    assert len(lines) > 10
+    assert all("token.reused" in line for line in lines[1:])
