@@ -11,7 +11,11 @@ from django.db import models
 from django_otp.models import Device
 from uuid_utils.compat import uuid7
 
+from audit.book import record
+from audit.clients import Client
+from audit.events import Event
 from tenancy.constraints import Grant, Policy, Reference, tenant_walls
+from tenancy.context import tenant_scope
 
 from .addresses import AddressParts, canonical_email
 from .hashers import normal
@@ -26,7 +30,9 @@ class CreatorManager(BaseUserManager["Creator"]):
             email=canonical_email(email), holds_email=True, is_staff=True, is_superuser=True, **fields
         )
         creator.set_password(password)
-        creator.save(force_insert=True)
+        with tenant_scope(creator.pk):
+            creator.save(force_insert=True)
+            record(Event.OPERATOR_CREATED, client=Client(), creator_id=creator.pk, role="superuser")
         return creator
 
     def tenants(self) -> models.QuerySet["Creator"]:

@@ -8,7 +8,7 @@ from uuid import UUID
 from django import forms
 from django.contrib import admin
 from django.contrib.auth import get_user_model
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.template.response import TemplateResponse
 from django.urls import path
@@ -21,13 +21,12 @@ from tenancy.context import OPERATOR
 
 from . import reading
 from .book import record
-from .charts import stacked
 from .clients import client_of
-from .events import SUMMARIES, Event
+from .events import Event
 from .export import FORMATS
 from .forms import EventFilter
 from .models import AuditLog
-from .overview import DAY, overview
+from .overview import overview
 
 
 class PlaceForm(forms.Form):
@@ -96,17 +95,16 @@ class AuditLogAdmin(admin.ModelAdmin[AuditLog]):
         """A file of all that the filter finds. It is written into the book, on the operator's own account."""
         if not self.has_export_permission(request):
             raise PermissionDenied
-        step_up = getattr(
-            self.admin_site, "step_up", lambda _request: None
-        )  # a site that asks again who it is
-        if answer := step_up(request):
+        if answer := self._step_up(request):
             return answer
         form, kind = EventFilter(request.POST), request.POST.get("format", "")
-        if kind not in FORMATS or not form.is_valid():
+        if kind not in FORMATS:
+            raise BadRequest
+        if not form.is_valid():
             return self._answer(request, "change_list", status=400, title=_("Audit log"), form=form)
         now = timezone.now()
-        facts = {"filter": form.facts(), "format": kind}
-        record(Event.AUDIT_EXPORTED, client=client_of(request), creator_id=request.user.pk, **facts)
+        client, operator = client_of(request), request.user.pk
+        record(Event.AUDIT_EXPORTED, client=client, creator_id=operator, filter=form.facts(), format=kind)
         write, content_type = FORMATS[kind]
         name = f"audit-{now:%Y%m%d-%H%M%S}.{kind}"
         return StreamingHttpResponse(
@@ -119,25 +117,16 @@ class AuditLogAdmin(admin.ModelAdmin[AuditLog]):
     def overview_view(self, request: HttpRequest) -> HttpResponse:
         self._check(request)
         found = overview(timezone.now())
-        events, hours = found.by_event, found.hours
-        entered, failed = events[Event.LOGIN_SUCCEEDED].counts, events[Event.LOGIN_FAILED].counts
-        return self._answer(
-            request,
-            "overview",
-            title=_("Security overview"),
-            day=stacked(hours[-DAY:], entered=entered[-DAY:], failed=failed[-DAY:]),
-            week=stacked(hours, entered=entered, failed=failed),
-            stories=[
-                (one, SUMMARIES[event], stacked(hours, some=one.counts)) for event, one in events.items()
-            ],
-            rows=[(hour, [one.counts[at] for one in events.values()]) for at, hour in enumerate(hours)][::-1],
-            since=hours[-DAY],
-            found=found,
-        )
+        return self._answer(request, "overview", title=_("Security overview"), found=found)
 
     def _check(self, request: HttpRequest) -> None:
         if not self.has_view_permission(request):
             raise PermissionDenied
+
+    def _step_up(self, request: HttpRequest) -> HttpResponse | None:
+        """Where the site asks again who it is before something dangerous, the way there."""
+        step_up = getattr(self.admin_site, "step_up", None)
+        return step_up(request) if step_up else None
 
     def _answer(self, request: HttpRequest, name: str, *, status: int = 200, **context: Any) -> HttpResponse:
         own = {"opts": self.opts, "creator_page": self._creator_page(request)}
@@ -156,10 +145,6 @@ class AuditLogAdmin(admin.ModelAdmin[AuditLog]):
         if not self.admin_site.get_model_admin(model).has_view_permission(request):
             return ""
         return f"admin:{model._meta.app_label}_{model._meta.model_name}_change"
-
-
-def _colour(event: Event) -> str:
-    return "failed" if event.value.endswith("failed") else "entered"
 
 
 def _id(text: str) -> UUID:

@@ -49,7 +49,7 @@ class EventFilter(forms.Form):
     before = MomentField(label=_("To (UTC)"), required=False)
     type = forms.ChoiceField(
         label=_("Type"),
-        choices=[("", _("any")), *((event.value, event.value) for event in Event)],
+        choices=[("", _("any")), *((event.value, event.value) for event in sorted(Event))],
         required=False,
     )
     creator = forms.UUIDField(label=_("Creator"), required=False)

@@ -11,7 +11,8 @@ from django.db import connections
 from tenancy.context import OPERATOR
 
 from .book import NO_TENANT
-from .events import Event
+from .charts import Chart, stacked
+from .events import SUMMARIES, Event
 from .views import lowest_id
 
 DAY, WEEK = 24, 7 * 24  # hours
@@ -89,10 +90,49 @@ class Failing:
 
 
 @dataclass(frozen=True)
+class Story:
+    """What one box of the page tells: a type of event, the owner's sentence for it, its week."""
+
+    hours: Hours
+    summary: str
+    chart: Chart
+
+
+@dataclass(frozen=True)
 class Overview:
     hours: list[datetime]  # beginnings
     by_event: dict[Event, Hours]
     failing: Failing
+
+    @property
+    def since(self) -> datetime:
+        return self.hours[-DAY]
+
+    @property
+    def day(self) -> Chart:
+        return self._sign_ins(DAY)
+
+    @property
+    def week(self) -> Chart:
+        return self._sign_ins(WEEK)
+
+    @property
+    def stories(self) -> list[Story]:
+        kinds = {event: "failed" if event.value.endswith("failed") else "entered" for event in self.by_event}
+        charts = {
+            event: stacked(self.hours, **{kinds[event]: own.counts}) for event, own in self.by_event.items()
+        }
+        return [Story(own, SUMMARIES[event], charts[event]) for event, own in self.by_event.items()]
+
+    @property
+    def rows(self) -> list[tuple[datetime, list[int]]]:
+        """All numbers, the newest hour first."""
+        columns = [own.counts for own in self.by_event.values()]
+        return [(hour, list(counts)) for hour, *counts in zip(self.hours, *columns, strict=True)][::-1]
+
+    def _sign_ins(self, last: int) -> Chart:
+        entered, failed = self.by_event[Event.LOGIN_SUCCEEDED], self.by_event[Event.LOGIN_FAILED]
+        return stacked(self.hours[-last:], entered=entered.counts[-last:], failed=failed.counts[-last:])
 
 
 def overview(now: datetime) -> Overview:
@@ -121,8 +161,8 @@ def _failing(since: datetime) -> Failing:
     for (oldest,) in _rows(_OLDEST, facts):
         facts["low"], since = oldest, datetime.fromtimestamp((oldest.int >> 80) / 1000, UTC)
     found: dict[str, list[Target]] = {"address": [], "account": []}
-    for kind, *counted, owner in _rows(_FAILURES, facts):
-        found[kind].append(Target(*counted, None if owner == NO_TENANT else owner))
+    for kind, name, failures, others, owner in _rows(_FAILURES, facts):
+        found[kind].append(Target(name, failures, others, None if owner == NO_TENANT else owner))
     return Failing(since, found["address"], found["account"])
 
 

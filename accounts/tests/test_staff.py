@@ -225,6 +225,21 @@ def test_console_refuses(olga: Person, monkeypatch: Any, email: str, password: s
         assert not Creator.objects.filter(email__startswith="sue").exists()
 
 
+def test_console_makes_the_first_operator_and_the_book_tells(
+    superuser: psycopg.Connection, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", "a quiet sentence of Olga's")
+    call_command("createsuperuser", "--noinput", email="Olga@example.com", stdout=io.StringIO())
+    with using_alias(OPERATOR):
+        olga = Operator.objects.get(email="olga@example.com")
+    assert rights(superuser, Person(olga.pk, olga.email)) == (True, True, [None])
+    assert events(superuser, of=olga.pk) == ["operator.created"]
+
+
+def test_no_list_is_asked_for_a_hash_letter_by_letter(olga: Person) -> None:
+    assert enter(olga).get(f"{LIST}?password__startswith=argon2").status_code == 400
+
+
 def test_console_asks_twice(olga: Person, monkeypatch: Any) -> None:
     answers = iter(["a quiet sentence of Sue's", "another one"])
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)

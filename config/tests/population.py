@@ -72,13 +72,13 @@ SELECT pg_temp.id_at(%(now)s, 'access ' || n), pg_temp.creator(n), %(now)s + int
 FROM generate_series(%(first)s::bigint, %(last)s) n WHERE n %% 10 = 1
 """
 # Of a hundred events: what happens to a service that is being attacked a little. Every third failure comes from
-# one of ten addresses, at one of a hundred accounts that don't exist.
+# one of three addresses, at one of a hundred accounts that don't exist.
 EVENT_ROWS = """
 WITH happened AS MATERIALIZED (
     SELECT n, at, pg_temp.id_at(at, 'event ' || n) AS id, type, hostile, decode(md5('salt ' || n), 'hex') AS salt,
            CASE WHEN hostile OR type = 'breach_check.failed' THEN '00000000-0000-0000-0000-000000000000'
                 ELSE pg_temp.creator(n %% %(creators)s + 1) END AS creator_id,
-           CASE WHEN hostile THEN host('198.51.100.0'::inet + n %% 10) ELSE host(pg_temp.address(n %% 50000)) END AS ip,
+           CASE WHEN hostile THEN host('198.51.100.0'::inet + n / 3 %% 3) ELSE host(pg_temp.address(n %% 50000)) END AS ip,
            CASE WHEN type <> 'login.failed' THEN ''
                 WHEN hostile THEN format('victim-%%s@example.com', n %% 100)
                 ELSE pg_temp.email(n %% %(creators)s + 1) END AS email,

@@ -49,7 +49,7 @@ class Doors:
             "operator finds an address": lambda: self.olga.get(f"/admin/accounts/creator/?q=person-{number}@example.com"),
             "operator lists events": lambda: self.olga.get("/admin/audit/auditlog/"),
             "operator finds a creator's events": lambda: self.olga.get(f"/admin/audit/auditlog/?creator={ada.id}"),
-            "operator finds an address's events": lambda: self.olga.get("/admin/audit/auditlog/?address=198.51.100.3"),
+            "operator finds an address's events": lambda: self.olga.get("/admin/audit/auditlog/?address=198.51.100.2"),
         }  # fmt: skip
 
     def refresh(self) -> Any:
