@@ -14,7 +14,7 @@ from argon2.exceptions import HashingError
 from argon2.low_level import core, error_to_str, ffi
 
 HUGE_PAGE = 2 * 1024 * 1024
-OK = 0
+OK, NO_MEMORY = 0, -22  # argon2.h
 WITHOUT_VERSION, MISREAD = 16, 18  # a hash that names none; argon2-cffi reads it as 18
 
 _spare: list[tuple[int, mmap.mmap]] = []
@@ -55,7 +55,7 @@ def base64(data: bytes) -> str:
     return b64encode(data).rstrip(b"=").decode()
 
 
-@ffi.callback("int(uint8_t **, size_t)", error=-22)  # ARGON2_MEMORY_ALLOCATION_ERROR
+@ffi.callback("int(uint8_t **, size_t)", error=NO_MEMORY)  # type: ignore[untyped-decorator]
 def _take(memory: Any, size: int) -> int:
     block = _kept(size) or _made(size)
     address = _aligned(int(ffi.cast("uintptr_t", ffi.from_buffer(block))))
@@ -64,7 +64,7 @@ def _take(memory: Any, size: int) -> int:
     return OK
 
 
-@ffi.callback("void(uint8_t *, size_t)")
+@ffi.callback("void(uint8_t *, size_t)")  # type: ignore[untyped-decorator]
 def _give_back(memory: Any, size: int) -> None:
     _spare.append((size, _taken.pop(int(ffi.cast("uintptr_t", memory)))))
 

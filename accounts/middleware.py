@@ -54,8 +54,8 @@ class PageMiddleware:
 
     def __init__(self, get_response: Handler) -> None:
         self.get_response = get_response
-        self.get_translated_response = convert_exception_to_response(LocaleMiddleware(get_response))
-        self.get_page: Handler = get_response
+        self.get_translated_response: Any = convert_exception_to_response(LocaleMiddleware(get_response))
+        self.get_page: Any = get_response
         self.view_hooks: list[Callable[..., Any]] = []
         for path in reversed(settings.PAGE_MIDDLEWARE):
             middleware = import_string(path)(self.get_page)
@@ -65,7 +65,9 @@ class PageMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if not _is_json_door(request):
-            return self.get_page(request)
+            page: HttpResponseBase = self.get_page(request)
+            return page
+        response: HttpResponseBase
         if "HTTP_ACCEPT_LANGUAGE" in request.META:
             response = self.get_translated_response(request)
         else:

@@ -9,4 +9,4 @@ class AuditConfig(AppConfig):
     def ready(self) -> None:
         # no line of ours tells them, and each costs a look (Python's logging HOWTO, "Optimization")
         logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-        logging._srcfile = None  # type: ignore[attr-defined]
+        logging._srcfile = None

@@ -80,7 +80,7 @@ class DoorSchema(AutoSchema):
             yield accounts.InvalidTokenError
         if self._is_limited():
             yield accounts.RateLimitedError
-            if self.view.limit in SLOW_DOORS:
+            if getattr(self.view, "limit", "") in SLOW_DOORS:
                 yield accounts.BusyError
         if self.method in WITH_BODY:
             yield LengthRequiredError
