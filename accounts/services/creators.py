@@ -39,7 +39,7 @@ def read(*, creator_id: UUID, operator_id: UUID) -> CreatorRecord:
         creator,
         reason,
         sessions=list(sessions.live_sessions(creator_id).order_by("-last_used_at")[:SHOWN]),
-        counts=lockout.counts(creator.email),
+        counts=lockout.counts(creator.email) if creator.holds_email else [],
         end_user_sessions=end_users.live_sessions(creator_id).count(),
         events=reading.lines(events_of(creator_id).order_by("-id")[:SHOWN]),
         acts={name for name, act in support.ACTS.items() if act.applies(creator)},
