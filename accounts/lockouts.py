@@ -58,6 +58,7 @@ def record_lift(email: str, client: Client, *, operator_id: UUID | None = None) 
     if operator_id is None:
         record(Event.ACCOUNT_UNLOCKED, client=client, creator_id=creator.pk)
         return
-    facts = {"creator_id": creator.pk, "operator_id": operator_id, "client": client}
     with transaction.atomic(using=current_alias()):
-        transparency.record_act(Event.ACCOUNT_UNLOCKED, **facts)
+        transparency.record_act(
+            Event.ACCOUNT_UNLOCKED, creator_id=creator.pk, operator_id=operator_id, client=client
+        )
