@@ -17,13 +17,14 @@ from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.fernet import Fernet, InvalidToken
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 from jwt.algorithms import get_default_algorithms
+
+from audit.ciphers import cipher
 
 from .exceptions import NoSigningKeyError
 from .models import SigningKey
@@ -211,8 +212,7 @@ def _thumbprint(public: Any) -> str:
 
 
 def _cipher() -> Fernet:
-    derived = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=b"accounts.signing_keys")
-    return Fernet(base64.urlsafe_b64encode(derived.derive(settings.SECRET_KEY.encode())))
+    return cipher(b"accounts.signing_keys")
 
 
 def _decrypted(stored: bytes) -> Any:

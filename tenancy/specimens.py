@@ -25,9 +25,12 @@ _VALUES: dict[str, Callable[[], Any]] = {
 
 
 def specimen(model: type[Model], tenant: uuid.UUID, others: Mapping[type[Model], Row]) -> Row:
-    """Column → value for a row of `tenant` that hangs on the rows of `others`; nothing is written."""
-    row = {field.column: _value(field, others) for field in model._meta.concrete_fields if field.column}
-    return row | {tenant_column(model): tenant}
+    """Column → value for a row of `tenant` that hangs on the rows of `others`; nothing is written.
+
+    What the database fills in by itself is left to it.
+    """
+    fields = [field for field in model._meta.concrete_fields if not field.has_db_default()]
+    return {field.column: _value(field, others) for field in fields} | {tenant_column(model): tenant}
 
 
 def adapted(model: type[Model], row: Row, connection: BaseDatabaseWrapper) -> list[Any]:
