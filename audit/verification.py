@@ -127,7 +127,7 @@ class Verification:
                 yield from self._judge_row(row)
         else:
             yield from self._differences(said.number, leaves, rows)
-        latest = max(datetime.fromisoformat(said.sealed_at).timestamp(), *self._sealed_at[-1:])
+        latest = max([datetime.fromisoformat(said.sealed_at).timestamp(), *self._sealed_at[-1:]])
         self._sealed_at.append(latest)
         if said.kind == Kind.RESTORED:
             for row in self._book.rest():
