@@ -51,7 +51,7 @@ def record_some(count: int) -> None:
     for number in range(count):
         client = Client(ADDRESSES[number % 4], 'Fire"fox\\ ä\x7f', f"request-{number}")
         email = "ä@example.com" if number % 2 else ""
-        kinds = {"number": number, "float": 1.10, "text": "ä\u2028", "nested": {"b": [None, True]}}
+        kinds = {"number": number, "float": 1.1, "text": "ä\u2028", "nested": {"b": [None, True]}}
         record(list(Event)[number % 9], client=client, creator_id=tenants[number % 3], email=email, **kinds)
 
 
@@ -96,7 +96,7 @@ CHANGES = {
     "at to infinity": "'infinity'",
     "type": "type || '.'",
     "request_id": "request_id || ' '",
-    "detail": "detail || '{\"float\": 1.1}'",  # it was 1.10
+    "detail": "detail || '{\"float\": 1.10}'",  # it was 1.1
     "detail to nothing": "'{}'",
     "personal_digest": "NULL",
     "personal_digest by a bit": "set_bit(personal_digest, 100, 1 - get_bit(personal_digest, 100))",

@@ -21,7 +21,7 @@ from audit.book import erase_personal_data, record
 from audit.clients import Client
 from audit.events import Event
 from audit.models import Seal
-from audit.seal_keys import SealKeyLockedError
+from audit.seal_keys import SealKeyLockedError, signing_key
 from audit.tests.tampering import record_some, verify
 from audit.verification import Verification
 from config.tests.fixtures import Person
@@ -329,7 +329,10 @@ def test_next_key_takes_over_and_the_old_seals_hold(superuser: psycopg.Connectio
 def test_key_is_locked_under_the_secret_key(
     worker: Worker, settings: Any, superuser: psycopg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert b"PRIVATE" not in bytes(asked(superuser, "SELECT private_key FROM audit_seal_keys"))
+    record_some(1)
+    seal()
+    key = signing_key().private_bytes_raw()
+    assert key not in bytes(asked(superuser, "SELECT private_key FROM audit_seal_keys"))
     record_some(3)
     settings.SECRET_KEY = "of another house " * 4
     with pytest.raises(SealKeyLockedError):

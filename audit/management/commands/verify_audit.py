@@ -1,8 +1,8 @@
 import json
-import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -69,7 +69,7 @@ def _exported(path: str) -> Iterator[Exported]:
     """
     number = 0
     try:
-        with sys.stdin if path == "-" else open(path, encoding="utf-8") as lines:  # noqa: PTH123
+        with Path(path).open(encoding="utf-8") as lines:
             for line in lines:
                 seal = _read(line)
                 if seal.number <= number:
