@@ -19,7 +19,7 @@ from django_tasks_db.models import DBTaskResult
 
 from accounts.services import housekeeping
 from audit import metrics, retention, sealing
-from audit.seal_keys import SealKeyLockedError
+from audit.exceptions import SealingError
 from tenancy.context import current_alias
 
 logger = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ class Worker:
             if sealing.seal_new_rows() >= sealing.ROUND:
                 self._seal_due = timezone.now()
             retention.drop_old_pages()
-        except SealKeyLockedError as error:
+        except SealingError as error:
             logger.error("nothing is sealed", extra={"reason": str(error)})  # noqa: TRY400
 
 

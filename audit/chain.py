@@ -16,6 +16,7 @@ from django.db import connections
 
 from tenancy.context import current_alias
 
+from .exceptions import ChainBrokenError
 from .models import Seal
 from .seal_keys import name_of, signing_key
 
@@ -44,11 +45,17 @@ class Position(NamedTuple):
 START = Position(0, "0" * 32)
 
 
+def end_of(xid: int) -> Position:
+    """The last place that a row of that transaction could have."""
+    return Position(xid, "f" * 32)
+
+
 @dataclass(frozen=True)
 class Statement:
     """What a seal says, over the rows after `after` up to `last` that were written after `since`.
 
-    Times are text, since PostgreSQL's "-infinity" is one of them.
+    There will be no others in that span: below `last` every transaction has ended. Those from `next`
+    on had not begun at `sealed_at`. Times are text, since PostgreSQL's "-infinity" is one of them.
     """
 
     number: int
@@ -56,6 +63,7 @@ class Statement:
     previous: str  # SHA-256 of the statement before, hex
     key: str
     sealed_at: str
+    next: int
     since: str
     after: Position
     last: Position
@@ -79,6 +87,7 @@ class Statement:
             fields = json.loads(text)
             fields["kind"] = Kind(fields["kind"])
             fields["after"], fields["last"] = Position(*fields["after"]), Position(*fields["last"])
+            datetime.fromisoformat(fields["sealed_at"])
             statement = cls(**fields)
         except (TypeError, KeyError) as error:
             raise ValueError(text) from error
@@ -90,12 +99,21 @@ class Statement:
         return hashlib.sha256(self.text().encode()).hexdigest()
 
 
-NOTHING = Statement(0, Kind.ROWS, "", "", "-infinity", "-infinity", START, START)
+NOTHING = Statement(0, Kind.ROWS, "", "", "-infinity", 0, "-infinity", START, START)
 
 
 def newest_statement() -> Statement:
+    """What the newest seal says; NOTHING where there is none.
+
+    Raises:
+        ChainBrokenError: it says nothing.
+
+    """
     text = Seal.objects.order_by("-number").values_list("statement", flat=True).first()
-    return Statement.of(text) if text else NOTHING
+    try:
+        return NOTHING if text is None else Statement.of(text)
+    except ValueError as error:
+        raise ChainBrokenError from error
 
 
 def append(
@@ -108,10 +126,11 @@ def append(
         SealKeyLockedError: the key can't be opened.
 
     """
-    key = key or signing_key()
+    key, seen = key or signing_key(), look()
     chained = {"number": newest.number + 1, "previous": newest.digest(), "key": name_of(key)}
+    moment = {"sealed_at": seen.at.isoformat(), "next": seen.next}
     place = {"since": newest.since, "after": newest.last, "last": newest.last}
-    said = Statement(**chained, kind=kind, sealed_at=look().at.isoformat(), **place | facts)
+    said = Statement(kind=kind, **chained, **moment, **place | facts)  # type: ignore[arg-type]
     signature = key.sign(said.text().encode())
     Seal.objects.create(number=said.number, statement=said.text(), signature=signature, leaves=leaves)
 

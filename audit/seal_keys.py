@@ -6,14 +6,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from django.utils import timezone
 
 from .ciphers import cipher
+from .exceptions import SealKeyLockedError
 from .models import SealKey
-
-
-class SealKeyLockedError(Exception):
-    """SECRET_KEY is not the one under which the newest key was kept: nothing can be sealed."""
-
-    def __init__(self) -> None:
-        super().__init__("the key for seals can't be opened: SECRET_KEY was changed (see rotate_seal_key)")
 
 
 def signing_key() -> Ed25519PrivateKey:

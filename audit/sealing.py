@@ -22,13 +22,16 @@ from .chain import (
     Position,
     Statement,
     append,
+    end_of,
     look,
     merkle_root,
     newest_statement,
 )
+from .exceptions import ChainBrokenError
 from .models import AuditLog
 from .seal_keys import make_key, name_of
 
+EVERY_XID = 2**63 - 1
 BATCH = 5000  # rows of a seal, at most
 ROUND = 20 * BATCH  # rows of a visit of the worker
 # A row waits as long, so that who puts one in among the sealed can't be taken for a slow process:
@@ -47,7 +50,7 @@ def seal_new_rows() -> int:
     """Seal what is final, ROUND rows at most; returns how many it were.
 
     Raises:
-        SealKeyLockedError: the key can't be opened.
+        SealingError: the key can't be opened, or there is nothing to go on from.
 
     """
     sealed = 0
@@ -68,12 +71,16 @@ def rotate_key() -> str:
 
 
 def waiting_seconds() -> float:
-    """For how long the first row after the newest seal waits for its own; 0 for none."""
+    """For how long the first row after the newest seal waits for its own; 0 for none, inf for ever."""
+    try:
+        place = _place(newest_statement())
+    except ChainBrokenError:
+        return float("inf")
     with connections[current_alias()].cursor() as cursor:
         cursor.execute(
             f"SELECT extract(epoch FROM clock_timestamp() - log.written_at)::float8 "
             f"{_AFTER} ORDER BY log.written_xid, log.id LIMIT 1",
-            _place(newest_statement()),
+            place,
         )
         found = cursor.fetchone()
     return max(0.0, found[0]) if found else 0.0
@@ -83,43 +90,39 @@ def _seal_batch() -> int:
     """Seal the next rows, and return how many; 0 where none is final. One transaction: all or nothing."""
     with transaction.atomic(using=current_alias()):
         newest, seen = newest_statement(), look()
-        is_restored = seen.next <= newest.last.xid  # it has not come as far as the last sealed row
-        rows = _every_row(newest) if is_restored else _final_rows(newest, seen)
-        if rows:
-            entries = [row.id + row.hash for row in rows]
-            append(
-                newest,
-                Kind.ROWS,
-                leaves=b"".join(entries),
-                last=Position(rows[-1].xid, rows[-1].id.hex()),
-                rows=len(rows),
-                root=merkle_root(entries).hex(),
-            )
+        is_restored = seen.next <= newest.last.xid  # it has not come as far as what is sealed
+        horizon = EVERY_XID if is_restored else seen.oldest_open
+        rows = _rows_after(newest, horizon)
+        final = rows[:BATCH] if is_restored else _settled(rows[:BATCH], seen.at.timestamp())
+        if final:
+            _seal_rows(newest, final, horizon if len(final) == len(rows) else rows[len(final)].xid)
         elif is_restored:
             append(newest, Kind.RESTORED, since=_end_of_dump(newest, seen), last=START)
-    return len(rows)
+    return len(final)
 
 
-def _final_rows(newest: Statement, seen: Look) -> list[Row]:
-    now = seen.at.timestamp()
-    rows = _rows_after(newest, below=seen.oldest_open)
-    # what is dated in the future, by a clock that was put back since, waits for nothing
+def _seal_rows(newest: Statement, rows: list[Row], horizon: int) -> None:
+    """Below the horizon there is no other row, and will be none."""
+    entries = [row.id + row.hash for row in rows]
+    last = Position(rows[-1].xid, rows[-1].id.hex())
+    facts = {"last": max(last, end_of(horizon - 1)), "rows": len(rows), "root": merkle_root(entries).hex()}
+    append(newest, Kind.ROWS, leaves=b"".join(entries), **facts)
+
+
+def _settled(rows: list[Row], now: float) -> list[Row]:
+    """Those before the first that is too young; what a clock dated in the future waits for nothing."""
     settled = now - SETTLE.total_seconds()
     return list(takewhile(lambda row: not settled < row.written_at <= now, rows))
 
 
-def _every_row(newest: Statement) -> list[Row]:
-    """After a restore, what the dump brought along: nobody writes transaction numbers as high as these."""
-    return _rows_after(newest, below=2**63 - 1)
-
-
-def _rows_after(newest: Statement, *, below: int) -> list[Row]:
+def _rows_after(newest: Statement, horizon: int) -> list[Row]:
+    """The rows of the next batch, and one more."""
     with connections[current_alias()].cursor() as cursor:
         cursor.execute(
             f"SELECT log.written_xid, uuid_send(log.id), extract(epoch FROM log.written_at)::float8, "
-            f"{ROW_HASH} {_AFTER} AND log.written_xid < %(below)s "
-            "ORDER BY log.written_xid, log.id LIMIT %(batch)s",
-            {**_place(newest), "below": below, "batch": BATCH},
+            f"{ROW_HASH} {_AFTER} AND log.written_xid < %(horizon)s "
+            "ORDER BY log.written_xid, log.id LIMIT %(limit)s",
+            {**_place(newest), "horizon": horizon, "limit": BATCH + 1},
         )
         return [Row(xid, bytes(id_), at, bytes(hash_)) for xid, id_, at, hash_ in cursor]
 

@@ -4,8 +4,9 @@ Reads forward once, in the order of sealing, and keeps in memory the rows of a s
 """
 
 import ipaddress
+import time
 from array import array
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -66,7 +67,7 @@ class Verification:
         self._progress = progress
         self._previous, self._number = NOTHING, 0
         self._is_gap = False  # the seal before is missing or worthless
-        self._sealed_at = array("d")
+        self._marks = Marks(0, float("-inf"))
         self._gone: dict[str, int] = {}
 
     def findings(self) -> Iterator[str]:
@@ -120,32 +121,32 @@ class Verification:
         for row in self._book.up_to(said.after):
             if not self._is_gap:
                 yield f"{_row(row.id)} was put in among sealed rows, before seal {said.number}"
-        rows = list(self._book.up_to(said.last))
+        rows, sealed_at = list(self._book.up_to(said.last)), _epoch(said.sealed_at)
         self.rows += len(rows)
         if b"".join([row.id + row.hash for row in rows]) == leaves:
             for row in rows:
-                yield from self._judge_row(row)
+                yield from self._judge_row(row, sealed_at)
         else:
-            yield from self._differences(said.number, leaves, rows)
-        latest = max([datetime.fromisoformat(said.sealed_at).timestamp(), *self._sealed_at[-1:]])
-        self._sealed_at.append(latest)
+            yield from self._differences(said, leaves, rows)
+        self._marks.add(said.next, sealed_at)
         if said.kind == Kind.RESTORED:
             for row in self._book.rest():
                 yield f"{_row(row.id)} was put in among sealed rows, before seal {said.number}"
             self._book = Book(said.since, next(self._eras))
+            self._marks = Marks(0, _epoch(said.since))
 
-    def _differences(self, number: int, leaves: bytes, rows: list[Row]) -> Iterator[str]:
+    def _differences(self, said: Statement, leaves: bytes, rows: list[Row]) -> Iterator[str]:
         sealed = {entry[:16]: entry[16:] for entry in entries_of(leaves)}
         present = {row.id: row for row in rows}
         for id_ in _side_by_side(sealed, present):
             if id_ not in present:
-                yield from self._judge_absent(id_, number)
+                yield from self._judge_absent(id_, said.number)
             elif id_ not in sealed:
-                yield f"{_row(id_)} was put in among the rows of seal {number}"
+                yield f"{_row(id_)} was put in among the rows of seal {said.number}"
             elif present[id_].hash != sealed[id_]:
-                yield f"{_row(id_)} was changed after seal {number}"
+                yield f"{_row(id_)} was changed after seal {said.number}"
             else:
-                yield from self._judge_row(present[id_])
+                yield from self._judge_row(present[id_], _epoch(said.sealed_at))
 
     def _judge_absent(self, id_: bytes, number: int) -> Iterator[str]:
         for page in self._gone:
@@ -156,16 +157,17 @@ class Verification:
         is_elsewhere = AuditLog.objects.filter(pk=UUID(bytes=id_)).exists()
         yield f"{_row(id_)} was {'changed' if is_elsewhere else 'removed'} after seal {number}"
 
-    def _judge_row(self, row: Row) -> Iterator[str]:
-        seals_before = bisect_left(self._sealed_at, row.written_at)
-        if seals_before and _dated(row) < self._sealed_at[seals_before - 1] - SETTLE.total_seconds():
+    def _judge_row(self, row: Row, sealed_at: float) -> Iterator[str]:
+        before = self._marks.last_before(row.xid)
+        # where the database's clock was put back meanwhile, the times say nothing
+        if before <= sealed_at and _dated(row) < before - SETTLE.total_seconds():
             yield f"{_row(row.id)} was put in later than it says: the rows of that time were sealed by then"
         if row.is_own is not None and not _fits_personal_data(row):
             yield f"{_row(row.id)}: its personal data were changed"
 
     def _judge_end(self) -> Iterator[str]:
         for row in self._book.rest():
-            yield from self._judge_row(row)
+            yield from self._judge_row(row, time.time())
             self.unsealed += 1
             written_at = datetime.fromtimestamp(max(row.written_at, 0), UTC)
             self.unsealed_since = min(self.unsealed_since, written_at)
@@ -188,6 +190,20 @@ class Verification:
         if expected != (seal.number, seal.statement, bytes(seal.signature)):
             yield f"seal {expected.number} is not the one that was exported"
             self._expected = None  # nor can the later ones be
+
+
+class Marks:
+    """When seals were made, by the transactions that had not begun by then."""
+
+    def __init__(self, xid: int, at: float) -> None:
+        self._next, self._at = array("q", [xid]), array("d", [at])
+
+    def add(self, xid: int, at: float) -> None:
+        self._next.append(xid)
+        self._at.append(at)
+
+    def last_before(self, xid: int) -> float:
+        return self._at[max(0, bisect_right(self._next, xid) - 1)]
 
 
 class Book:
@@ -258,6 +274,10 @@ def _dated(row: Row) -> float:
     """When it says that it happened, in its time or in its id."""
     uuid = UUID(bytes=row.id)
     return min(row.at, (uuid.int >> 80) / 1000) if uuid.version == UUID_WITH_TIME else row.at
+
+
+def _epoch(time_: str) -> float:
+    return datetime.fromisoformat(time_).timestamp()
 
 
 def _row(id_: bytes) -> str:

@@ -155,6 +155,29 @@ def put_in_with_an_old_id(forger: Forger) -> Names:
     return {f"row {new}"}
 
 
+def put_in_with_a_forged_time_of_writing(forger: Forger) -> Names:
+    """And the number of a transaction of today."""
+    (row,) = forger.rows(1)
+    new = _beside(row)
+    forger.run(
+        f"INSERT INTO audit_logs ({COPY}, written_at) "
+        f"SELECT %s, {COPY.partition(', ')[2]}, written_at FROM audit_logs WHERE id = %s",
+        new, row,
+    )  # fmt: skip
+    return {f"row {new}"}
+
+
+def put_in_right_behind_the_sealed(forger: Forger) -> Names:
+    (row,) = forger.rows(1)
+    new = _beside(row)
+    forger.run(
+        f"INSERT INTO audit_logs ({COPY}, written_at, written_xid) SELECT %s, {COPY.partition(', ')[2]}, "
+        "written_at, (SELECT max(written_xid) + 1 FROM audit_logs) FROM audit_logs WHERE id = %s",
+        new, row,
+    )  # fmt: skip
+    return {f"row {new}"}
+
+
 def _beside(row: UUID) -> UUID:
     """An id of the same millisecond."""
     return UUID(int=row.int ^ random.Random(row.int).getrandbits(40))
@@ -284,6 +307,8 @@ KINDS: dict[str, Callable[[Forger], Names]] = {
     "put in with the marks of another": put_in_with_the_marks_of_another,
     "put in with an old date": put_in_with_an_old_date,
     "put in with an old id": put_in_with_an_old_id,
+    "put in with a forged time of writing": put_in_with_a_forged_time_of_writing,
+    "put in right behind the sealed": put_in_right_behind_the_sealed,
     "swap contents": swap("type, detail, request_id"),
     "swap all but ids": swap("creator_id, at, type, request_id, detail, personal_digest, written_at, written_xid"),
     "swap places": swap("written_xid, written_at"),

@@ -20,8 +20,10 @@ from audit import chain, sealing, verification
 from audit.book import erase_personal_data, record
 from audit.clients import Client
 from audit.events import Event
+from audit.exceptions import ChainBrokenError, SealKeyLockedError
+from audit.metrics import UNSEALED_SECONDS
 from audit.models import Seal
-from audit.seal_keys import SealKeyLockedError, signing_key
+from audit.seal_keys import signing_key
 from audit.tests.tampering import record_some, verify
 from audit.verification import Verification
 from config.tests.fixtures import Person
@@ -298,8 +300,6 @@ def test_worker_that_is_behind_goes_on_at_once(worker: Worker, monkeypatch: pyte
 
 
 def test_worker_tells_how_long_rows_wait(worker: Worker) -> None:
-    from audit.metrics import UNSEALED_SECONDS
-
     record_some(3)
     time.sleep(0.2)
     worker._look_around()
@@ -347,6 +347,19 @@ def test_key_is_locked_under_the_secret_key(
     assert counts()[2] == 0
 
 
+def test_seal_that_says_nothing_stops_sealing_and_nothing_else(
+    worker: Worker, superuser: psycopg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    superuser.execute("INSERT INTO audit_seals VALUES (1000, 'rubbish', '', '')")
+    record_some(1)
+    with pytest.raises(ChainBrokenError):
+        seal()
+    worker._look_around()
+    assert UNSEALED_SECONDS._value.get() == float("inf")
+    worker._keep_book()
+    assert "nothing is sealed" in [line.message for line in caplog.records]
+
+
 # --- a database that came from a dump ---------------------------------------------------------
 
 
@@ -364,7 +377,8 @@ def test_book_goes_on_where_transactions_are_counted_anew(
     superuser.execute(default.format(f" + {ahead}").encode())
     try:
         with monkeypatch.context() as patched:
-            patched.setattr(sealing, "look", look_in_the_old_house)
+            for module in (chain, sealing):
+                patched.setattr(module, "look", look_in_the_old_house)
             record_some(6)
             sealed = seal()
         record_some(2)  # in the dump, and not sealed yet

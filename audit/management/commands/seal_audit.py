@@ -2,7 +2,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from audit.seal_keys import SealKeyLockedError
+from audit.exceptions import SealingError
 from audit.sealing import seal_new_rows
 from tenancy.commands import OperatorCommand
 
@@ -15,6 +15,6 @@ class Command(OperatorCommand):
         try:
             while sealed := seal_new_rows():
                 total += sealed
-        except SealKeyLockedError as error:
+        except SealingError as error:
             raise CommandError(str(error)) from error
         self.stdout.write(f"{total:,} rows were sealed.")
