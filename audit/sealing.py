@@ -105,8 +105,14 @@ def _seal_rows(newest: Statement, rows: list[Row], horizon: int) -> None:
     """Below the horizon there is no other row, and will be none."""
     entries = [row.id + row.hash for row in rows]
     last = Position(rows[-1].xid, rows[-1].id.hex())
-    facts = {"last": max(last, end_of(horizon - 1)), "rows": len(rows), "root": merkle_root(entries).hex()}
-    append(newest, Kind.ROWS, leaves=b"".join(entries), **facts)
+    append(
+        newest,
+        Kind.ROWS,
+        leaves=b"".join(entries),
+        last=max(last, end_of(horizon - 1)),
+        rows=len(rows),
+        root=merkle_root(entries).hex(),
+    )
 
 
 def _settled(rows: list[Row], now: float) -> list[Row]:

@@ -265,9 +265,8 @@ def _fits_personal_data(row: Row) -> bool:
     address = row.ip_address
     if address and ":" in address:
         address = str(ipaddress.ip_address(address))  # PostgreSQL spells a few of them otherwise
-    facts = {"ip_address": address, "user_agent": row.user_agent, "email": row.email}
-    digest = personal_digest(bytes(row.salt), **facts)
-    return bool(row.is_own and row.personal_digest and digest == bytes(row.personal_digest))
+    digest = personal_digest(row.salt, ip_address=address, user_agent=row.user_agent, email=row.email)
+    return bool(row.is_own) and digest == row.personal_digest
 
 
 def _dated(row: Row) -> float:

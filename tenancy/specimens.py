@@ -29,8 +29,9 @@ def specimen(model: type[Model], tenant: uuid.UUID, others: Mapping[type[Model],
 
     What the database fills in by itself is left to it.
     """
-    fields = [field for field in model._meta.concrete_fields if not field.has_db_default()]
-    return {field.column: _value(field, others) for field in fields} | {tenant_column(model): tenant}
+    given = [field for field in model._meta.concrete_fields if not field.has_db_default()]
+    row = {field.column: _value(field, others) for field in given if field.column}
+    return row | {tenant_column(model): tenant}
 
 
 def adapted(model: type[Model], row: Row, connection: BaseDatabaseWrapper) -> list[Any]:

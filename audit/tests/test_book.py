@@ -182,7 +182,7 @@ ATTEMPTS = [
     "COPY (DELETE FROM {table} RETURNING *) TO STDOUT",
     "DO $$ BEGIN DELETE FROM {table}; END $$",
     "DO $$ BEGIN EXECUTE 'UPDATE {table} SET type = type'; END $$",
-    "PREPARE gone AS DELETE FROM {table}",
+    "PREPARE gone AS DELETE FROM {table}; EXECUTE gone",
     "EXPLAIN ANALYZE DELETE FROM {table}",
     "SELECT * FROM {table} WHERE id = '{id}' FOR UPDATE",
     "ALTER TABLE {table} DISABLE TRIGGER ALL",
@@ -224,9 +224,7 @@ def test_app_changes_no_line_of_the_book_by_any_statement(page: str, superuser: 
         for attempt in ATTEMPTS:
             for table in ("audit_logs", page):
                 statement = attempt.format(table=table, page=page, id=event_id, tenant=tenant)
-                assert tried(mallory, statement) in {"", "InsufficientPrivilege", "UniqueViolation"}, (
-                    statement
-                )
+                assert tried(mallory, statement) not in MEANINGLESS, statement
                 assert superuser.execute(whole).fetchone() == before, statement
 
 

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -35,13 +34,16 @@ def elsewhere(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
     shutil.rmtree(tmp_path / "postgres", ignore_errors=True)
 
 
-def manage(other: EmbeddedPostgres, command: str) -> Any:
+def manage(other: EmbeddedPostgres, command: str) -> str:
+    """What the command prints there."""
     users = (ROLES.app, ROLES.operator, ROLES.owner)
     urls = {name: other.url(user, DATABASE) for name, user in zip(DATABASE_URLS, users, strict=True)}
-    return subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-W", "ignore", "manage.py", command],
         cwd=ROOT, env=os.environ | urls, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def copy(other: EmbeddedPostgres) -> None:
@@ -75,14 +77,8 @@ def test_restored_book_holds_and_goes_on(
         )
         assert xid < XIDS
     written = time.monotonic()
-    assert manage(elsewhere, "seal_audit").stdout == "4 rows were sealed.\n"
-    assert "\n5 rows are not sealed yet" in verdict(elsewhere)
+    assert manage(elsewhere, "seal_audit") == "4 rows were sealed.\n"
+    assert "\n5 rows are not sealed yet" in manage(elsewhere, "verify_audit")
     time.sleep(max(0, written + REST - time.monotonic()))
-    assert manage(elsewhere, "seal_audit").stdout == "5 rows were sealed.\n"
-    assert "not sealed" not in verdict(elsewhere)
-
-
-def verdict(other: EmbeddedPostgres) -> str:
-    done = manage(other, "verify_audit")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return str(done.stdout)
+    assert manage(elsewhere, "seal_audit") == "5 rows were sealed.\n"
+    assert "not sealed" not in manage(elsewhere, "verify_audit")
