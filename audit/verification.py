@@ -3,12 +3,11 @@
 Reads forward once, in the order of sealing, and keeps in memory the rows of a single seal.
 """
 
-import ipaddress
 import time
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -16,14 +15,13 @@ from django.db import connections, transaction
 
 from tenancy.context import current_alias
 
-from .book import personal_digest
-from .chain import ENTRY, NOTHING, ROW_HASH, Kind, Position, Statement, entries_of, merkle_root
+from .chain import ENTRY, NOTHING, Kind, Statement, entries_of, merkle_root
 from .models import AuditLog, Seal, SealKey
 from .partitions import ids_of_page
+from .rows import Book, Row, named
 from .seal_keys import private_half, verifies
 from .sealing import SETTLE
 
-UUID_WITH_TIME = 7
 SEALS_AT_ONCE = 20  # read ahead, with up to BATCH rows' leaves each
 
 
@@ -35,24 +33,6 @@ class Exported(NamedTuple):
     signature: bytes
 
 
-class Row(NamedTuple):
-    xid: int
-    id: bytes
-    written_at: float  # epoch; PostgreSQL has times that Python has not
-    at: float
-    hash: bytes
-    personal_digest: bytes | None
-    is_own: bool | None  # None: the personal data are erased
-    salt: bytes
-    ip_address: str | None
-    user_agent: str
-    email: str
-
-    @property
-    def position(self) -> Position:
-        return Position(self.xid, self.id.hex())
-
-
 class Verification:
     """One look through the book; `findings` runs it, and the counts are right when it has ended."""
 
@@ -60,7 +40,7 @@ class Verification:
         self, exported: Iterable[Exported] = (), progress: Callable[[int], object] = lambda rows: None
     ) -> None:
         self.rows = self.seals = self.unsealed = 0
-        self.unsealed_since = datetime.now(UTC)
+        self.unsealed_since = time.time()
         self.dropped: dict[str, Statement] = {}  # by page
         self._exported = iter(exported)
         self._expected = next(self._exported, None)
@@ -75,6 +55,7 @@ class Verification:
         with transaction.atomic(using=current_alias()):
             with connections[current_alias()].cursor() as cursor:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                cursor.execute("LOCK TABLE audit_logs IN ACCESS SHARE MODE")  # no page goes meanwhile
             self._keys = {key.public_key: key for key in SealKey.objects.all()}
             self._read_ahead()
             self._book = Book("-infinity", next(self._eras))
@@ -120,7 +101,7 @@ class Verification:
     def _judge_rows(self, said: Statement, leaves: bytes) -> Iterator[str]:
         for row in self._book.up_to(said.after):
             if not self._is_gap:
-                yield f"{_row(row.id)} was put in among sealed rows, before seal {said.number}"
+                yield f"{named(row.id)} was put in among sealed rows, before seal {said.number}"
         rows, sealed_at = list(self._book.up_to(said.last)), _epoch(said.sealed_at)
         self.rows += len(rows)
         if b"".join([row.id + row.hash for row in rows]) == leaves:
@@ -131,7 +112,7 @@ class Verification:
         self._marks.add(said.next, sealed_at)
         if said.kind == Kind.RESTORED:
             for row in self._book.rest():
-                yield f"{_row(row.id)} was put in among sealed rows, before seal {said.number}"
+                yield f"{named(row.id)} was put in among sealed rows, before seal {said.number}"
             self._book = Book(said.since, next(self._eras))
             self._marks = Marks(0, _epoch(said.since))
 
@@ -142,9 +123,9 @@ class Verification:
             if id_ not in present:
                 yield from self._judge_absent(id_, said.number)
             elif id_ not in sealed:
-                yield f"{_row(id_)} was put in among the rows of seal {said.number}"
+                yield f"{named(id_)} was put in among the rows of seal {said.number}"
             elif present[id_].hash != sealed[id_]:
-                yield f"{_row(id_)} was changed after seal {said.number}"
+                yield f"{named(id_)} was changed after seal {said.number}"
             else:
                 yield from self._judge_row(present[id_], _epoch(said.sealed_at))
 
@@ -155,22 +136,21 @@ class Verification:
                 self._gone[page] += 1
                 return
         is_elsewhere = AuditLog.objects.filter(pk=UUID(bytes=id_)).exists()
-        yield f"{_row(id_)} was {'changed' if is_elsewhere else 'removed'} after seal {number}"
+        yield f"{named(id_)} was {'changed' if is_elsewhere else 'removed'} after seal {number}"
 
     def _judge_row(self, row: Row, sealed_at: float) -> Iterator[str]:
         before = self._marks.last_before(row.xid)
         # where the database's clock was put back meanwhile, the times say nothing
-        if before <= sealed_at and _dated(row) < before - SETTLE.total_seconds():
-            yield f"{_row(row.id)} was put in later than it says: the rows of that time were sealed by then"
-        if row.is_own is not None and not _fits_personal_data(row):
-            yield f"{_row(row.id)}: its personal data were changed"
+        if before <= sealed_at and row.dated() < before - SETTLE.total_seconds():
+            yield f"{named(row.id)} was put in later than it says: the rows of that time were sealed by then"
+        if not row.fits_personal_data():
+            yield f"{named(row.id)}: its personal data were changed"
 
     def _judge_end(self) -> Iterator[str]:
         for row in self._book.rest():
             yield from self._judge_row(row, time.time())
             self.unsealed += 1
-            written_at = datetime.fromtimestamp(max(row.written_at, 0), UTC)
-            self.unsealed_since = min(self.unsealed_since, written_at)
+            self.unsealed_since = min(self.unsealed_since, row.written_at)
         for page, said in self.dropped.items():
             if said.rows != (sealed := self._gone[page]):
                 yield f"{page} was let go with {said.rows} rows, and {sealed} of its rows were sealed"
@@ -206,22 +186,6 @@ class Marks:
         return self._at[max(0, bisect_right(self._next, xid) - 1)]
 
 
-class Book:
-    """The rows that were written in a span of time, in the order of sealing, read forward once."""
-
-    def __init__(self, since: str, until: str) -> None:
-        self._rows = _read_rows(since, until)
-        self._next = next(self._rows, None)
-
-    def up_to(self, last: Position) -> Iterator[Row]:
-        while self._next is not None and self._next.position <= last:
-            row, self._next = self._next, next(self._rows, None)
-            yield row
-
-    def rest(self) -> Iterator[Row]:
-        return self.up_to(Position(2**63, ""))
-
-
 def _side_by_side(sealed: Mapping[bytes, Any], present: Mapping[bytes, Any]) -> Iterator[bytes]:
     """The ids of both, each once, in the order of sealing."""
     queue = iter(present)
@@ -236,23 +200,6 @@ def _side_by_side(sealed: Mapping[bytes, Any], present: Mapping[bytes, Any]) -> 
     yield from (other for other in queue if other not in sealed)
 
 
-def _read_rows(since: str, until: str) -> Iterator[Row]:
-    with connections[current_alias()].chunked_cursor() as cursor:
-        cursor.execute(_ROWS, [since, until])
-        while rows := cursor.fetchmany(2000):
-            yield from map(Row._make, rows)
-
-
-_ROWS = f"""
-    SELECT log.written_xid, uuid_send(log.id), extract(epoch FROM log.written_at)::float8,
-        extract(epoch FROM log.at)::float8, {ROW_HASH}, log.personal_digest,
-        own.creator_id = log.creator_id, own.salt, host(own.ip_address), own.user_agent, own.email
-    FROM audit_logs AS log LEFT JOIN audit_personal_data AS own ON own.id = log.id
-    WHERE log.written_at > %s::timestamptz AND log.written_at <= %s::timestamptz
-    ORDER BY log.written_xid, log.id
-"""
-
-
 def _fits(said: Statement, leaves: bytes) -> bool:
     """Are these the leaves that the statement speaks of?"""
     if said.kind != Kind.ROWS:
@@ -261,30 +208,8 @@ def _fits(said: Statement, leaves: bytes) -> bool:
     return is_whole and merkle_root(entries_of(leaves)).hex() == said.root
 
 
-def _fits_personal_data(row: Row) -> bool:
-    address = row.ip_address
-    if address and ":" in address:
-        address = str(ipaddress.ip_address(address))  # PostgreSQL spells a few of them otherwise
-    digest = personal_digest(row.salt, ip_address=address, user_agent=row.user_agent, email=row.email)
-    return bool(row.is_own) and digest == row.personal_digest
-
-
-def _dated(row: Row) -> float:
-    """When it says that it happened, in its time or in its id."""
-    uuid = UUID(bytes=row.id)
-    return min(row.at, (uuid.int >> 80) / 1000) if uuid.version == UUID_WITH_TIME else row.at
-
-
 def _epoch(time_: str) -> float:
     return datetime.fromisoformat(time_).timestamp()
-
-
-def _row(id_: bytes) -> str:
-    uuid = UUID(bytes=id_)
-    if uuid.version != UUID_WITH_TIME:
-        return f"row {uuid}"
-    at = datetime.fromtimestamp((uuid.int >> 80) / 1000, UTC)
-    return f"row {uuid} of {at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _missing(first: int, last: int | None) -> str:

@@ -91,6 +91,7 @@ def restore(database: psycopg.Connection) -> None:
 
 CHANGES = {
     "id": "gen_random_uuid()",
+    "id to the end of time": "'ffffffff-ffff-7fff-bfff-ffffffffffff'",
     "creator_id": "gen_random_uuid()",
     "at": "at + interval '1 microsecond'",
     "at to infinity": "'infinity'",
@@ -113,7 +114,7 @@ def change(column: str) -> Callable[[Forger], Names]:
     def tamper(forger: Forger) -> Names:
         (row,) = forger.rows(1)
         forger.run(f"UPDATE audit_logs SET {column.partition(' ')[0]} = {CHANGES[column]} WHERE id = %s", row)
-        return {f"row {row}"} | ({"put in"} if column == "id" else set())
+        return {f"row {row}"} | ({"put in"} if column[:2] == "id" else set())
 
     return tamper
 

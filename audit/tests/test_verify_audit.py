@@ -169,6 +169,19 @@ def test_file_that_is_no_export_is_told(text: str, tmp_path: Path) -> None:
         run("verify_audit", "--against", str(tmp_path / "none"))
 
 
+def test_empty_file_proves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "seals.jsonl").touch()
+    with pytest.raises(CommandError, match="no seal in it"):
+        run("verify_audit", "--against", str(tmp_path / "seals.jsonl"))
+
+
+def test_chain_without_an_end_is_told_by_what_waits(open_book: psycopg.Connection) -> None:
+    for table in ("audit_seals", "audit_seal_keys"):
+        open_book.execute(f"DELETE FROM {table}".encode())
+    open_book.execute("UPDATE audit_logs SET written_at = now() - interval '1 hour'")
+    assert "the end of the chain was cut off" in run("verify_audit")
+
+
 def test_file_in_disorder_is_told(exported: str) -> None:
     lines = Path(exported).read_text().splitlines()
     Path(exported).write_text("\n".join([*lines, lines[0]]))

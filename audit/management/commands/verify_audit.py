@@ -1,7 +1,6 @@
 import json
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from audit.verification import Exported, Verification
 from tenancy.commands import OperatorCommand
 
 SHOWN = 20  # findings, before the search ends
+LATE = 600  # seconds; sealing takes less than two minutes
 EVERY = 5  # seconds, between lines about the progress
 
 
@@ -55,8 +55,12 @@ class Command(OperatorCommand):
             f"({check.rows / seconds:,.0f} a second)."
         )
         if check.unsealed:
-            age = (datetime.now(UTC) - check.unsealed_since).total_seconds()
+            age = time.time() - check.unsealed_since
             self.stdout.write(f"{check.unsealed:,} rows are not sealed yet, the oldest since {age:,.0f} s.")
+            if age > LATE:
+                self.stdout.write(
+                    self.style.WARNING("That is long: no worker seals, or the end of the chain was cut off.")
+                )
         self.stdout.write(self.style.SUCCESS("The book is as it was sealed."))
 
 
@@ -76,6 +80,8 @@ def _exported(path: str) -> Iterator[Exported]:
                     raise CommandError(f"{path}: seal {seal.number} comes after seal {number}")
                 number = seal.number
                 yield seal
+        if not number:
+            raise CommandError(f"{path}: there is no seal in it")
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"{path}: {error}") from error
     except (ValueError, KeyError, TypeError) as error:
