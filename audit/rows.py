@@ -1,4 +1,4 @@
-"""The rows of the book, as verifying wants them: in the order of sealing, with personal data that are left."""
+"""The rows of the book for verifying: in the order of sealing, with what is left of personal data."""
 
 import ipaddress
 from collections.abc import Iterator

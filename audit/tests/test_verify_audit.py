@@ -88,6 +88,14 @@ def test_first_of_what_is_broken_is_named_first(open_book: psycopg.Connection) -
     assert "was removed after seal 2" in found[1]
 
 
+def test_row_that_was_moved_is_not_called_removed(open_book: psycopg.Connection) -> None:
+    (row,) = open_book.execute("SELECT id FROM audit_logs ORDER BY written_xid, id").fetchone() or ()
+    open_book.execute("UPDATE audit_logs SET written_xid = written_xid + 1000000 WHERE id = %s", [row])
+    found, *_ = broken()
+    assert f"row {row} of " in found
+    assert found.endswith("was changed after seal 1")
+
+
 def test_search_ends_when_enough_is_found(open_book: psycopg.Connection) -> None:
     record_some(20)
     run("seal_audit")
