@@ -231,6 +231,23 @@ def test_book_holds_while_twenty_write_three_seal_and_one_looks(
     assert counts()[::2] == (before + written, 0)
 
 
+def test_clock_that_is_put_back_makes_no_forgeries(empty: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    look = chain.look
+
+    def look_an_hour_ahead() -> chain.Look:
+        seen = look()
+        return chain.Look(seen.oldest_open, seen.next, seen.at + timedelta(hours=1))
+
+    record_some(2)
+    with monkeypatch.context() as patched:
+        patched.setattr(chain, "look", look_an_hour_ahead)
+        seal()
+    record_some(2)
+    assert counts()[2] == 2
+    seal()
+    assert counts()[2] == 0
+
+
 # --- who seals --------------------------------------------------------------------------------
 
 
