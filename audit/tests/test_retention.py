@@ -1,7 +1,7 @@
 """Old pages go as a whole, and a seal says so."""
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -9,24 +9,19 @@ import psycopg
 import pytest
 
 from accounts.tests.journeys import all_at_once
-from audit import sealing, verification
+from audit import sealing
 from audit.book import personal_digest
 from audit.models import AuditLog, PersonalData
 from audit.partitions import ids_of_page, months_after, page_name
 from audit.retention import drop_old_pages
-from audit.tests.tampering import TABLES, record_some, verify
+from audit.tests.tampering import TABLES, at_once, record_some, verify
 from audit.verification import Verification
 from config.tests.plugin import DATABASE, ROLES, server
 from tenancy.context import OPERATOR, using_alias
 
+__all__ = ["at_once"]
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 THIS_MONTH = datetime.now(UTC).date().replace(day=1)
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (sealing, verification):
-        monkeypatch.setattr(module, "SETTLE", timedelta(0))
 
 
 class Shelf:

@@ -24,20 +24,14 @@ from audit.exceptions import ChainBrokenError, SealKeyLockedError
 from audit.metrics import UNSEALED_SECONDS
 from audit.models import Seal
 from audit.seal_keys import signing_key
-from audit.tests.tampering import record_some, verify
+from audit.tests.tampering import at_once, record_some, verify
 from audit.verification import Verification
 from config.tests.fixtures import Person
 from config.tests.plugin import DATABASE, ROLES, server
 from tenancy.context import OPERATOR, tenant_scope, using_alias
 
+__all__ = ["at_once"]
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row is sealed as soon as its transaction has ended."""
-    for module in (sealing, verification):
-        monkeypatch.setattr(module, "SETTLE", timedelta(0))
 
 
 def seal() -> int:

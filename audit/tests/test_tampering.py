@@ -1,24 +1,24 @@
 """Whatever is done to sealed rows or to seals, verify_audit finds it and names the first of it."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 
 import psycopg
 import pytest
 
-from audit import sealing, verification
-from audit.tests.tampering import KINDS, Forger, record_some, restore, unguarded, verify
+from audit import sealing
+from audit.tests.tampering import KINDS, Forger, at_once, record_some, restore, unguarded, verify
 from tenancy.context import OPERATOR, using_alias
 
+__all__ = ["at_once"]
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 ROUNDS = 2  # of each kind
 
 
 @pytest.fixture
-def sealed(superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> Iterator[psycopg.Connection]:
+def sealed(
+    at_once: None, superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[psycopg.Connection]:
     """A book of 60 rows under ten seals, with its guards off."""
-    for module in (sealing, verification):
-        monkeypatch.setattr(module, "SETTLE", timedelta(0))
     monkeypatch.setattr(sealing, "BATCH", 6)
     record_some(60)
     for _ in range(3):  # transactions that write nothing into the book

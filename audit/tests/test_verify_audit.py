@@ -3,7 +3,6 @@
 import io
 import json
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +11,21 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from audit import seal_keys, sealing, verification
+from audit import seal_keys, sealing
 from audit.book import record
 from audit.clients import Client
 from audit.events import Event
 from audit.models import SealKey
-from audit.tests.tampering import record_some, unguarded
+from audit.tests.tampering import at_once, record_some, unguarded
 from tenancy.context import OPERATOR, using_alias
 
+__all__ = ["at_once"]
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 
 @pytest.fixture(autouse=True)
-def sealed(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def sealed(at_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twelve rows under at least three seals."""
-    for module in (sealing, verification):
-        monkeypatch.setattr(module, "SETTLE", timedelta(0))
     monkeypatch.setattr(sealing, "BATCH", 4)
     record_some(12)
     run("seal_audit")
