@@ -24,7 +24,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 from jwt.algorithms import get_default_algorithms
 
-from .encryption import cipher
+from audit.ciphers import cipher
+
 from .exceptions import NoSigningKeyError
 from .models import SigningKey
 

@@ -18,12 +18,14 @@ from django_tasks import TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
 from accounts.services import housekeeping
-from audit import metrics
+from audit import metrics, retention, sealing
+from audit.exceptions import SealingError
 from tenancy.context import current_alias
 
 logger = logging.getLogger(__name__)
 POLL = 0.5  # seconds between looks at an empty queue
 CHORES_EVERY = timedelta(seconds=30)
+SEAL_EVERY = timedelta(minutes=1)
 LOOK_EVERY = timedelta(seconds=5)  # for the metrics
 LEASE = timedelta(minutes=2)  # far above what a mail takes (EMAIL_TIMEOUT)
 FIRST_RETRY = timedelta(seconds=5)
@@ -35,7 +37,7 @@ class Worker:
     def __init__(self, worker_id: str) -> None:
         self.worker_id = worker_id
         self.stopping = threading.Event()
-        self._chores_due = self._look_due = timezone.now()
+        self._chores_due = self._look_due = self._seal_due = timezone.now()
 
     def stop(self, *args: Any) -> None:
         """Finish the job at hand, then leave."""
@@ -45,8 +47,9 @@ class Worker:
         while not self.stopping.is_set():
             close_old_connections()
             try:
-                self._look_at_queue()
+                self._look_around()
                 self._do_chores()
+                self._keep_book()
                 busy = self.run_one()
             except (OperationalError, InterfaceError) as error:
                 metrics.DATABASE_ERRORS.labels(type(error).__name__).inc()
@@ -79,12 +82,13 @@ class Worker:
                 job.claim(self.worker_id)
         return job
 
-    def _look_at_queue(self) -> None:
+    def _look_around(self) -> None:
         now = timezone.now()
         if now < self._look_due:
             return
         self._look_due = now + LOOK_EVERY
         metrics.QUEUE_SECONDS.set(oldest_wait(now).total_seconds())
+        metrics.UNSEALED_SECONDS.set(sealing.waiting_seconds())
         metrics.WORKER_SEEN.set(now.timestamp())
 
     def _do_chores(self) -> None:
@@ -93,6 +97,18 @@ class Worker:
         self._chores_due = timezone.now() + CHORES_EVERY
         take_up_lost_jobs()
         housekeeping.do_chores()
+
+    def _keep_book(self) -> None:
+        """Seal what is new, let old pages go; mails wait for no more than a round of it."""
+        if timezone.now() < self._seal_due:
+            return
+        self._seal_due = timezone.now() + SEAL_EVERY
+        try:
+            if sealing.seal_new_rows() >= sealing.ROUND:
+                self._seal_due = timezone.now()
+            retention.drop_old_pages()
+        except SealingError as error:
+            logger.error("nothing is sealed", extra={"reason": str(error)})  # noqa: TRY400
 
 
 def oldest_wait(now: datetime) -> timedelta:

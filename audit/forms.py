@@ -13,7 +13,7 @@ from tenancy.context import OPERATOR
 
 from .events import Event
 from .models import AuditLog, PersonalData
-from .views import lowest_id
+from .partitions import lowest_id
 
 USUAL_SPAN = timedelta(days=7)
 UUID_VERSION = 7

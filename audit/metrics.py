@@ -30,6 +30,11 @@ QUEUE_SECONDS = Gauge(
 WORKER_SEEN = Gauge(
     "auth_worker_seen_timestamp_seconds", "When the worker last looked.", multiprocess_mode="mostrecent"
 )
+UNSEALED_SECONDS = Gauge(
+    "auth_audit_unsealed_seconds",
+    "How long the oldest event of the book waits for its seal.",
+    multiprocess_mode="mostrecent",
+)
 
 for _event in Event:  # an alert on a rate wants a zero to start from
     EVENTS.labels(_event.value)

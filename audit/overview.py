@@ -13,7 +13,7 @@ from tenancy.context import OPERATOR
 from .book import NO_TENANT
 from .charts import Chart, stacked
 from .events import SUMMARIES, Event
-from .views import lowest_id
+from .partitions import lowest_id
 
 DAY, WEEK = 24, 7 * 24  # hours
 TOP = 10

@@ -1,6 +1,5 @@
 """The book as its creators may read it."""
 
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +11,7 @@ from rest_framework.generics import ListAPIView
 from .events import Event, summary_of
 from .models import AuditLog, PersonalData
 from .pagination import NewestFirst
+from .partitions import lowest_id
 
 
 class AuditEventsQuery(serializers.Serializer):
@@ -80,9 +80,3 @@ class AuditEventsView(ListAPIView):
     def list(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         page = self.paginate_queryset(self.get_queryset())
         return self.get_paginated_response(as_json(request.user.pk, list(page or [])))
-
-
-def lowest_id(at: datetime) -> UUID:
-    """The least UUIDv7 of a moment."""
-    milliseconds = min(max(0, int(at.timestamp() * 1000)), 2**48 - 1)
-    return UUID(int=milliseconds << 80)

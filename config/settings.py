@@ -85,6 +85,7 @@ TENANT_FUNCTIONS = {
     "lockout_settle(text,text,uuid,boolean)": ["app", "operator"],
     "lockout_release(uuid)": ["app", "operator"],
     "lockout_lift(text,text)": ["app", "operator"],
+    "audit_drop_partition(date)": ["operator"],
     "audit_ensure_partitions(integer)": ["operator"],
 }
 
@@ -223,6 +224,10 @@ REQUIRE_EMAIL_VERIFICATION = env.boolean("REQUIRE_EMAIL_VERIFICATION", default=T
 EMAIL_VERIFICATION_TOKEN_LIFETIME = timedelta(
     hours=env.integer("EMAIL_VERIFICATION_TOKEN_EXPIRE_HOURS", 24, most=720)
 )
+
+AUDIT_RETENTION_MONTHS = env.integer("AUDIT_RETENTION_MONTHS", 0, least=0, most=1200)  # 0: pages stay
+if 0 < AUDIT_RETENTION_MONTHS < 3:  # noqa: PLR2004
+    refuse("AUDIT_RETENTION_MONTHS", "takes 0, to keep everything, or at least 3")
 
 # --- tokens ------------------------------------------------------------------------------------
 JWT_ALGORITHM = env.choice(

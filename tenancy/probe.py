@@ -169,7 +169,7 @@ class _Probe:
         return rows[model][str(model._meta.pk.column)]
 
     def _may(self, privilege: str, model: type[Model]) -> bool:
-        query = "SELECT has_table_privilege(%s, %s)"
+        query = "SELECT has_any_column_privilege(%s, %s)"
         row = self.driver.execute(query, [_table(model), privilege]).fetchone()
         return bool(row and row[0])
 

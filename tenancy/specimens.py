@@ -25,8 +25,12 @@ _VALUES: dict[str, Callable[[], Any]] = {
 
 
 def specimen(model: type[Model], tenant: uuid.UUID, others: Mapping[type[Model], Row]) -> Row:
-    """Column → value for a row of `tenant` that hangs on the rows of `others`; nothing is written."""
-    row = {field.column: _value(field, others) for field in model._meta.concrete_fields if field.column}
+    """Column → value for a row of `tenant` that hangs on the rows of `others`; nothing is written.
+
+    What the database fills in by itself is left to it.
+    """
+    given = [field for field in model._meta.concrete_fields if not field.has_db_default()]
+    row = {field.column: _value(field, others) for field in given if field.column}
     return row | {tenant_column(model): tenant}
 
 

@@ -17,11 +17,11 @@ from django.conf import settings
 from django.utils import timezone
 from django_otp.oath import hotp
 
-from accounts.encryption import cipher
 from accounts.models import Authenticator, Creator, RecoveryCode, SecurityNotice
 from accounts.services import lockout, notices
 from accounts.services.passwords import Verdict
 from audit.book import record
+from audit.ciphers import cipher
 from audit.clients import Client
 from audit.events import Event
 from tenancy.context import tenant_scope

@@ -29,6 +29,7 @@ class Walk:
         yield "tables, policies and grants are as declared", database.walls_are_as_declared
         yield "no row crosses a wall", database.walls_hold
         yield "a valid key signs, and is published", lambda: database.a_key_can_sign(service)
+        yield "the audit book is sealed in time", database.book_is_sealed
         yield "documentation and pages", self.documents
         yield "sign-up, and the mail for it", self.sign_up
         yield "confirmation needs the password of the sign-up", self.confirm

@@ -160,3 +160,78 @@ def test_line_is_not_moved_to_another_owner_or_time(
     for change in ("id = gen_random_uuid()", f"creator_id = '{ada.id}'", "at = now()"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             superuser.execute(f"UPDATE audit_logs SET {change}".encode())
+
+
+NEW = "(id, creator_id, at, type, request_id, detail) VALUES ('{id}', '{tenant}', now(), 'x', '', '{{}}')"
+ATTEMPTS = [
+    "UPDATE {table} SET detail = '{{}}'",
+    "UPDATE {table} SET id = id WHERE id = '{id}' RETURNING *",
+    "UPDATE {table} AS log SET type = 'x' FROM creators WHERE log.id = '{id}'",
+    "DELETE FROM {table} WHERE id = '{id}'",
+    "DELETE FROM {table} USING creators",
+    "TRUNCATE {table}",
+    "TRUNCATE {table} CASCADE",
+    "MERGE INTO {table} AS log USING (SELECT 1) m ON log.id = '{id}' WHEN MATCHED THEN DELETE",
+    "MERGE INTO {table} AS log USING (SELECT 1) m ON log.id = '{id}' WHEN MATCHED THEN UPDATE SET type = 'x'",
+    "INSERT INTO {table} " + NEW + " ON CONFLICT (id) DO UPDATE SET type = 'x'",
+    "INSERT INTO {table} " + NEW + " ON CONFLICT (creator_id, id) DO UPDATE SET detail = excluded.detail",
+    "INSERT INTO {table} " + NEW,
+    "WITH gone AS (DELETE FROM {table} RETURNING *) SELECT * FROM gone",
+    "WITH new AS (UPDATE {table} SET type = 'x' RETURNING *) SELECT * FROM new",
+    "COPY {table} FROM STDIN",
+    "COPY (DELETE FROM {table} RETURNING *) TO STDOUT",
+    "DO $$ BEGIN DELETE FROM {table}; END $$",
+    "DO $$ BEGIN EXECUTE 'UPDATE {table} SET type = type'; END $$",
+    "PREPARE gone AS DELETE FROM {table}; EXECUTE gone",
+    "EXPLAIN ANALYZE DELETE FROM {table}",
+    "SELECT * FROM {table} WHERE id = '{id}' FOR UPDATE",
+    "ALTER TABLE {table} DISABLE TRIGGER ALL",
+    "ALTER TABLE {table} DISABLE TRIGGER audit_logs_append_only",
+    "ALTER TABLE {table} DISABLE ROW LEVEL SECURITY",
+    "ALTER TABLE {table} ALTER written_at SET DEFAULT '-infinity'",
+    "ALTER TABLE {table} RENAME TO mine",
+    "ALTER TABLE audit_logs DETACH PARTITION {page}",
+    "DROP TABLE {table}",
+    "DROP TRIGGER audit_logs_append_only ON {table}",
+    "DROP FUNCTION audit_refuse_change() CASCADE",
+    "CREATE OR REPLACE FUNCTION audit_refuse_change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+    "CREATE TRIGGER mine BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION audit_refuse_change()",
+    "CREATE RULE mine AS ON INSERT TO {table} DO ALSO DELETE FROM {table}",
+    "SELECT audit_drop_partition('2001-01-01')",
+    "SELECT audit_seal_partition('{table}')",
+    "SELECT query_to_xml('DELETE FROM {table}', true, true, '')",
+    "SELECT lo_import('/etc/passwd')",
+    "SET session_replication_role = replica",
+    "SET ROLE auth_owner",
+    "GRANT DELETE ON {table} TO auth_app",
+    "VACUUM FULL {table}",
+    "CLUSTER {table} USING audit_logs_sealing",
+    "LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE",
+]
+
+MEANINGLESS = {"SyntaxError", "UndefinedTable", "UndefinedColumn", "UndefinedFunction", "UndefinedObject"}
+
+
+def test_app_changes_no_line_of_the_book_by_any_statement(page: str, superuser: psycopg.Connection) -> None:
+    """Mallory has a connection of the app's role, on which the tenant is the owner of the line."""
+    (tenant, event_id) = (
+        superuser.execute("SELECT creator_id, id FROM audit_logs ORDER BY id DESC").fetchone() or ()
+    )
+    whole = "SELECT array_agg(log::text ORDER BY id) FROM audit_logs AS log"
+    before = superuser.execute(whole).fetchone()
+    with psycopg.connect(server.url(ROLES.app, DATABASE), autocommit=True) as mallory:
+        mallory.execute("SELECT set_config('app.current_creator_id', %s, false)", [str(tenant)])
+        for attempt in ATTEMPTS:
+            for table in ("audit_logs", page):
+                statement = attempt.format(table=table, page=page, id=event_id, tenant=tenant)
+                assert tried(mallory, statement) not in MEANINGLESS, statement
+                assert superuser.execute(whole).fetchone() == before, statement
+
+
+def tried(mallory: psycopg.Connection, statement: str) -> str:
+    """The name of the error; "" where there was none, and PostgreSQL only warned."""
+    try:
+        mallory.execute(statement.encode())
+    except psycopg.Error as error:
+        return type(error).__name__
+    return ""

@@ -56,21 +56,15 @@ def _wipe(self: Any) -> None:
             "AND relkind IN ('r', 'p') AND NOT relispartition"
         )
         tables = [name for (name,) in found if name not in KEPT]
-        triggers = "ALTER TABLE audit_logs {} TRIGGER audit_logs_no_truncate"
-        pages = connection.execute(
-            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'audit_logs'::regclass"
-        )
-        partitions = [name for (name,) in pages]
+        guarded = connection.execute(
+            "SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE tgname LIKE '%_no_truncate'"
+        ).fetchall()
         with connection.transaction():
-            for table in ["audit_logs", *partitions]:
-                connection.execute(
-                    triggers.replace("audit_logs {}", f"{table} {{}}").format("DISABLE").encode()
-                )
+            for table, trigger in guarded:
+                connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}".encode())
             connection.execute(f"TRUNCATE {', '.join(tables)} CASCADE".encode())
-            for table in ["audit_logs", *partitions]:
-                connection.execute(
-                    triggers.replace("audit_logs {}", f"{table} {{}}").format("ENABLE ALWAYS").encode()
-                )
+            for table, trigger in guarded:
+                connection.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}".encode())
 
 
 TransactionTestCase._fixture_teardown = _wipe

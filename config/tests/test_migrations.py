@@ -91,6 +91,16 @@ def test_migrations_go_up_down_and_up_again(fresh: psycopg.Connection) -> None:
     assert manage("check_isolation").returncode == 0
 
 
+def test_events_from_before_there_were_seals_wait_for_theirs(fresh: psycopg.Connection) -> None:
+    assert manage("migrate", "audit", "0002", "--verbosity=0").stderr == ""
+    fresh.execute(
+        "INSERT INTO audit_logs (id, creator_id, at, type, request_id, detail) "
+        "SELECT gen_random_uuid(), gen_random_uuid(), now(), 'x', '', '{}' FROM generate_series(1, 5)"
+    )
+    assert manage("migrate", "--verbosity=0").stderr == ""
+    assert "5 rows are not sealed yet" in manage("verify_audit").stdout
+
+
 @pytest.mark.django_db(transaction=True, databases="__all__")
 def test_a_deployment_has_nothing_to_warn_of() -> None:
     usual = {name: os.environ[name] for name in os.environ if name.endswith("DATABASE_URL")}

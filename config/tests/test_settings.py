@@ -62,6 +62,7 @@ MALFORMED: dict[str, tuple[str, ...]] = {
         ("DEBUG", "REQUIRE_EMAIL_VERIFICATION", "HIBP_ENABLED"), ("x", "2", "tru", "yes please")
     ),
     **dict.fromkeys(("DATABASE_URL", "OPERATOR_DATABASE_URL", "OWNER_DATABASE_URL"), BAD_URLS),
+    "AUDIT_RETENTION_MONTHS": ("x", "1.5", "-1", "1", "2", "1201"),
     "SECRET_KEY": ("short", "x" * 31),
     "HOST": ("a b", "http://x", "/"),
     "LOG_LEVEL": ("x", "info", "10"),
@@ -125,7 +126,7 @@ def test_defaults_are_those_of_the_contract(monkeypatch: pytest.MonkeyPatch) -> 
         "JWT_ALGORITHM": "RS256", "JWT_SECRET_KEY": "", "JWT_KEY_ROTATION": timedelta(days=90),
         "JWT_ACCESS_TOKEN_LIFETIME": timedelta(minutes=60), "JWT_REFRESH_TOKEN_LIFETIME": timedelta(days=30),
         "JWT_REFRESH_GRACE": timedelta(seconds=10), "SESSION_IDLE_LIFETIME": timedelta(0),
-        "MAX_SESSIONS_PER_CREATOR": 0, "SERVES_ADMIN": False, "CORS_ALLOWED_ORIGINS": [],
+        "MAX_SESSIONS_PER_CREATOR": 0, "AUDIT_RETENTION_MONTHS": 0, "SERVES_ADMIN": False, "CORS_ALLOWED_ORIGINS": [],
         "EMAIL_FILE_PATH": Path("/nonexistent/data/mail"), "CSRF_COOKIE_SECURE": False, "SECURE_HSTS_SECONDS": 0,
         "RATE_LIMITS": {
             "login": "10/m", "register": "5/m", "email_verify": "10/m", "email_verify_resend": "5/m",

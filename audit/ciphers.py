@@ -1,4 +1,4 @@
-"""For secrets that the server must read again: locked under SECRET_KEY, with a key for each purpose."""
+"""Whatever lies in the database and must not be read there is locked under SECRET_KEY."""
 
 import base64
 
@@ -9,6 +9,6 @@ from django.conf import settings
 
 
 def cipher(purpose: str) -> Fernet:
-    """Its `decrypt` raises InvalidToken for what another SECRET_KEY or another purpose has locked."""
+    """A lock of its own for each purpose: what one opens, the others don't."""
     derived = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=purpose.encode())
     return Fernet(base64.urlsafe_b64encode(derived.derive(settings.SECRET_KEY.encode())))

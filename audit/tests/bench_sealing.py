@@ -1,0 +1,53 @@
+"""`make bench`: rows a second that are sealed and verified, and what verifying takes of memory."""
+
+import time
+import tracemalloc
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from audit import sealing, verification
+from audit.verification import Verification
+from tenancy.context import OPERATOR, using_alias
+
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+ROWS, AT_ONCE = 200_000, 500
+FILL = """
+    WITH new AS (
+        SELECT (lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0') || '7' ||
+            substr(md5(random()::text), 1, 3) || '8' || substr(md5(random()::text), 1, 15))::uuid AS id,
+            gen_random_uuid() AS creator_id, '\\x00112233445566778899aabbccddeeff'::bytea AS salt
+        FROM generate_series(1, %(rows)s)
+    ), event AS (
+        INSERT INTO audit_logs (id, creator_id, at, type, request_id, detail, personal_digest)
+        SELECT id, creator_id, clock_timestamp(), 'login.succeeded', 'a-request', '{"session": "abcdef"}',
+            sha256(salt || '["203.0.113.9", "Firefox", "ada@example.com"]'::bytea) FROM new
+    )
+    INSERT INTO audit_personal_data (id, creator_id, salt, ip_address, user_agent, email)
+    SELECT id, creator_id, salt, '203.0.113.9', 'Firefox', 'ada@example.com' FROM new
+"""
+
+
+def test_rows_a_second(superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (sealing, verification):
+        monkeypatch.setattr(module, "SETTLE", timedelta(0))
+    for _ in range(ROWS // AT_ONCE):
+        superuser.execute(FILL, {"rows": AT_ONCE})
+    superuser.execute("ANALYZE")
+    with using_alias(OPERATOR):
+        began = time.monotonic()
+        while sealing.seal_new_rows():
+            pass
+        sealed = time.monotonic() - began
+        look, began = Verification(), time.monotonic()
+        assert list(look.findings()) == []
+        verified = time.monotonic() - began
+        tracemalloc.start()
+        assert list(Verification().findings()) == []
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert look.rows >= ROWS
+    print(f"\n{look.rows / sealed:,.0f} rows a second are sealed, {look.rows / verified:,.0f} verified, "
+          f"in {peak / 2**20:.0f} MiB of Python's memory")  # fmt: skip
+    assert peak < 64 * 2**20

@@ -1,0 +1,19 @@
+"""`make prove`: of 1,000 random tamperings of sealed rows and of seals, every one is found."""
+
+import random
+
+import psycopg
+import pytest
+
+from audit.tests.tampering import KINDS, at_once, verify
+from audit.tests.test_tampering import sealed, tamper
+
+__all__ = ["at_once", "sealed"]
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+
+
+def test_of_1000_tamperings_all_are_found(sealed: psycopg.Connection) -> None:
+    dice = random.Random(2026)
+    wrong = [tamper(sealed, dice.choice(sorted(KINDS)), seed) for seed in range(1000)]
+    assert [fault for fault in wrong if fault] == []
+    assert verify() == []
