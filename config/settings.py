@@ -292,10 +292,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "SCHEMA_PATH_PREFIX": "/api/v[0-9]+",
-    "POSTPROCESSING_HOOKS": [
-        "drf_spectacular.hooks.postprocess_schema_enums",
-        "accounts.api.examples.add_examples",
-    ],
+    "POSTPROCESSING_HOOKS": ["accounts.api.examples.add_examples"],
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 CORS_ALLOWED_ORIGINS = env.words(
