@@ -29,7 +29,7 @@ from accounts.tests.test_tokens import (
     unpack,
 )
 from config.child import happens
-from config.tests.fixtures import API, PASSWORD, Person
+from config.tests.fixtures import PASSWORD, Person
 from config.tests.live import live_service
 from config.tests.serving import Reply, Served, free_port
 from tenancy.context import OPERATOR, using_alias
@@ -169,7 +169,7 @@ def assert_refuses(ask: Callable[[str], Reply], tokens: dict[str, str]) -> None:
 
 
 def test_verifier_lets_the_creator_in_and_no_other_token(verifier: Any, call: Any, ada: Person) -> None:
-    ask, publisher = verifier
+    ask, _ = verifier
     pair = log_in(call, ada)
     assert ask(pair["access"]).json() == {"creator": str(ada.id)}
     assert_refuses(ask, no_good(call, ada, pair))

@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from creator_accounts import AuthenticatedClient, Client
 from creator_accounts.api.audit import audit_events_list
@@ -85,7 +85,7 @@ from creator_accounts.types import Unset
 Answer = TypeVar("Answer")
 ADA, NEW_ADDRESS, STRANGER = "ada@example.com", "ada@example.org", "stranger@example.com"
 FIRST, SECOND, THIRD = (f"{number} lanterns above a quiet harbour" for number in ("seven", "eight", "nine"))
-LINK = re.compile(r"/account/([a-z-]+)/([\w-]+)/([\w-]+)/")
+LINK = re.compile(r"/account/([a-z-]+)/(?!undo/)([\w-]+)/([\w-]+)/")
 MAIL_SECONDS = 20
 
 
@@ -251,8 +251,8 @@ class Journey:
         assert "login.succeeded" in {event.type_ for event in events.results}
         export = expect(ExportAnswer, me_export.sync(client=ada))
         assert export.profile.email == NEW_ADDRESS
-        kinds = (export, export.profile, *export.sessions, *export.end_user_sessions, *export.audit_events)
-        assert not [one for one in kinds if one.additional_properties], "the document leaves something out"
+        parts: list[Any] = [export, export.profile, *export.sessions, *export.end_user_sessions]
+        assert not [part for part in parts if part.additional_properties], "the document leaves it out"
         assert me_delete.sync(client=ada, body=PasswordRequest(THIRD)) is None
         assert self.is_refused(ada.token)
 

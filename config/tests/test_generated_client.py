@@ -45,5 +45,5 @@ def test_the_generated_client_makes_the_journey(transactional_db: None, tmp_path
         operations = {path.stem for path in package.glob("api/*/*.py")} - {"__init__"}
         journey = JOURNEY.read_text()
         assert not {name for name in operations if f"{name}.sync(" not in journey}
-        run(sys.executable, "-W", "error", JOURNEY, url, tmp_path / "mail", key, PYTHONPATH=str(tmp_path))
+        run(sys.executable, JOURNEY, url, tmp_path / "mail", key, PYTHONPATH=str(tmp_path))
     run(*MYPY, JOURNEY, MYPYPATH=str(tmp_path))
