@@ -18,6 +18,7 @@ from config.instance import ROOT
 from config.tests.plugin import DOORS
 
 STANDARD_LIMITS = {f"RATE_LIMIT_{door}": "" for door in DOORS}  # an empty variable is an unset one
+NO_LIMITS = {f"RATE_LIMIT_{door}": "1000000/m" for door in DOORS}
 PATIENCE_SECONDS = 60
 
 
@@ -82,9 +83,9 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(directory: Path, *, workers: int = 4, **env: str) -> Iterator[Served]:
+def serving(directory: Path, *, workers: int = 4, port: int = 0, **env: str) -> Iterator[Served]:
     """Start the service and wait until it answers; `env` is added to the tests' environment."""
-    port = free_port()
+    port = port or free_port()
     facts: Mapping[str, str] = {
         **os.environ,
         **STANDARD_LIMITS,

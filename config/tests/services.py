@@ -1,0 +1,151 @@
+"""Servers that the service leans on, one's own of each: to be stopped, starved and put in between."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import redis as redis_py
+
+from config.child import Child, Manners, happens
+from config.host import server_user
+from config.instance import DATABASE_URLS, ROOT
+from config.postgres import EmbeddedPostgres
+from config.tests.plugin import ROLES
+
+Env = dict[str, str]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def installed(program: str, package: str) -> str:
+    """The program's path; the test is skipped where it is missing."""
+    found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
+    if found is None:
+        pytest.skip(f"{program} is not installed (Debian: apt install {package})")
+    return found
+
+
+def manage(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "manage.py"), *words]
+    return subprocess.run(
+        command, env={**os.environ, **env}, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False
+    )
+
+
+@contextlib.contextmanager
+def own_postgres(place: Path, **settings: str) -> Iterator[tuple[EmbeddedPostgres, Env]]:
+    """A migrated cluster to itself, and the environment that leads to it.
+
+    Roles belong to a cluster, and so does whoever stops it.
+    """
+    with EmbeddedPostgres(place / "postgres", settings=settings) as server:
+        server.ensure_database("auth", ROLES)
+        users = (ROLES.app, ROLES.operator, ROLES.owner)
+        env = {name: server.url(user, "auth") for name, user in zip(DATABASE_URLS, users, strict=True)}
+        for command in ("migrate", "ensure_signing_key"):
+            done = manage(command, **env)
+            assert done.returncode == 0, done.stderr
+        yield server, env
+    shutil.rmtree(place, ignore_errors=True)
+
+
+@dataclass
+class Redis:
+    program: str
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        self.process = subprocess.Popen([self.program, *options], stdout=subprocess.DEVNULL)
+        assert happens(self._answers, within=10)
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as door:
+            door.sendall(b"PING\r\n")
+            return door.recv(16).startswith(b"+PONG")
+        return False
+
+    def lifetimes(self) -> list[int]:
+        """Seconds until each key is forgotten."""
+        client = redis_py.Redis(port=self.port)
+        with contextlib.closing(client):
+            return [int(client.ttl(key)) for key in client.scan_iter()]
+
+    def signal(self, number: int) -> None:
+        assert self.process
+        self.process.send_signal(number)
+
+    def stop(self, how: int = signal.SIGTERM) -> None:
+        if self.process:
+            self.signal(signal.SIGCONT)
+            self.signal(how)
+            self.process.wait()
+            self.process = None
+
+
+@contextlib.contextmanager
+def own_redis() -> Iterator[Redis]:
+    server = Redis(installed("redis-server", "redis-server"), free_port())
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
+def pgbouncer(server: EmbeddedPostgres, env: Env) -> Iterator[Env]:
+    """A PgBouncer in transaction mode before `server`; yields the URLs of `env` led through it."""
+    program, port = installed("pgbouncer", "pgbouncer"), free_port()
+    urls = {name: urlsplit(env[name]) for name in ("DATABASE_URL", "OPERATOR_DATABASE_URL")}
+    user = server_user(server.cluster, lambda _line: None)
+    with tempfile.TemporaryDirectory(prefix="pgbouncer-") as directory:
+        place = Path(directory)
+        known = [f'"{url.username}" "{unquote(str(url.password))}"\n' for url in urls.values()]
+        (place / "users.txt").write_text("".join(known))
+        (place / "pgbouncer.ini").write_text(
+            f"[databases]\n* = host={server.socket_directory}\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+            f"auth_type = scram-sha-256\nauth_file = {place}/users.txt\n"
+            "pool_mode = transaction\ndefault_pool_size = 8\nmax_client_conn = 200\n"
+        )
+        for path in (place, *place.iterdir()):
+            user.own(path, 0o700)
+        log = place / "log"
+        with log.open("wb") as output:
+            manners = Manners(signal.SIGINT, 5, user.uid, user.gid)
+            command = [program, place / "pgbouncer.ini"]
+            child = Child(command, env={"PATH": os.environ["PATH"]}, manners=manners, output=output)
+        try:
+            assert happens(lambda: _listens(port), within=10), log.read_text()
+            yield {
+                name: f"postgres://{url.username}:{url.password}@127.0.0.1:{port}{url.path}"
+                for name, url in urls.items()
+            }
+        finally:
+            child.stop()
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
