@@ -31,7 +31,8 @@ from accounts.tests.test_tokens import (
 from config.child import happens
 from config.tests.fixtures import PASSWORD, Person
 from config.tests.live import live_service
-from config.tests.serving import Reply, Served, free_port
+from config.tests.services import free_port
+from config.tests.serving import Reply, Served
 from tenancy.context import OPERATOR, using_alias
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True, databases="__all__")]

@@ -90,14 +90,14 @@ class Redis:
         with contextlib.closing(client):
             return [int(client.ttl(key)) for key in client.scan_iter()]
 
-    def signal(self, number: int) -> None:
+    def send(self, number: int) -> None:
         assert self.process
         self.process.send_signal(number)
 
     def stop(self, how: int = signal.SIGTERM) -> None:
         if self.process:
-            self.signal(signal.SIGCONT)
-            self.signal(how)
+            self.send(signal.SIGCONT)
+            self.send(how)
             self.process.wait()
             self.process = None
 

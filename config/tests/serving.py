@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 from config.child import Child
 from config.instance import ROOT
 from config.tests.plugin import DOORS
+from config.tests.services import free_port
 
 STANDARD_LIMITS = {f"RATE_LIMIT_{door}": "" for door in DOORS}  # an empty variable is an unset one
 NO_LIMITS = {f"RATE_LIMIT_{door}": "1000000/m" for door in DOORS}
@@ -74,12 +74,6 @@ class Served:
             ["ps", "-o", "pid=", "--ppid", str(self.child.pid)], capture_output=True, check=False
         )
         return [int(line) for line in found.stdout.split()]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import pytest
 
 from config.child import happens
 from config.postgres import EmbeddedPostgres
-from config.tests.load import Answer, Life, answers, assert_books_balance, load, settle
+from config.tests.load import Life, answers, assert_books_balance, load, settle
 from config.tests.services import Env, Redis, own_postgres, own_redis
 from config.tests.serving import NO_LIMITS, Served, serving
 
@@ -161,9 +161,9 @@ def end(redis: Redis) -> None:
 
 
 def hang(redis: Redis) -> None:
-    redis.signal(signal.SIGSTOP)
+    redis.send(signal.SIGSTOP)
     time.sleep(AWAY_SECONDS)
-    redis.signal(signal.SIGCONT)
+    redis.send(signal.SIGCONT)
 
 
 @pytest.mark.parametrize("fault", [end, hang])
