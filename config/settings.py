@@ -254,9 +254,10 @@ CACHES = {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": REDIS_URL,
         "OPTIONS": {
-            "SOCKET_CONNECT_TIMEOUT": 0.5,
-            "SOCKET_TIMEOUT": 0.5,
-            # redis-py's own takes seconds; one is enough for a connection that died unnoticed
+            # tried twice, and the client is to know within a second
+            "SOCKET_CONNECT_TIMEOUT": 0.4,
+            "SOCKET_TIMEOUT": 0.4,
+            # redis-py's own retries take seconds; one is enough for a connection that died unnoticed
             "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 1)},
         },
     }

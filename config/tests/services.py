@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -112,6 +113,13 @@ def own_redis() -> Iterator[Redis]:
         server.stop()
 
 
+def prescribed(language: str, holding: str) -> str:
+    """The code block of DEPLOYMENT.md in which these words stand."""
+    text = (ROOT / "DEPLOYMENT.md").read_text()
+    (block,) = (one for one in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL) if holding in one)
+    return str(block)
+
+
 @contextlib.contextmanager
 def pgbouncer(server: EmbeddedPostgres, env: Env) -> Iterator[Env]:
     """A PgBouncer in transaction mode before `server`; yields the URLs of `env` led through it."""
@@ -122,12 +130,9 @@ def pgbouncer(server: EmbeddedPostgres, env: Env) -> Iterator[Env]:
         place = Path(directory)
         known = [f'"{url.username}" "{unquote(str(url.password))}"\n' for url in urls.values()]
         (place / "users.txt").write_text("".join(known))
-        (place / "pgbouncer.ini").write_text(
-            f"[databases]\n* = host={server.socket_directory}\n"
-            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-            f"auth_type = scram-sha-256\nauth_file = {place}/users.txt\n"
-            "pool_mode = transaction\ndefault_pool_size = 8\nmax_client_conn = 200\n"
-        )
+        ini = prescribed("ini", "[pgbouncer]").replace("auth = host=10.0.0.5 port=5432", "* = host={}")
+        ini = ini.format(server.socket_directory).replace("6432", f"{port}\nunix_socket_dir =")
+        (place / "pgbouncer.ini").write_text(ini.replace("/etc/pgbouncer", directory))
         for path in (place, *place.iterdir()):
             user.own(path, 0o700)
         log = place / "log"

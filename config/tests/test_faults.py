@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from config.child import happens
 from config.postgres import EmbeddedPostgres
 from config.tests.load import Life, answers, assert_books_balance, load, settle
-from config.tests.services import Env, Redis, own_postgres, own_redis
+from config.tests.services import Env, Redis, own_postgres, own_redis, pgbouncer
 from config.tests.serving import NO_LIMITS, Served, serving
 
 pytestmark = pytest.mark.slow
@@ -88,13 +89,22 @@ def crash(server: EmbeddedPostgres) -> None:
     os.kill(victim, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("fault", [restart, kill, crash])
+@contextmanager
+def straight(server: EmbeddedPostgres, env: Env) -> Iterator[Env]:
+    yield env
+
+
+@pytest.mark.parametrize(("way", "fault"), [(straight, kill), (straight, crash), (pgbouncer, restart)])
 def test_postgresql_goes_and_comes_back(
-    cluster: Cluster, tmp_path: Path, fault: Callable[[EmbeddedPostgres], None]
+    cluster: Cluster, tmp_path: Path, way: Any, fault: Callable[[EmbeddedPostgres], None]
 ) -> None:
-    server, env = cluster
+    server, direct = cluster
     lives = new_cast(server)
-    with serving(tmp_path, workers=2, **NO_LIMITS, **env) as served, busy(served, lives):
+    with (
+        way(server, direct) as env,
+        serving(tmp_path, workers=2, **NO_LIMITS, **env) as served,
+        busy(served, lives),
+    ):
         fault(server)
         back = time.monotonic()
         time.sleep(BACK_SECONDS + 1)

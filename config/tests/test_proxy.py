@@ -17,9 +17,8 @@ import psycopg
 import pytest
 
 from config.child import Child, Manners, happens
-from config.instance import ROOT
 from config.tests.load import Life, answers, assert_books_balance, load, settle
-from config.tests.services import free_port, installed, own_postgres
+from config.tests.services import free_port, installed, own_postgres, prescribed
 from config.tests.serving import NO_LIMITS, Served, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True, databases="__all__")]
@@ -37,16 +36,16 @@ class Nginx:
     master: int = 0
 
     def write(self, upstream: int) -> None:
-        (prescribed,) = re.findall(r"```nginx\n(.*?)```", (ROOT / "DEPLOYMENT.md").read_text(), re.DOTALL)
-        prescribed = re.sub(r" *ssl_.*\n", "", prescribed).replace("listen 443 ssl", f"listen {self.port}")
-        prescribed = prescribed.replace("127.0.0.1:8001", f"127.0.0.1:{upstream}")
+        server = re.sub(r" *ssl_.*\n", "", prescribed("nginx", "upstream"))
+        server = server.replace("listen 443 ssl", f"listen 127.0.0.1:{self.port}")
+        server = server.replace("127.0.0.1:8001", f"127.0.0.1:{upstream}")
         temporary = "".join(
             f"{name}_temp_path {self.place}/{name};\n"
             for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
         (self.place / "nginx.conf").write_text(
             f"daemon off;\npid {self.place}/pid;\nerror_log stderr warn;\nworker_processes 1;\n"
-            f"events {{ worker_connections 512; }}\nhttp {{\naccess_log off;\n{temporary}{prescribed}}}\n"
+            f"events {{ worker_connections 512; }}\nhttp {{\naccess_log off;\n{temporary}{server}}}\n"
         )
 
     @contextlib.contextmanager

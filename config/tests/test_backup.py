@@ -1,0 +1,62 @@
+"""A backup, restored into another cluster, has every row, every wall and the same book."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from config.host import programs, server_user
+from config.postgres import EmbeddedPostgres
+from config.tests.load import Account, settle
+from config.tests.plugin import FAST, ROLES
+from config.tests.services import Env, manage, own_postgres
+from config.tests.serving import NO_LIMITS, serving
+
+pytestmark = pytest.mark.slow
+URL = {"PUBLIC_URL": "http://127.0.0.1:8000"}  # the issuer of the tokens
+
+
+def run(server: EmbeddedPostgres, program: str, *words: str | Path) -> None:
+    found = programs(server_user(server.cluster, lambda _line: None), lambda _line: None) / program
+    done = subprocess.run([found, *words], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def contents(server: EmbeddedPostgres) -> dict[str, Any]:
+    """Rows by table, and what stands in the catalogue about walls."""
+    count = "(xpath('/row/n/text()', query_to_xml('SELECT count(*) AS n FROM ' || oid::regclass, true, true, '')))[1]"
+    tables = (
+        f"SELECT oid::regclass::text, {count}::text, relrowsecurity, relforcerowsecurity, relacl::text "
+        "FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') ORDER BY 1"
+    )
+    policies = "SELECT tablename, policyname, roles::text, qual, with_check FROM pg_policies ORDER BY 1, 2"
+    with psycopg.connect(server.superuser_url("auth")) as connection:
+        return {query: connection.execute(query.encode()).fetchall() for query in (tables, policies)}
+
+
+def test_restored_backup_is_the_same_house(tmp_path: Path) -> None:
+    dump = tmp_path / "accounts.dump"
+    with own_postgres(tmp_path / "old", **FAST) as (old, env):
+        with psycopg.connect(old.superuser_url("auth"), autocommit=True) as superuser:
+            account = settle(superuser, 3)[0]
+        tokens = sign_in(tmp_path, env, account)
+        run(old, "pg_dump", "--format=custom", "--file", dump, old.superuser_url("auth"))
+        before = contents(old)
+    with EmbeddedPostgres(tmp_path / "new" / "postgres", settings=FAST) as new:
+        new.ensure_database("auth", ROLES)  # as `role_sql` does
+        run(new, "pg_restore", "--exit-on-error", "--dbname", new.superuser_url("auth"), dump)
+        assert contents(new) == before
+        env = {"DATABASE_URL": new.url(ROLES.app), "OPERATOR_DATABASE_URL": new.url(ROLES.operator)}
+        for command in (("check", "--database", "default"), ("check_isolation",)):
+            done = manage(*command, **env)
+            assert done.returncode == 0, done.stdout + done.stderr
+        with serving(tmp_path, workers=1, **NO_LIMITS, **URL, **env) as served:
+            assert served.call("GET", "me", token=tokens["access"]).json()["email"] == account.email
+            assert served.post("refresh", {"refresh": tokens["refresh"]}).status == 200
+
+
+def sign_in(place: Path, env: Env, account: Account) -> Any:
+    with serving(place, workers=1, **NO_LIMITS, **URL, **env) as served:
+        return served.post("login", {"email": account.email, "password": account.password}).json()
