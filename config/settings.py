@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from django.utils.translation import gettext_lazy as _
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
 from tenancy.roles import Roles
@@ -254,11 +255,11 @@ CACHES = {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": REDIS_URL,
         "OPTIONS": {
-            # tried twice, and the client is to know within a second
-            "SOCKET_CONNECT_TIMEOUT": 0.4,
-            "SOCKET_TIMEOUT": 0.4,
-            # redis-py's own retries take seconds; one is enough for a connection that died unnoticed
-            "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 1)},
+            "SOCKET_CONNECT_TIMEOUT": 0.5,
+            "SOCKET_TIMEOUT": 0.5,
+            # redis-py's own takes seconds; one is enough for a connection that died unnoticed, none for
+            # a server that gives no answer: the client is to know within a second
+            "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 1, (RedisConnectionError,))},
         },
     }
     if REDIS_URL

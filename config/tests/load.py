@@ -96,10 +96,9 @@ class Life:
         try:
             reply = self.call(method, path, body, token=token)
         except (OSError, http.client.HTTPException):
-            reply = Reply(0, b"{}")
-        code = reply.code if reply.status != 200 else ""
+            reply = Reply(0, b"")
         wait = int(reply.headers.get("retry-after", 0))
-        self.answers.append(Answer(began, time.monotonic() - began, reply.status, code, wait))
+        self.answers.append(Answer(began, time.monotonic() - began, reply.status, reply.code, wait))
         return reply if reply.status == 200 else None
 
 

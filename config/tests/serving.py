@@ -33,7 +33,9 @@ class Reply:
 
     @property
     def code(self) -> str:
-        return str(self.json().get("code", "")) if self.status >= 400 else ""
+        """Of a problem; "" for any other answer, a proxy's own among them."""
+        is_problem = self.headers.get("content-type") == "application/problem+json"
+        return str(self.json()["code"]) if is_problem else ""
 
 
 @dataclass(frozen=True)
