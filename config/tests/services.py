@@ -121,8 +121,8 @@ def prescribed(language: str, holding: str) -> str:
 
 
 @contextlib.contextmanager
-def pgbouncer(server: EmbeddedPostgres, env: Env) -> Iterator[Env]:
-    """A PgBouncer in transaction mode before `server`; yields the URLs of `env` led through it."""
+def pgbouncer(server: EmbeddedPostgres, env: Env, **changes: str) -> Iterator[Env]:
+    """The PgBouncer of DEPLOYMENT.md before `server`; yields the URLs of `env` led through it."""
     program, port = installed("pgbouncer", "pgbouncer"), free_port()
     urls = {name: urlsplit(env[name]) for name in ("DATABASE_URL", "OPERATOR_DATABASE_URL")}
     user = server_user(server.cluster, lambda _line: None)
@@ -132,6 +132,8 @@ def pgbouncer(server: EmbeddedPostgres, env: Env) -> Iterator[Env]:
         (place / "users.txt").write_text("".join(known))
         ini = prescribed("ini", "[pgbouncer]").replace("auth = host=10.0.0.5 port=5432", "* = host={}")
         ini = ini.format(server.socket_directory).replace("6432", f"{port}\nunix_socket_dir =")
+        for name, value in changes.items():
+            ini = re.sub(f"{name} = .*", f"{name} = {value}", ini)
         (place / "pgbouncer.ini").write_text(ini.replace("/etc/pgbouncer", directory))
         for path in (place, *place.iterdir()):
             user.own(path, 0o700)

@@ -54,12 +54,15 @@ def test_restored_backup_is_the_same_house(tmp_path: Path) -> None:
         run(new, "pg_restore", "--exit-on-error", "--dbname", new.superuser_url("auth"), dump)
         assert contents(new) == before
         env = {"DATABASE_URL": new.url(ROLES.app), "OPERATOR_DATABASE_URL": new.url(ROLES.operator)}
-        for command in (("check", "--database", "default"), ("check_isolation",)):
+        for command in (("migrate",), ("check", "--database", "default"), ("check_isolation",)):
             done = manage(*command, **env)
             assert done.returncode == 0, done.stdout + done.stderr
         with serving(tmp_path, workers=1, **NO_LIMITS, **URL, **env) as served:
             assert served.call("GET", "me", token=tokens["access"]).json()["email"] == account.email
             assert served.post("refresh", {"refresh": tokens["refresh"]}).status == 200
+            with psycopg.connect(new.superuser_url("auth"), autocommit=True) as superuser:
+                superuser.execute("DELETE FROM sessions")
+            assert served.call("GET", "me", token=tokens["access"]).status == 401
 
 
 def sign_in(place: Path, env: Env, account: Account) -> Any:

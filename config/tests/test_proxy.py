@@ -137,26 +137,26 @@ def test_stopped_server_finishes_what_it_has_begun(
 
 def test_nobody_notices_a_deploy(nginx: Nginx, tmp_path: Path) -> None:
     """As DEPLOYMENT.md tells it: a migration, the new release beside the old one, another upstream."""
-    with own_postgres(tmp_path) as (server, env), ExitStack() as running:
-        with psycopg.connect(server.superuser_url("auth"), autocommit=True) as superuser:
-            lives = [Life(account) for account in settle(superuser, 6)]
+    with (
+        own_postgres(tmp_path) as (server, env),
+        psycopg.connect(server.superuser_url("auth"), autocommit=True) as superuser,
+    ):
+        lives = [Life(account) for account in settle(superuser, 6)]
         release = NO_LIMITS | env | {"PUBLIC_URL": f"http://127.0.0.1:{nginx.port}"}
-        with ExitStack() as old:
+        with ExitStack() as new, ExitStack() as living, ExitStack() as old:
             first = old.enter_context(serving(tmp_path, workers=2, **release))
             nginx.write(first.port)
-            running.enter_context(nginx.running())
-            running.enter_context(load(lives, replace(first, port=nginx.port).call))
+            new.enter_context(nginx.running())
+            living.enter_context(load(lives, replace(first, port=nginx.port).call))
             assert happens(lambda: min(len(life.renamed) for life in lives) > 2, within=20)
             migrate(env)
-            second = running.enter_context(serving(tmp_path, workers=2, **release))
-            nginx.write(second.port)
+            nginx.write(new.enter_context(serving(tmp_path, workers=2, **release)).port)
             nginx.reload()
             time.sleep(2)
-        time.sleep(1)
-        running.close()
+            old.close()
+            time.sleep(1)
         assert {(answer.status, answer.code) for answer in answers(lives)} == {(200, "")}
-        with psycopg.connect(server.superuser_url("auth"), autocommit=True) as superuser:
-            assert_books_balance(superuser, lives)
+        assert_books_balance(superuser, lives)
 
 
 def migrate(env: dict[str, str]) -> None:
