@@ -47,9 +47,17 @@ DATABASES = {
 }
 if "default" not in DATABASES:
     refuse("DATABASE_URL", "is not set, and there is no instance in DATA_DIR: start one with `make run`")
+# a server's machine that falls silent refuses nothing: without these a request waits a quarter of an hour
+_PATIENCE = {
+    "connect_timeout": 2,  # seconds, and the least there is
+    "tcp_user_timeout": 900,  # milliseconds until sent data must have arrived
+    "keepalives_idle": 1,
+    "keepalives_interval": 1,
+    "keepalives_count": 1,
+}
 for _database in DATABASES.values():
     _database.update(CONN_MAX_AGE=None, CONN_HEALTH_CHECKS=True)
-    _database.setdefault("OPTIONS", {}).setdefault("connect_timeout", 2)
+    _database["OPTIONS"] = _PATIENCE | _database.get("OPTIONS", {})
 DATABASE_ROUTERS = ["tenancy.routers.TenancyRouter"]
 SERVES_ADMIN = "operator" in DATABASES
 

@@ -136,7 +136,7 @@ class DoorSchema(AutoSchema):
             },
         }
         words = "_or_".join(codes).title().replace("_", "")
-        component = ResolvedComponent(
+        component = ResolvedComponent(  # type: ignore[no-untyped-call]
             name=f"Problem{status}{words}",
             type=ResolvedComponent.SCHEMA,
             object=words,

@@ -45,7 +45,7 @@ PAUSE_SECONDS = 1.0
 def example(name: str, **env: str) -> Iterator[Callable[[str], Reply]]:
     """Run it; yields what asks it with a token."""
     port = free_port()
-    command = [sys.executable, "-W", "error", DOCS / name]
+    command: list[str | Path] = [sys.executable, "-W", "error", DOCS / name]
     process = subprocess.Popen(command, env=env | {"PORT": str(port), "PATH": ""})
 
     def ask(token: str) -> Reply:
@@ -83,9 +83,9 @@ class Publisher(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
 
-    def __exit__(self, *given: object) -> None:
+    def server_close(self) -> None:
         self.shutdown()
-        super().__exit__(*given)
+        super().server_close()
 
 
 class _Passing(BaseHTTPRequestHandler):

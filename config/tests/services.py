@@ -140,7 +140,7 @@ def pgbouncer(server: EmbeddedPostgres, env: Env, **changes: str) -> Iterator[En
         log = place / "log"
         with log.open("wb") as output:
             manners = Manners(signal.SIGINT, 5, user.uid, user.gid)
-            command = [program, place / "pgbouncer.ini"]
+            command: list[str | Path] = [program, place / "pgbouncer.ini"]
             child = Child(command, env={"PATH": os.environ["PATH"]}, manners=manners, output=output)
         try:
             assert happens(lambda: _listens(port), within=10), log.read_text()
@@ -152,7 +152,79 @@ def pgbouncer(server: EmbeddedPostgres, env: Env, **changes: str) -> Iterator[En
             child.stop()
 
 
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+FAR = "10.250.77"
+FORWARD = """
+import asyncio, sys
+
+async def pump(source, sink):
+    while data := await source.read(65536):
+        sink.write(data)
+        await sink.drain()
+    sink.close()
+
+async def forward(*near):
+    far = await asyncio.open_unix_connection(sys.argv[1])
+    await asyncio.gather(pump(near[0], far[1]), pump(far[0], near[1]), return_exceptions=True)
+
+async def main():
+    await (await asyncio.start_server(forward, "0.0.0.0", 5432)).serve_forever()
+
+asyncio.run(main())
+"""
+
+
+@dataclass
+class FarHost:
+    """The server as if it stood on another machine, which can fall silent: nothing refuses, nothing answers."""
+
+    namespace: str
+    env: Env
+
+    def fall_silent(self) -> None:
+        ip("-n", self.namespace, "link", "set", "far", "down")
+
+    def speak_again(self) -> None:
+        ip("-n", self.namespace, "link", "set", "far", "up")
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+@contextlib.contextmanager
+def far_away(server: EmbeddedPostgres, env: Env) -> Iterator[FarHost]:
+    if os.geteuid() != 0:
+        pytest.skip("only root can make another host")
+    name = f"far-{os.getpid()}"
+    try:
+        ip("netns", "add", name)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no network namespace can be made here")
+    try:
+        ip("link", "add", "near", "type", "veth", "peer", "name", "far", "netns", name)
+        ip("addr", "add", f"{FAR}.1/30", "dev", "near")
+        ip("link", "set", "near", "up")
+        ip("-n", name, "addr", "add", f"{FAR}.2/30", "dev", "far")
+        ip("-n", name, "link", "set", "far", "up")
+        command = ["ip", "netns", "exec", name, sys.executable, "-c", FORWARD]
+        child = Child([*command, server.socket_directory / ".s.PGSQL.5432"], env=os.environ)
+        urls = {key: urlsplit(env[key]) for key in ("DATABASE_URL", "OPERATOR_DATABASE_URL")}
+        try:
+            assert happens(lambda: _listens(5432, f"{FAR}.2"), within=10)
+            yield FarHost(
+                name,
+                {
+                    key: f"postgres://{url.username}:{url.password}@{FAR}.2:5432{url.path}"
+                    for key, url in urls.items()
+                },
+            )
+        finally:
+            child.stop()
+    finally:
+        ip("netns", "del", name)
+
+
+def _listens(port: int, host: str = "127.0.0.1") -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((host, port), 1):
         return True
     return False

@@ -79,9 +79,9 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(directory: Path, *, workers: int = 4, port: int = 0, **env: str) -> Iterator[Served]:
+def serving(directory: Path, *, workers: int = 4, **env: str) -> Iterator[Served]:
     """Start the service and wait until it answers; `env` is added to the tests' environment."""
-    port = port or free_port()
+    port = int(env.pop("PORT", 0)) or free_port()
     facts: Mapping[str, str] = {
         **os.environ,
         **STANDARD_LIMITS,
@@ -91,7 +91,7 @@ def serving(directory: Path, *, workers: int = 4, port: int = 0, **env: str) -> 
         "LOG_LEVEL": "WARNING",
         **env,
     }
-    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "config.wsgi:application"]
+    command = [sys.executable, "-m", "config.granian", "--interface", "wsgi", "config.wsgi:application"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
     command += ["--blocking-threads", "4", "--http", "1", "--no-ws", "--respawn-failed-workers"]
     command += ["--log-level", "warning"]

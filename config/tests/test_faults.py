@@ -16,7 +16,7 @@ import pytest
 from config.child import happens
 from config.postgres import EmbeddedPostgres
 from config.tests.load import Life, answers, assert_books_balance, load, settle
-from config.tests.services import Env, Redis, own_postgres, own_redis, pgbouncer
+from config.tests.services import Env, Redis, far_away, own_postgres, own_redis, pgbouncer
 from config.tests.serving import NO_LIMITS, Served, serving
 
 pytestmark = pytest.mark.slow
@@ -109,6 +109,27 @@ def test_postgresql_goes_and_comes_back(
         back = time.monotonic()
         time.sleep(BACK_SECONDS + 1)
     assert_refused_well(lives, within=2)
+    assert_back(lives, back)
+    assert "Traceback" not in served.log.read_text()
+    with superuser(server) as connection:
+        assert_books_balance(connection, lives)
+
+
+def test_postgresql_vanishes_without_a_word(cluster: Cluster, tmp_path: Path) -> None:
+    """Its machine lost power: no connection is closed, and none is refused."""
+    server, env = cluster
+    lives = new_cast(server)
+    with (
+        far_away(server, env) as host,
+        serving(tmp_path, workers=2, **NO_LIMITS, **host.env) as served,
+        busy(served, lives),
+    ):
+        host.fall_silent()
+        time.sleep(2 * AWAY_SECONDS)
+        host.speak_again()
+        back = time.monotonic()
+        time.sleep(BACK_SECONDS + 1)
+    assert_refused_well(lives, within=2.5)
     assert_back(lives, back)
     assert "Traceback" not in served.log.read_text()
     with superuser(server) as connection:

@@ -31,7 +31,14 @@ def generate(url: str, place: Path) -> Path:
     package, options = place / "creator_accounts", place / "options.yaml"
     options.write_text(OPTIONS)
     tool = Path(sys.executable).parent / "openapi-python-client"
-    command = [tool, "generate", "--url", f"{url}/api/schema?format=json", "--output-path", package]
+    command: list[str | Path] = [
+        tool,
+        "generate",
+        "--url",
+        f"{url}/api/schema?format=json",
+        "--output-path",
+        package,
+    ]
     told = run(*command, "--meta", "none", "--config", options, "--fail-on-warning", NO_COLOR="1")
     assert told.split() == ["Generating", str(package)]
     return package

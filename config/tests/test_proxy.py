@@ -50,7 +50,7 @@ class Nginx:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        command = [self.program, "-e", "stderr", "-c", self.place / "nginx.conf"]
+        command: list[str | Path] = [self.program, "-e", "stderr", "-c", self.place / "nginx.conf"]
         child = Child(command, env={"PATH": os.environ["PATH"]}, manners=Manners(signal.SIGQUIT, 5))
         self.master = child.pid
         try:

@@ -51,9 +51,9 @@ def served(
         env["REDIS_URL"] = running.enter_context(own_redis()).url
         env |= {"DJANGO_SETTINGS_MODULE": "config.tests.counting", "HASH_MARKS": str(marks)}
         env |= {"HASH_SECONDS": "0.1", "LOG_LEVEL": "INFO"}
-        port = free_port()  # one for both: the kernel deals the connections out
+        env["PORT"] = str(free_port())  # one for both: the kernel deals the connections out
         services = [
-            running.enter_context(serving(tmp_path_factory.mktemp("served"), workers=2, port=port, **env))
+            running.enter_context(serving(tmp_path_factory.mktemp("served"), workers=2, **env))
             for _ in range(2)
         ]
         yield services[0]
