@@ -165,6 +165,8 @@ def test_full_disk_refuses_and_loses_nothing(small_disk: Path, tmp_path: Path) -
     sizes = {"min_wal_size": "32MB", "max_wal_size": "64MB", "shared_buffers": "16MB"}
     with own_postgres(small_disk, **sizes) as (server, env):
         lives = new_cast(server)
+        env["PROMETHEUS_MULTIPROC_DIR"] = str(small_disk / "metrics")  # as `make run` has it
+        (small_disk / "metrics").mkdir()
         with serving(tmp_path, workers=2, **NO_LIMITS, **env) as served, busy(served, lives):
             ballast = fill(small_disk)
             assert happens(lambda: any(answer.status == 503 for answer in answers(lives)), within=30)
