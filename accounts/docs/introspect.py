@@ -10,6 +10,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any
 from wsgiref.simple_server import make_server
 
@@ -21,7 +22,7 @@ def claims_of(token: str) -> dict[str, Any] | None:
     """The claims of a live access token; None for whatever else.
 
     Raises:
-        OSError, ValueError: the service can't be asked, or refuses our key; that says nothing of the token.
+        OSError, HTTPException, ValueError: the service can't be asked, or refuses our key; that says nothing of the token.
 
     """
     question = urllib.request.Request(
@@ -40,7 +41,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     headers = [("Content-Type", "application/json")]
     try:
         claims = claims_of(token) if scheme.lower() == "bearer" and token else None
-    except (OSError, ValueError) as error:
+    except (OSError, HTTPException, ValueError) as error:
         print(f"the service could not be asked: {error!r}", flush=True)
         status, body = HTTPStatus.SERVICE_UNAVAILABLE, {"code": "unavailable"}
         headers.append(("Retry-After", "2"))

@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any
 from wsgiref.simple_server import make_server
 
@@ -62,7 +63,7 @@ class PublishedKeys:
                     key["kid"]: jwt.PyJWK(key, ALGORITHM) for key in found if key.get("alg") == ALGORITHM
                 }
                 self._fetched_at = time.monotonic()
-            except (OSError, ValueError, KeyError, jwt.PyJWTError) as error:
+            except (OSError, HTTPException, ValueError, KeyError, jwt.PyJWTError) as error:
                 print(f"the keys could not be fetched: {error!r}", flush=True)  # the old ones still verify
             finally:
                 self._asked_at = time.monotonic()
