@@ -22,7 +22,8 @@ def claims_of(token: str) -> dict[str, Any] | None:
     """The claims of a live access token; None for whatever else.
 
     Raises:
-        OSError, HTTPException, ValueError: the service can't be asked, or refuses our key; that says nothing of the token.
+        OSError, HTTPException, ValueError: the service can't be asked, or refuses our key, which says
+            nothing of the token.
 
     """
     question = urllib.request.Request(
