@@ -1,6 +1,7 @@
 """The contract's table of calls, row by row: who sends what, and what comes back."""
 
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,6 +14,7 @@ from accounts.services.api_keys import create_api_key
 from accounts.tasks import issue_reset_link
 from accounts.tests.journeys import link_in
 from config.tests.fixtures import API, PASSWORD, Person, make_creator, sign_in
+from config.tests.serving import serving
 from config.tests.test_endpoints import endpoints
 from tenancy.context import OPERATOR, using_alias
 
@@ -306,6 +308,13 @@ def ask(world: World, call: str, who: str, body: Any) -> Any:
         form = "application/x-www-form-urlencoded"
         return world.api.generic(method, path, urlencode(sent), content_type=form, headers=headers)
     return world.api.call(method, path, sent, **headers)
+
+
+@pytest.mark.slow
+def test_admin_is_served_where_the_operators_url_is(api: API, tmp_path: Path) -> None:
+    assert api.get("/admin/").status_code == 302
+    with serving(tmp_path, workers=1, OPERATOR_DATABASE_URL="") as served:
+        assert [served.call("GET", path).status for path in ("/admin/", "/admin/login/")] == [404, 404]
 
 
 @pytest.mark.parametrize(
