@@ -273,10 +273,10 @@ def kill_and_await_next(number: Callable[[], object]) -> None:
             return number()
         return None
 
-    seen: list[object] = []
-    assert happens(lambda: bool(seen.append(now()) or seen[-1]), within=20)  # type: ignore[func-returns-value]
-    os.kill(int(str(seen[-1])), signal.SIGKILL)
-    assert happens(lambda: now() not in {None, seen[-1]}, within=20)
+    assert happens(lambda: now() is not None, within=20)
+    killed = now()
+    os.kill(int(str(killed)), signal.SIGKILL)
+    assert happens(lambda: now() not in {None, killed}, within=20)
 
 
 def test_a_worker_that_ends_at_once_stops_everything(make: Make) -> None:
