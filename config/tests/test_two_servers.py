@@ -158,7 +158,6 @@ def _questions(tenant: Tenant, other: Tenant) -> list[tuple[str, str, Any]]:
 
 def prove_isolation(served: Served, count: int) -> None:
     tenants, threads = settle_tenants(served, TENANTS), 8
-    each = [tenants[number::threads] for number in range(threads)]
     with ThreadPoolExecutor(threads) as pool:
         ask = partial(mixed_requests, served, tenants, count // threads)
         seen = sum(pool.map(ask, range(threads)), Counter[str]())
