@@ -8,13 +8,20 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SETTINGS := $(foreach role,DATABASE_URL OPERATOR_DATABASE_URL OWNER_DATABASE_URL,$(role)=postgres://auth_app@localhost/auth) \
   SECRET_KEY=only-for-tools-that-read-the-settings-unused-unused-unused-unused
 
-.PHONY: run test lint bench prove lock messages
+.PHONY: run test test-pooled lint bench prove lock messages
 
 run: $(VENV)/requirements.installed $(VENV)/argon2.built
 	@exec $(BIN)/python -m config.launcher
 
 test: lint
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# What PgBouncer in transaction mode and counters in Redis could break, there.
+POOLED := accounts/tests/test_refresh.py accounts/tests/test_lockout.py accounts/tests/test_limits.py \
+  config/tests/test_contract.py config/tests/test_endpoints.py tenancy/tests/test_context.py \
+  tenancy/tests/test_middleware.py
+test-pooled: $(VENV)/requirements-dev.installed
+	@$(BIN)/python -m pytest -p config.tests.pooled $(POOLED)
 
 lint: $(VENV)/requirements-dev.installed
 	@$(BIN)/python -m ruff check .

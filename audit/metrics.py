@@ -5,13 +5,27 @@ in a file there, and whoever is asked adds them all up. Numbers begin anew when 
 """
 
 import os
+from pathlib import Path
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from .events import Event
 
+RESERVED_BYTES = 2**18  # a process fills half of one at most
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+
+def _reserve_files() -> None:
+    """Prometheus maps sparse files, and a page that a full disk can't give kills the process (SIGBUS)."""
+    directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    for kind in ("counter", "histogram", "gauge_mostrecent") if directory else ():
+        with Path(f"{directory}/{kind}_{os.getpid()}.db").open("ab") as file:
+            os.posix_fallocate(file.fileno(), 0, RESERVED_BYTES)
+
+
+if hasattr(os, "posix_fallocate"):  # macOS has none
+    _reserve_files()
 
 REQUESTS = Counter("auth_requests", "Answers by door.", ["method", "route", "status"])
 REQUEST_SECONDS = Histogram(

@@ -20,6 +20,11 @@ class NewestFirst(CursorPagination):
         self.base_url = settings.PUBLIC_URL + request.get_full_path()
         return page
 
+    def get_paginated_response_schema(self, schema: Any) -> Any:
+        link = {"type": ["string", "null"], "format": "uri"}
+        page = {"next": link, "previous": link, "results": schema}
+        return {"type": "object", "required": list(page), "properties": page}
+
     def decode_cursor(self, request: Any) -> Any:
         cursor = super().decode_cursor(request)
         if cursor and cursor.position is not None:

@@ -128,9 +128,11 @@ def port_reserved(instance: Instance) -> Iterator[None]:
     Granian shares its port with whoever does so too: two instances would divide the requests.
     """
     family, host = instance.address
-    with socket.socket(family, socket.SOCK_STREAM) as holder:
+    with socket.socket(socket.AF_UNIX) as turn, socket.socket(family, socket.SOCK_STREAM) as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of an earlier run linger
         try:
+            if sys.platform == "linux":  # of two that bind at the same moment, both might
+                turn.bind(f"\0port {host} {instance.port}")
             holder.bind((host, instance.port))
         except OSError as error:
             message = f"{instance.host}:{instance.port} is not free ({error.strerror}): set PORT or HOST"

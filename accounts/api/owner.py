@@ -10,6 +10,7 @@ from audit.clients import client_of
 
 from . import serializers
 from .authentication import caller
+from .exports import ExportAnswer
 from .schema import door
 from .views import LimitedView, PublicView, read
 
@@ -20,7 +21,7 @@ ASKED_AGAIN = (WrongPasswordError, AccountLockedError)
 class ExportView(APIView):
     """All that is held about you, but for secrets and their digests."""
 
-    @door(gives={200: dict})
+    @door(gives={200: ExportAnswer})
     def get(self, request: Request) -> Response:
         return Response(departure.export(caller(request), client=client_of(request)))
 

@@ -5,6 +5,7 @@ authenticators, the parsers and the path say the rest. Statuses, codes and sente
 come from the one table in `problems.py`.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from django.core.exceptions import RequestDataTooBig
 from django.http import Http404
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import ResolvedComponent
 from drf_spectacular.utils import extend_schema
 from rest_framework import exceptions as drf
 
@@ -27,6 +29,7 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 PROBLEM = "application/problem+json"
 WITH_BODY = {"POST", "PUT", "PATCH"}
 TRIED_AGAIN = {"429", "503"}
+METHODS = ("get", "post", "patch", "delete")
 
 
 def door(
@@ -49,6 +52,14 @@ def door(
 
 
 class DoorSchema(AutoSchema):
+    method_mapping = dict(zip(METHODS, ("get", "create", "update", "delete"), strict=True))
+
+    def get_operation_id(self) -> str:
+        """`login`, `sessions_list`, `me_update`: generated clients call their functions so."""
+        words = re.sub(r"\W+", "_", super().get_operation_id()).removeprefix("auth_").strip("_")
+        only = sum(hasattr(self.view, method) for method in METHODS) == 1
+        return re.sub("_(get|create)$", "", words) if only else words
+
     def get_tags(self) -> list[str]:
         return self._tokenize_path()[:1] if self.path.startswith("/api/") else ["operations"]
 
@@ -99,23 +110,31 @@ class DoorSchema(AutoSchema):
 
     def _problem(self, status: int, codes: dict[str, str]) -> dict[str, Any]:
         shown = {code: {"value": examples.problem(status, code, codes[code])} for code in codes}
-        schema = {
-            "allOf": [
-                self.resolve_serializer(Problem, "response").ref,
-                {
-                    "type": "object",
-                    "properties": {
-                        "status": {"type": "integer", "enum": [status]},
-                        "code": {"type": "string", "enum": list(codes)},
-                    },
-                },
-            ]
-        }
         return {
             "description": HTTPStatus(status).phrase,
             "headers": self._get_response_headers_for_code(str(status)),
-            "content": {PROBLEM: {"schema": schema, "examples": shown}},
+            "content": {PROBLEM: {"schema": self._problem_schema(status, list(codes)), "examples": shown}},
         }
+
+    def _problem_schema(self, status: int, codes: list[str]) -> dict[str, str]:
+        """One component for all answers of this status and these codes."""
+        narrowed = {
+            "type": "object",
+            "properties": {
+                "status": {"type": "integer", "enum": [status]},
+                "code": {"type": "string", "enum": codes},
+            },
+        }
+        words = "_or_".join(codes).title().replace("_", "")
+        component = ResolvedComponent(  # type: ignore[no-untyped-call]
+            name=f"Problem{status}{words}",
+            type=ResolvedComponent.SCHEMA,
+            object=words,
+            schema={"allOf": [self.resolve_serializer(Problem, "response").ref, narrowed]},
+        )
+        self.registry.register_on_missing(component)
+        ref: dict[str, str] = component.ref
+        return ref
 
     def _get_response_headers_for_code(self, status_code: str, direction: Any = "response") -> Any:
         headers = super()._get_response_headers_for_code(status_code, direction)

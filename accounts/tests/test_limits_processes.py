@@ -1,23 +1,19 @@
 """Exactly the limit over four worker processes, with counters in PostgreSQL and in Redis."""
 
-import contextlib
-import shutil
 import signal
 import socket
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import redis as redis_py
 from django_ratelimit.core import _get_window
 
 from accounts.tests.journeys import all_at_once
 from config.child import happens
-from config.tests.serving import Served, free_port, serving
+from config.tests.services import Redis, own_redis
+from config.tests.serving import Served, serving
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.slow]
 BURST = 60
@@ -25,54 +21,10 @@ UNUSED = iter(range(60_000))
 LIMITS = {"login": 10, "password/validate": 10, "refresh": 30}
 
 
-@dataclass
-class Redis:
-    program: str
-    port: int
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    def start(self) -> None:
-        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        self.process = subprocess.Popen([self.program, *options], stdout=subprocess.DEVNULL)
-        assert happens(self._answers, within=10)
-
-    def _answers(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as door:
-            door.sendall(b"PING\r\n")
-            return door.recv(16).startswith(b"+PONG")
-        return False
-
-    def lifetimes(self) -> list[int]:
-        """Seconds until each key is forgotten."""
-        client = redis_py.Redis(port=self.port)
-        with contextlib.closing(client):
-            return [int(client.ttl(key)) for key in client.scan_iter()]
-
-    def signal(self, number: int) -> None:
-        assert self.process
-        self.process.send_signal(number)
-
-    def stop(self) -> None:
-        if self.process:
-            self.signal(signal.SIGCONT)
-            self.process.terminate()
-            self.process.wait()
-            self.process = None
-
-
 @pytest.fixture(scope="module")
 def redis() -> Iterator[Redis]:
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("redis-server is not installed (Debian: apt install redis-server)")
-    server = Redis(program, free_port())
-    server.start()
-    yield server
-    server.stop()
+    with own_redis() as server:
+        yield server
 
 
 @pytest.fixture(scope="module", params=["postgresql", "redis"])
@@ -127,9 +79,9 @@ def test_without_redis_the_doors_stay_shut_and_open_again(
 ) -> None:
     with serving(tmp_path, workers=1, REDIS_URL=redis.url) as served:
         assert served.post("password/validate", {}, ip="192.0.2.1").status == 400
-        redis.signal(signal.SIGSTOP)  # it hangs
+        redis.send(signal.SIGSTOP)  # it hangs
         assert_shut(served)
-        redis.signal(signal.SIGCONT)
+        redis.send(signal.SIGCONT)
         assert happens(lambda: served.post("refresh", {}, ip="192.0.2.2").status == 400, within=5)
         redis.stop()
         assert_shut(served)

@@ -3,13 +3,13 @@
 import time
 from typing import Any
 
+from accounts.encryption import cipher
 from django.apps import apps
 from django.contrib.auth.models import Group
 from django.test import Client
 from django.utils import timezone
 from django_otp.oath import hotp
 
-from accounts.encryption import cipher
 from accounts.models import Authenticator, Creator
 from accounts.roles import ensure_roles
 from accounts.services import second_factor

@@ -1,134 +1,23 @@
 """kill -9 in the middle of many requests: what was answered is kept, and no change is without its record."""
 
-import http.client
-import json
 import os
 import signal
-import socket
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import time
 from pathlib import Path
-from typing import Any
 
-import jwt
 import psycopg
 import pytest
-from django.db import connections
 
 from config.child import happens
-from config.tests.fixtures import Person, make_creator
-from config.tests.plugin import DATABASE, ROOT
+from config.tests.fixtures import PASSWORD
+from config.tests.load import Account, Life, answers, assert_books_balance, load, settle
+from config.tests.plugin import DATABASE
+from config.tests.serving import NO_LIMITS, Served, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True, databases="__all__")]
 
-GRANIAN = Path(sys.executable).parent / "granian"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Service:
-    """The real server on a port of its own, over the test database."""
-
-    def __init__(self, output: Path) -> None:
-        self.port = free_port()
-        command = [
-            str(GRANIAN), "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "2",
-            "--blocking-threads", "2", "config.wsgi:application",
-        ]  # fmt: skip
-        with output.open("wb") as log:
-            self.process = subprocess.Popen(
-                command, cwd=ROOT, env=os.environ, stdout=log, stderr=log, start_new_session=True
-            )
-
-    def ready(self) -> bool:
-        return happens(self._answers, within=30)
-
-    def _answers(self) -> bool:
-        try:
-            return self.call("GET", "/healthz")[0] == 200
-        except OSError:
-            return False
-
-    def call(self, method: str, path: str, body: Any = None, token: str = "") -> tuple[int, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
-        try:
-            connection.request(method, path, json.dumps(body).encode() if body else None, headers)
-            response = connection.getresponse()
-            return response.status, json.loads(response.read() or b"null")
-        except http.client.HTTPException as error:
-            raise ConnectionError from error
-        finally:
-            connection.close()
-
-    def kill(self) -> None:
-        """Master and workers at once, without a word."""
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-
-@dataclass
-class Answered:
-    """What clients were told had happened."""
-
-    sessions: list[str] = field(default_factory=list)
-    refreshes: list[str] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    unanswered: int = 0
-
-
-@pytest.fixture
-def start(tmp_path: Path, transactional_db: None) -> Iterator[Any]:
-    running: list[Service] = []
-
-    def begin() -> Service:
-        service = Service(tmp_path / f"server-{len(running)}.log")
-        running.append(service)
-        assert service.ready(), (tmp_path / f"server-{len(running) - 1}.log").read_text()
-        return service
-
-    yield begin
-    for service in running:
-        if service.process.poll() is None:
-            service.kill()
-
-
-def sid(token: str) -> str:
-    return str(jwt.decode(token, options={"verify_signature": False})["sid"])
-
-
-def jti(token: str) -> str:
-    return str(jwt.decode(token, options={"verify_signature": False})["jti"])
-
-
-def live(service: Service, person: Person, answered: Answered) -> None:
-    """Sign in, refresh, take a new name, and again, until the line is dead."""
-    number = 0
-    while True:
-        number += 1
-        try:
-            status, pair = service.call(
-                "POST", "/api/v1/auth/login", {"email": person.email, "password": person.password}
-            )
-            assert status == 200, pair
-            answered.sessions.append(sid(pair["access"]))
-            status, newer = service.call("POST", "/api/v1/auth/refresh", {"refresh": pair["refresh"]})
-            assert status == 200, newer
-            answered.refreshes.append(jti(newer["refresh"]))
-            name = f"{person.email} {number}"
-            status, me = service.call("PATCH", "/api/v1/auth/me", {"display_name": name}, newer["access"])
-            assert status == 200, me
-            answered.names.append(name)
-        except OSError:
-            answered.unanswered += 1
-            return
+WRONG = "not the password of anybody"
+ROUNDS = 3
 
 
 def backends_gone(superuser: psycopg.Connection) -> bool:
@@ -138,60 +27,39 @@ def backends_gone(superuser: psycopg.Connection) -> bool:
     return row == (0,)
 
 
-@pytest.mark.parametrize("moment", [0.4, 0.7, 1.1])
+def log_in(served: Served, account: Account, password: str = PASSWORD) -> str:
+    """The code of a refusal, "" for none."""
+    return served.post("login", {"email": account.email, "password": password}).code
+
+
+def live_until_killed(place: Path, lives: list[Life], *, seconds: float) -> None:
+    """Master and workers die at once, without a word."""
+    with serving(place, workers=2, **NO_LIMITS) as served, load(lives, served.call):
+        done = len(answers(lives))
+        assert happens(lambda: len(answers(lives)) > done + 4 * len(lives), within=30)
+        time.sleep(seconds)
+        os.killpg(served.child.pid, signal.SIGKILL)
+        served.child.wait()
+
+
+def kill_under_load(place: Path, superuser: psycopg.Connection, *, rounds: int) -> None:
+    *cast, locked, nearly = settle(superuser, 10)
+    lives = [Life(account) for account in cast]
+    with serving(place, workers=1, **NO_LIMITS) as served:
+        assert [log_in(served, locked, WRONG) for _ in range(5)] == ["invalid_credentials"] * 5
+        assert [log_in(served, nearly, WRONG) for _ in range(4)] == ["invalid_credentials"] * 4
+    for number in range(rounds):
+        live_until_killed(place, lives, seconds=0.05 * number)
+        assert happens(lambda: backends_gone(superuser), within=10)
+        assert_books_balance(superuser, lives)
+    assert {answer.status for answer in answers(lives)} == {200, 0}  # nobody was told of a lock
+    with serving(place, workers=1, **NO_LIMITS) as served:
+        assert log_in(served, locked) == "account_locked"  # none is lost
+        assert [log_in(served, account) for account in cast] == [""] * len(cast)  # and none made
+        assert [log_in(served, nearly, WRONG) for _ in range(2)] == ["invalid_credentials", "account_locked"]
+
+
 def test_killed_server_loses_no_record_of_a_committed_change(
-    start: Any, superuser: psycopg.Connection, moment: float
+    tmp_path: Path, transactional_db: None, superuser: psycopg.Connection
 ) -> None:
-    cast = [make_creator(f"creator{number}@example.com") for number in range(8)]
-    connections.close_all()
-    service, answered = start(), Answered()
-    threads = [threading.Thread(target=live, args=(service, person, answered)) for person in cast]
-    for thread in threads:
-        thread.start()
-    assert happens(lambda: len(answered.names) >= 3, within=20)
-    threading.Event().wait(moment)
-    service.kill()
-    for thread in threads:
-        thread.join(timeout=20)
-    assert answered.unanswered == len(cast)  # each was cut off in the middle of something
-    assert happens(lambda: backends_gone(superuser), within=10)
-
-    def column(sql: str) -> list[Any]:
-        return [value for (value,) in superuser.execute(sql.encode())]
-
-    sessions = column("SELECT id::text FROM sessions")
-    recorded = column("SELECT detail->>'session' FROM audit_logs WHERE type = 'login.succeeded'")
-    assert set(answered.sessions) <= set(sessions)
-    assert sorted(sessions) == sorted(recorded)  # both or neither, each once
-    assert set(answered.refreshes) <= set(column("SELECT id::text FROM refresh_tokens"))
-    assert not column("SELECT id FROM refresh_tokens r WHERE used_at IS NOT NULL AND NOT EXISTS "
-                      "(SELECT FROM refresh_tokens s WHERE s.parent_id = r.id)")  # fmt: skip
-    renamed = column("SELECT count(*) FROM audit_logs WHERE type = 'profile.updated'")[0]
-    assert len(answered.names) <= renamed <= len(answered.names) + len(cast)
-    for person in cast:
-        ((kept, count),) = superuser.execute(
-            "SELECT display_name, (SELECT count(*) FROM audit_logs WHERE type = 'profile.updated' AND creator_id = c.id)"
-            " FROM creators c WHERE id = %s", [person.id]
-        ).fetchall()  # fmt: skip
-        assert kept == (f"{person.email} {count}" if count else ""), "the record and the name go together"
-
-
-def test_next_start_after_a_kill_is_clean_and_locks_nobody_out(
-    start: Any, superuser: psycopg.Connection
-) -> None:
-    person = make_creator("ada@example.com")
-    connections.close_all()
-    first, answered = start(), Answered()
-    threads = [threading.Thread(target=live, args=(first, person, answered)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    assert happens(lambda: len(answered.sessions) >= 4, within=20)
-    first.kill()
-    for thread in threads:
-        thread.join(timeout=20)
-    second = start()
-    assert second.call("GET", "/readyz")[0] == 200
-    body = {"email": person.email, "password": person.password}
-    status, pair = second.call("POST", "/api/v1/auth/login", body)
-    assert status == 200
-    assert second.call("GET", "/api/v1/auth/me", token=pair["access"])[0] == 200
+    kill_under_load(tmp_path, superuser, rounds=ROUNDS)

@@ -1,10 +1,6 @@
 """`manage.py smoke` passes where all is well, and names the fault where it is not."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,47 +8,32 @@ from typing import Any
 import psycopg
 import pytest
 
-from config.instance import ROOT
 from config.postgres import EmbeddedPostgres
-from config.tests.live import SECRETS, live_service
+from config.tests.live import live_service
 from config.tests.plugin import DOORS, FAST, ROLES
+from config.tests.services import Env, manage, own_postgres
 
 pytestmark = pytest.mark.slow
-DATABASE = "auth"
 # every door counts, in windows that are over at once
 RATES = {f"RATE_LIMIT_{door}": "4/s" for door in DOORS}
 CHECKS = 25
-Env = dict[str, str]
 Faults = dict[str, str]
 Smoke = Callable[..., Faults]
 
 
-def manage(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "manage.py"), *words]
-    return subprocess.run(
-        command, env={**os.environ, **env}, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False
-    )
-
-
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EmbeddedPostgres, dict[str, str]]]:
-    """Roles belong to a cluster: whoever changes them needs one to themselves."""
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EmbeddedPostgres, Env]]:
     place = tmp_path_factory.mktemp("smoke")
-    with EmbeddedPostgres(place / "postgres", settings=FAST) as server:
-        server.ensure_database(DATABASE, ROLES)
-        users = (ROLES.app, ROLES.operator, ROLES.owner)
-        urls = {name: server.url(user, DATABASE) for name, user in zip(SECRETS[1:], users, strict=True)}
-        env = {**urls, **RATES, "DATA_DIR": str(place), "EMAIL_URL": "dummymail://", "LOG_LEVEL": "ERROR"}
-        for command in ("migrate", "ensure_signing_key"):
-            done = manage(command, **env)
-            assert done.returncode == 0, done.stderr
-        yield server, env
-    shutil.rmtree(place, ignore_errors=True)
+    with own_postgres(place, **FAST) as (server, urls):
+        yield (
+            server,
+            urls | RATES | {"DATA_DIR": str(place), "EMAIL_URL": "dummymail://", "LOG_LEVEL": "ERROR"},
+        )
 
 
 @pytest.fixture
 def superuser(cluster: Any) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(cluster[0].superuser_url(DATABASE), autocommit=True) as connection:
+    with psycopg.connect(cluster[0].superuser_url("auth"), autocommit=True) as connection:
         yield connection
 
 

@@ -1,0 +1,121 @@
+"""A resource server that verifies access tokens itself, with the keys that the service publishes.
+
+pip install "pyjwt[crypto]"
+ACCOUNTS=https://accounts.example.com python verify_by_keys.py
+"""
+
+import json
+import os
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from http.client import HTTPException
+from typing import Any
+from wsgiref.simple_server import make_server
+
+import jwt
+
+ACCOUNTS = os.environ["ACCOUNTS"]  # the service's PUBLIC_URL
+ISSUER = os.environ.get("ISSUER", ACCOUNTS)
+AUDIENCE = os.environ.get("AUDIENCE", ACCOUNTS)
+ALGORITHM = os.environ.get("ALGORITHM", "RS256")  # the one that was agreed on, never the token's word for it
+KEYS_URL = os.environ.get("KEYS_URL", f"{ACCOUNTS}/.well-known/jwks.json")
+MAX_AGE_SECONDS = float(os.environ.get("MAX_AGE_SECONDS", "300"))  # no more than the answer's max-age
+PAUSE_SECONDS = float(os.environ.get("PAUSE_SECONDS", "30"))  # between two fetches, whatever strangers send
+
+
+class NoKeysError(Exception):
+    """The service has not told its keys yet: nobody can be judged."""
+
+
+class PublishedKeys:
+    """The service's public keys by `kid`, kept while they are fresh and while there is no answer.
+
+    The service publishes a key for as long as a cache may live before it signs with it, so a fetch now and
+    then knows every key in time. A `kid` that is unknown all the same (the operator changed the key by hand)
+    is worth another fetch, but no more than one a pause: strangers can make up as many as they like.
+    """
+
+    def __init__(self) -> None:
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._asked_at = self._fetched_at = float("-inf")
+        self._fetching = threading.Lock()
+
+    def get(self, kid: str) -> jwt.PyJWK | None:
+        now = time.monotonic()
+        stale = kid not in self._keys or now - self._fetched_at > MAX_AGE_SECONDS
+        if stale and now - self._asked_at > PAUSE_SECONDS:
+            self._fetch()
+        if not self._keys:
+            raise NoKeysError
+        return self._keys.get(kid)
+
+    def _fetch(self) -> None:
+        with self._fetching:  # whoever comes meanwhile waits for this answer instead of asking again
+            if time.monotonic() - self._asked_at <= PAUSE_SECONDS:
+                return
+            try:
+                with urllib.request.urlopen(KEYS_URL, timeout=2) as answer:
+                    found = json.load(answer)["keys"]
+                self._keys = {
+                    key["kid"]: jwt.PyJWK(key, ALGORITHM) for key in found if key.get("alg") == ALGORITHM
+                }
+                self._fetched_at = time.monotonic()
+            except (OSError, HTTPException, ValueError, KeyError, jwt.PyJWTError) as error:
+                print(f"the keys could not be fetched: {error!r}", flush=True)  # the old ones still verify
+            finally:
+                self._asked_at = time.monotonic()
+
+
+KEYS = PublishedKeys()
+
+
+def claims_of(token: str) -> dict[str, Any] | None:
+    """The claims of a valid access token; None for whatever else.
+
+    What they can't say: whether the session has been ended since. Until `exp` only the service knows.
+
+    Raises:
+        NoKeysError: the keys were never to be had.
+
+    """
+    try:
+        key = KEYS.get(str(jwt.get_unverified_header(token).get("kid")))
+        if key is None:
+            return None
+        required = ["iss", "aud", "sub", "sid", "jti", "iat", "exp", "token_type"]
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key,
+            algorithms=[ALGORITHM],
+            issuer=ISSUER,
+            audience=AUDIENCE,
+            leeway=5,  # seconds that two clocks may differ
+            options={"require": required, "strict_aud": True},
+        )
+    except jwt.PyJWTError:
+        return None
+    return claims if claims["token_type"] == "access" else None  # and no refresh token
+
+
+def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    headers = [("Content-Type", "application/json")]
+    try:
+        claims = claims_of(token) if scheme.lower() == "bearer" else None
+    except NoKeysError:
+        status, body = HTTPStatus.SERVICE_UNAVAILABLE, {"code": "unavailable"}
+        headers.append(("Retry-After", str(int(PAUSE_SECONDS) + 1)))
+    else:
+        status = HTTPStatus.OK if claims else HTTPStatus.UNAUTHORIZED
+        body = {"creator": claims["sub"]} if claims else {"code": "invalid_token"}
+        if not claims:
+            headers.append(("WWW-Authenticate", 'Bearer error="invalid_token"'))
+    start_response(f"{status.value} {status.phrase}", headers)
+    return [json.dumps(body).encode()]
+
+
+if __name__ == "__main__":
+    make_server("127.0.0.1", int(os.environ.get("PORT", "8001")), application).serve_forever()

@@ -1,0 +1,39 @@
+"""`pytest -p config.tests.pooled`: any test, with PgBouncer before its database and its counters in Redis."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from config.tests.plugin import server
+from config.tests.services import own_redis, pgbouncer
+
+ABOUT_THE_TABLE = {  # in which counters are without Redis
+    "test_doors_behind_a_bearer_need_no_counter",
+    "test_expired_counters_are_cleared_away",
+    "test_mails_come_again_after_an_hour",
+    "test_without_counters_the_doors_stay_shut",
+}
+_running = ExitStack()
+# fifty threads at once are more than a server has
+_behind = pgbouncer(server, dict(os.environ), query_wait_timeout="20")
+os.environ.update(_running.enter_context(_behind))
+os.environ["REDIS_URL"] = _running.enter_context(own_redis()).url
+
+
+@pytest.fixture(autouse=True)
+def counts_begin_anew() -> Iterator[None]:
+    """The tables are wiped after each test; Redis is not among them."""
+    from django.core.cache import cache  # needs the settings
+
+    yield
+    cache.clear()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items[:] = [item for item in items if getattr(item, "originalname", "") not in ABOUT_THE_TABLE]
+
+
+def pytest_unconfigure() -> None:
+    _running.close()

@@ -1,0 +1,12 @@
+"""`make prove`: a hundred thousand mixed requests of fifty tenants show no foreign row."""
+
+import pytest
+
+from config.tests.serving import Served
+from config.tests.test_two_servers import marks, prove_isolation, served  # noqa: F401
+
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+
+
+def test_a_hundred_thousand_requests_show_no_foreign_row(served: Served) -> None:  # noqa: F811
+    prove_isolation(served, 100_000)

@@ -1,0 +1,70 @@
+"""A backup, restored into another cluster, has every row, every wall and the same book."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from config.host import programs, server_user
+from config.postgres import EmbeddedPostgres
+from config.tests.load import Account, settle
+from config.tests.plugin import FAST, ROLES
+from config.tests.services import Env, manage, own_postgres
+from config.tests.serving import NO_LIMITS, serving
+
+pytestmark = pytest.mark.slow
+URL = {"PUBLIC_URL": "http://127.0.0.1:8000"}  # the issuer of the tokens
+
+
+def run(server: EmbeddedPostgres, program: str, *words: str | Path) -> None:
+    found = programs(server_user(server.cluster, lambda _line: None), lambda _line: None) / program
+    done = subprocess.run([found, *words], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def contents(server: EmbeddedPostgres) -> dict[str, Any]:
+    """Rows of each table, its walls and grants, and the policies."""
+    tables = (
+        "SELECT oid::regclass::text, relrowsecurity, relforcerowsecurity, relacl::text FROM pg_class "
+        "WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') ORDER BY 1"
+    )
+    policies = "SELECT tablename, policyname, roles::text, qual, with_check FROM pg_policies ORDER BY 1, 2"
+    with psycopg.connect(server.superuser_url("auth")) as connection:
+        found: dict[str, Any] = {"policies": connection.execute(policies.encode()).fetchall()}
+        for name, *walls in connection.execute(tables.encode()).fetchall():
+            rows = connection.execute(
+                f"SELECT to_jsonb(t)::text FROM {name} t ORDER BY 1".encode()
+            ).fetchall()
+            found[name] = (walls, rows)
+    return found
+
+
+def test_restored_backup_is_the_same_house(tmp_path: Path) -> None:
+    dump = tmp_path / "accounts.dump"
+    with own_postgres(tmp_path / "old", **FAST) as (old, env):
+        with psycopg.connect(old.superuser_url("auth"), autocommit=True) as superuser:
+            account = settle(superuser, 3)[0]
+        tokens = sign_in(tmp_path, env, account)
+        run(old, "pg_dump", "--format=custom", "--file", dump, old.superuser_url("auth"))
+        before = contents(old)
+    with EmbeddedPostgres(tmp_path / "new" / "postgres", settings=FAST) as new:
+        new.ensure_database("auth", ROLES)  # as `role_sql` does
+        run(new, "pg_restore", "--exit-on-error", "--dbname", new.superuser_url("auth"), dump)
+        assert contents(new) == before
+        env = {"DATABASE_URL": new.url(ROLES.app), "OPERATOR_DATABASE_URL": new.url(ROLES.operator)}
+        for command in (("migrate",), ("check", "--database", "default"), ("check_isolation",)):
+            done = manage(*command, **env)
+            assert done.returncode == 0, done.stdout + done.stderr
+        with serving(tmp_path, workers=1, **NO_LIMITS, **URL, **env) as served:
+            assert served.call("GET", "me", token=tokens["access"]).json()["email"] == account.email
+            assert served.post("refresh", {"refresh": tokens["refresh"]}).status == 200
+            with psycopg.connect(new.superuser_url("auth"), autocommit=True) as superuser:
+                superuser.execute("DELETE FROM sessions")
+            assert served.call("GET", "me", token=tokens["access"]).status == 401
+
+
+def sign_in(place: Path, env: Env, account: Account) -> Any:
+    with serving(place, workers=1, **NO_LIMITS, **URL, **env) as served:
+        return served.post("login", {"email": account.email, "password": account.password}).json()

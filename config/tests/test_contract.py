@@ -1,0 +1,357 @@
+"""The contract's table of calls, row by row: who sends what, and what comes back."""
+
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import psycopg
+import pytest
+from django.core import mail
+
+from accounts.services import verification
+from accounts.services.api_keys import create_api_key
+from accounts.tasks import issue_reset_link
+from accounts.tests.journeys import link_in
+from config.tests.fixtures import API, PASSWORD, Person, make_creator, sign_in
+from config.tests.serving import serving
+from config.tests.test_endpoints import endpoints
+from tenancy.context import OPERATOR, using_alias
+
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+
+ADA, BOB, ZOE, NOBODY = "ada@example.com", "bob@example.com", "zoe@example.com", "nobody@example.com"
+WRONG, NEW = "not the password of anybody", "nine kites over a windy meadow"
+UNKNOWN = "0199d3a5-6f4e-7c3a-9b51-2f0d8c7e4a10"
+
+DETAIL, PAGE = {"detail"}, {"next", "previous", "results"}
+PAIR = {"access", "refresh", "token_type", "expires_in", "refresh_expires_in"}
+PROFILE = {"id", "email", "display_name", "email_verified", "created_at", "last_login_at"}
+SESSION = {"id", "created_at", "last_used_at", "ip_address", "user_agent", "device", "current"}
+VISITOR = {"id", "creator", "created_at", "expires_at", "metadata"}
+OPENED = {"session", "session_id", "expires_at"}
+EVENT = {"id", "at", "type", "summary", "ip_address", "user_agent", "request_id", "detail"}
+EXPORT = {"profile", "sessions", "end_user_sessions", "security_notices", "audit_events"}
+LIVE = {"active", "sub", "sid", "exp", "iat", "jti", "token_type", "iss", "aud"}
+PROBLEM = {"type", "title", "status", "detail", "code", "request_id"}
+ASKED_AGAIN: list[Any] = [
+    ("ada", {"password": WRONG}, 403, "invalid_credentials"),
+    ("ada", {"password": PASSWORD}, 429, "account_locked", "locked"),
+    ("ada", {}, 400, "invalid_input"),
+    ("", {"password": PASSWORD}, 401, "invalid_token"),
+]
+
+# call → rows of (bearer, body, status, members of the answer or `code`, what else is given);
+# {words} are facts of the world below
+CONTRACT: dict[str, list[Any]] = {
+    "POST /api/v1/auth/register": [
+        ("", {"email": ZOE, "password": NEW, "display_name": "Zoe"}, 202, DETAIL),
+        ("", {"email": ADA, "password": NEW}, 202, DETAIL),
+        ("", {"email": ZOE, "password": "short"}, 400, "invalid_input password"),
+        ("", {"email": "zoe@", "password": NEW}, 400, "invalid_input email"),
+    ],
+    "POST /api/v1/auth/email/verify": [
+        ("", {"uid": "{zoe.uid}", "token": "{zoe.token}", "password": PASSWORD}, 200, PAIR),
+        ("", {"uid": "{zoe.uid}", "token": "{zoe.token}", "password": WRONG}, 400, "invalid_token"),
+        ("", {"uid": "{zoe.uid}", "token": "rubbish", "password": PASSWORD}, 400, "invalid_token"),
+    ],
+    "POST /api/v1/auth/email/verify/resend": [
+        ("", {"email": ZOE}, 202, DETAIL, "zoe"),
+        ("", {"email": NOBODY}, 202, DETAIL),
+    ],
+    "POST /api/v1/auth/login": [
+        ("", {"email": ADA, "password": PASSWORD}, 200, PAIR),
+        ("", {"email": ADA, "password": WRONG}, 401, "invalid_credentials"),
+        ("", {"email": NOBODY, "password": PASSWORD}, 401, "invalid_credentials"),
+        ("", {"email": ZOE, "password": PASSWORD}, 401, "invalid_credentials", "zoe"),
+        ("", {"email": ADA, "password": PASSWORD}, 401, "invalid_credentials", "deactivated"),
+        ("", {"email": ADA, "password": PASSWORD}, 401, "invalid_credentials", "staff"),
+        ("", {"email": ADA, "password": PASSWORD}, 429, "account_locked", "locked"),
+    ],
+    "POST /api/v1/auth/refresh": [
+        ("", {"refresh": "{refresh}"}, 200, PAIR),
+        ("", {"refresh": "{ada}"}, 401, "invalid_token"),
+        ("", {"refresh": "{spent}"}, 401, "token_reused"),
+        ("", {"refresh": "{refresh}"}, 401, "invalid_token", "deactivated"),
+    ],
+    "POST /api/v1/auth/logout": [
+        ("", {"refresh": "{refresh}"}, 204, None),
+        ("ada", {"refresh": "{refresh}"}, 204, None),
+        ("rubbish", {"refresh": "{refresh}"}, 204, None),
+        ("ada", {"refresh": "{refresh}"}, 204, None, "signed_out"),
+        ("", {"refresh": "rubbish"}, 401, "invalid_token"),
+        ("bob", {"refresh": "{refresh}"}, 401, "invalid_token"),
+    ],
+    "POST /api/v1/auth/logout/all": [
+        ("ada", None, 204, None),
+        ("", None, 401, "invalid_token"),
+        ("ada", None, 401, "invalid_token", "signed_out"),
+    ],
+    "GET /api/v1/auth/sessions": [
+        ("ada", None, 200, [SESSION]),
+        ("", None, 401, "invalid_token"),
+    ],
+    "DELETE /api/v1/auth/sessions/{session_id}": [
+        ("ada", None, 204, None),
+        ("bob", None, 404, "not_found"),
+        ("", None, 401, "invalid_token"),
+    ],
+    "GET /api/v1/auth/me": [
+        ("ada", None, 200, PROFILE),
+        ("", None, 401, "invalid_token"),
+        ("{refresh}", None, 401, "invalid_token"),
+        ("ada", None, 401, "invalid_token", "deactivated"),
+    ],
+    "PATCH /api/v1/auth/me": [
+        ("ada", {"display_name": "Ada L.", "email": BOB, "is_staff": True}, 200, PROFILE),
+        ("ada", {"display_name": "A" * 101}, 400, "invalid_input display_name"),
+        ("", {"display_name": "Ada L."}, 401, "invalid_token"),
+    ],
+    "POST /api/v1/auth/me/delete": [("ada", {"password": PASSWORD}, 204, None), *ASKED_AGAIN],
+    "GET /api/v1/auth/me/export": [
+        ("ada", None, 200, EXPORT),
+        ("", None, 401, "invalid_token"),
+    ],
+    "POST /api/v1/auth/password/change": [
+        ("ada", {"current_password": PASSWORD, "new_password": NEW}, 204, None),
+        ("ada", {"current_password": WRONG, "new_password": NEW}, 403, "invalid_credentials"),
+        ("ada", {"current_password": PASSWORD, "new_password": "short"}, 400, "invalid_input new_password"),
+        ("ada", {"current_password": PASSWORD, "new_password": NEW}, 429, "account_locked", "locked"),
+        ("", {"current_password": PASSWORD, "new_password": NEW}, 401, "invalid_token"),
+    ],
+    "POST /api/v1/auth/password/validate": [
+        ("", {"password": NEW}, 200, {"is_valid", "suggestions"}),
+        ("", {"password": "short", "email": ADA}, 200, {"is_valid", "suggestions"}),
+    ],
+    "POST /api/v1/auth/password/reset": [
+        ("", {"email": ADA}, 202, DETAIL),
+        ("", {"email": NOBODY}, 202, DETAIL),
+    ],
+    "POST /api/v1/auth/password/reset/confirm": [
+        ("", {"uid": "{reset.uid}", "token": "{reset.token}", "new_password": NEW}, 204, None),
+        ("", {"uid": "{reset.uid}", "token": "rubbish", "new_password": NEW}, 400, "invalid_token"),
+        (
+            "",
+            {"uid": "{reset.uid}", "token": "{reset.token}", "new_password": "short"},
+            400,
+            "invalid_input new_password",
+        ),
+    ],
+    "POST /api/v1/auth/email/change": [
+        ("ada", {"new_email": ZOE, "password": PASSWORD}, 202, DETAIL),
+        *[(who, body | {"new_email": ZOE}, *rest) for who, body, *rest in ASKED_AGAIN],
+    ],
+    "POST /api/v1/auth/email/change/confirm": [
+        ("", {"uid": "{change[0]}", "token": "{change[1]}"}, 204, None),
+        ("", {"uid": "{change[0]}", "token": "rubbish"}, 400, "invalid_token"),
+    ],
+    "POST /api/v1/auth/token/introspect": [
+        ("key", {"token": "{ada}"}, 200, LIVE),
+        ("key", {"token": "rubbish"}, 200, {"active"}),
+        ("ada", {"token": "{ada}"}, 401, "invalid_token"),
+        ("", {"token": "{ada}"}, 401, "invalid_token"),
+    ],
+    "POST /api/v1/auth/token/revoke": [
+        ("key", {"token": "{ada}"}, 200, set()),
+        ("key", {"token": "rubbish"}, 200, set()),
+        ("ada", {"token": "{ada}"}, 401, "invalid_token"),
+    ],
+    "POST /api/v1/end-users/sessions": [
+        ("", {"creator": "{ada_id}", "metadata": {"theme": "dark"}}, 201, OPENED),
+        ("", {"creator": UNKNOWN}, 404, "not_found"),
+        ("", {"creator": "{ada_id}"}, 404, "not_found", "deactivated"),
+        ("", {"creator": "{ada_id}", "metadata": {"a": "b" * 4096}}, 400, "invalid_input metadata"),
+    ],
+    "GET /api/v1/end-users/sessions/current": [
+        ("visitor", None, 200, VISITOR),
+        ("ada", None, 401, "invalid_token"),
+        ("visitor", None, 401, "invalid_token", "deactivated"),
+    ],
+    "DELETE /api/v1/end-users/sessions/current": [
+        ("visitor", None, 204, None),
+        ("", None, 401, "invalid_token"),
+    ],
+    "GET /api/v1/end-users/sessions": [
+        ("ada", None, 200, [VISITOR], "visitor"),
+        ("visitor", None, 401, "invalid_token"),
+    ],
+    "DELETE /api/v1/end-users/sessions/{visitor_id}": [
+        ("ada", None, 204, None),
+        ("bob", None, 404, "not_found"),
+        ("visitor", None, 401, "invalid_token"),
+    ],
+    "GET /api/v1/audit/events": [
+        ("ada", None, 200, [EVENT], "locked"),
+        ("", None, 401, "invalid_token"),
+    ],
+    "GET /.well-known/jwks.json": [("", None, 200, {"keys"})],
+    "GET /healthz": [("", None, 200, {"status"})],
+    "GET /readyz": [("", None, 200, {"status"})],
+    "GET /metrics": [
+        ("", None, 200, "text/plain"),
+        ("key", None, 200, "text/plain", "proxied"),
+        ("", None, 401, "invalid_token", "proxied"),
+    ],
+    "GET /api/schema": [("", None, 200, "application/vnd.oai.openapi")],
+    "GET /api/docs/": [("", None, 200, "text/html")],
+}
+ROWS = [(call, row) for call, rows in CONTRACT.items() for row in rows]
+
+
+class World:
+    """What the rows speak of; each fact comes to be when it is first asked for."""
+
+    def __init__(self, api: API, superuser: psycopg.Connection, run_jobs: Any) -> None:
+        self.api, self.superuser, self.run_jobs = api, superuser, run_jobs
+        self.person = sign_in(make_creator(ADA, display_name="Ada"))
+        self.facts: dict[str, Any] = {"rubbish": "rubbish"}
+        self.headers: dict[str, str] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.facts:
+            self.facts[name] = getattr(self, f"_{name}")()
+        return self.facts[name]
+
+    def filled(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: self.filled(inner) for name, inner in value.items()}
+        return value.format_map(self) if isinstance(value, str) else value
+
+    def _ada(self) -> str:
+        return self.person.access
+
+    def _ada_id(self) -> str:
+        return str(self.person.id)
+
+    def _refresh(self) -> str:
+        return self.person.refresh
+
+    def _spent(self) -> str:
+        """Its successor is used, too: nobody can have lost an answer."""
+        second = self.api.post("refresh", {"refresh": self.person.refresh}).json()
+        assert self.api.post("refresh", {"refresh": second["refresh"]}).status_code == 200
+        return self.person.refresh
+
+    def _session_id(self) -> str:
+        return str(self.api.get("sessions", token=self.person.access).json()["results"][0]["id"])
+
+    def _bob(self) -> str:
+        return sign_in(make_creator(BOB)).access
+
+    def _zoe(self) -> Any:
+        """Signed up, and not confirmed; the link is."""
+        return self._link(
+            verification.issue_token, make_creator(ZOE, holds_email=False, email_verified_at=None)
+        )
+
+    def _reset(self) -> Any:
+        return self._link(issue_reset_link, self.person)
+
+    def _link(self, issue: Any, person: Person) -> Any:
+        with using_alias(OPERATOR):
+            return issue(person.id)
+
+    def _change(self) -> tuple[str, str]:
+        self.api.post("email/change", {"new_email": ZOE, "password": PASSWORD}, token=self.person.access)
+        self.run_jobs()
+        return link_in(next(message for message in mail.outbox if message.to == [ZOE]))
+
+    def _key(self) -> str:
+        with using_alias(OPERATOR):
+            return str(create_api_key("the shop"))
+
+    def _visit(self) -> Any:
+        return self.api.post("/api/v1/end-users/sessions", {"creator": str(self.person.id)}).json()
+
+    def _visitor(self) -> str:
+        return str(self["visit"]["session"])
+
+    def _visitor_id(self) -> str:
+        return str(self["visit"]["session_id"])
+
+    def _locked(self) -> None:
+        for _ in range(5):
+            self.api.post("login", {"email": ADA, "password": WRONG})
+
+    def _deactivated(self) -> None:
+        self["visit"]  # who came before
+        self.superuser.execute("UPDATE creators SET is_active = false WHERE id = %s", [self.person.id])
+
+    def _staff(self) -> None:
+        self.superuser.execute("UPDATE creators SET is_staff = true WHERE id = %s", [self.person.id])
+
+    def _signed_out(self) -> None:
+        self.api.post("logout", {"refresh": self.person.refresh}, token=self.person.access)
+
+    def _proxied(self) -> None:
+        self.headers["X-Forwarded-For"] = "203.0.113.7"
+
+
+@pytest.fixture
+def world(api: API, superuser: psycopg.Connection, run_jobs: Any, settings: Any) -> World:
+    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+    mail.outbox = []
+    return World(api, superuser, run_jobs)
+
+
+def test_every_call_has_its_rows() -> None:
+    served = {re.sub(r"<.*?>", "{}", one).replace(" ", " /") for one in endpoints() if " account/" not in one}
+    assert {re.sub(r"{.*?}", "{}", call) for call in CONTRACT} == served
+
+
+def ask(world: World, call: str, who: str, body: Any) -> Any:
+    method, path = world.filled(call).split(" ")
+    bearer = world.filled(who) if "{" in who else who and world[who]
+    headers = world.headers | ({"Authorization": f"Bearer {bearer}"} if bearer else {})
+    sent = world.filled(body)
+    if "/token/" in path:
+        form = "application/x-www-form-urlencoded"
+        return world.api.generic(method, path, urlencode(sent), content_type=form, headers=headers)
+    return world.api.call(method, path, sent, **headers)
+
+
+@pytest.mark.slow
+def test_admin_is_served_where_the_operators_url_is(api: API, tmp_path: Path) -> None:
+    assert api.get("/admin/").status_code == 302
+    with serving(tmp_path, workers=1, OPERATOR_DATABASE_URL="") as served:
+        assert [served.call("GET", path).status for path in ("/admin/", "/admin/login/")] == [404, 404]
+
+
+@pytest.mark.parametrize(
+    ("call", "row"), ROWS, ids=[f"{call} {row[0]} {row[2]} {row[4:]}" for call, row in ROWS]
+)
+def test_answer_is_the_one_of_the_contract(world: World, call: str, row: Any) -> None:
+    who, body, status, told, *given = row
+    for fact in [who, *given]:  # who signs in, does so before anything ends it
+        if fact and "{" not in fact:
+            world[fact]
+    answer = ask(world, call, who, body)
+    assert answer.status_code == status, answer.content
+    assert answer["X-Request-ID"]
+    assert answer.get("Cache-Control") == "no-store" or "/api/v" not in call
+    if isinstance(told, str):
+        assert_told(answer, told)
+    elif isinstance(told, list):
+        page = answer.json()
+        assert page.keys() == PAGE
+        assert {frozenset(one) for one in page["results"]} == {frozenset(told[0])}
+    else:
+        assert (answer.json().keys() if answer.content else None) == told
+
+
+def assert_told(answer: Any, told: str) -> None:
+    """`code` and perhaps the field, as a problem (RFC 9457); for answers that are no JSON, their type."""
+    if answer.status_code < 400:
+        assert answer["Content-Type"].startswith(told)
+        return
+    problem, (code, *fields) = answer.json(), told.split()
+    assert answer["Content-Type"] == "application/problem+json"
+    assert problem.keys() - {"errors"} == PROBLEM
+    assert (problem["status"], problem["code"]) == (answer.status_code, code)
+    assert problem["request_id"] == answer["X-Request-ID"]
+    assert not fields or {error["field"] for error in problem["errors"]} == set(fields)
+    assert all(error.keys() == {"field", "code", "detail"} for error in problem.get("errors", []))
+    if answer.status_code == 401:
+        assert answer["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+    if answer.status_code in {429, 503}:
+        assert int(answer["Retry-After"]) >= 1

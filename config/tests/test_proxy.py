@@ -1,0 +1,165 @@
+"""Behind the nginx that DEPLOYMENT.md prescribes: slow clients stop nobody, and a deploy is not noticed."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from config.child import Child, Manners, happens
+from config.tests.load import Life, answers, assert_books_balance, load, settle
+from config.tests.services import free_port, installed, own_postgres, prescribed
+from config.tests.serving import NO_LIMITS, Served, serving
+
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True, databases="__all__")]
+SLOW_CLIENTS = 64
+BODY_TIMEOUT_SECONDS = 10
+
+
+@dataclass
+class Nginx:
+    """The one of DEPLOYMENT.md, without TLS and on a port of its own."""
+
+    program: str
+    place: Path
+    port: int
+    master: int = 0
+
+    def write(self, upstream: int) -> None:
+        server = re.sub(r" *ssl_.*\n", "", prescribed("nginx", "upstream"))
+        server = server.replace("listen 443 ssl", f"listen 127.0.0.1:{self.port}")
+        server = server.replace("127.0.0.1:8001", f"127.0.0.1:{upstream}")
+        temporary = "".join(
+            f"{name}_temp_path {self.place}/{name};\n"
+            for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        (self.place / "nginx.conf").write_text(
+            f"daemon off;\npid {self.place}/pid;\nerror_log stderr warn;\nworker_processes 1;\n"
+            f"events {{ worker_connections 512; }}\nhttp {{\naccess_log off;\n{temporary}{server}}}\n"
+        )
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        command: list[str | Path] = [self.program, "-e", "stderr", "-c", self.place / "nginx.conf"]
+        child = Child(command, env={"PATH": os.environ["PATH"]}, manners=Manners(signal.SIGQUIT, 5))
+        self.master = child.pid
+        try:
+            assert happens(self._listens, within=10)
+            yield
+        finally:
+            child.stop()
+
+    def reload(self) -> None:
+        os.kill(self.master, signal.SIGHUP)
+
+    def _listens(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+        return False
+
+
+@pytest.fixture
+def nginx() -> Iterator[Nginx]:
+    with tempfile.TemporaryDirectory(prefix="nginx-") as directory:
+        Path(directory).chmod(0o755)
+        yield Nginx(installed("nginx", "nginx-light"), Path(directory), free_port())
+
+
+@pytest.fixture
+def through(nginx: Nginx, transactional_db: None, tmp_path: Path) -> Iterator[Served]:
+    with serving(tmp_path, workers=1, **NO_LIMITS) as served:
+        nginx.write(served.port)
+        with nginx.running():
+            yield replace(served, port=nginx.port)
+
+
+def send(port: int, text: str) -> socket.socket:
+    door = socket.create_connection(("127.0.0.1", port), 10)
+    door.sendall(text.encode())
+    return door
+
+
+def test_half_sent_requests_stop_nobody_and_are_dropped(through: Served) -> None:
+    start = "POST /api/v1/auth/login HTTP/1.1\r\nHost: localhost\r\n"
+    body = f"{start}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{"
+    slow = [send(through.port, text) for text in (start, body) for _ in range(SLOW_CLIENTS // 2)]
+    try:
+        for _ in range(20):
+            began = time.monotonic()
+            assert through.call("GET", "/readyz").status == 200
+            assert time.monotonic() - began < 1
+        for door in slow:
+            door.settimeout(BODY_TIMEOUT_SECONDS + 5)
+            assert door.recv(4096)[:12] in {b"HTTP/1.1 408", b""}
+    finally:
+        for door in slow:
+            door.close()
+
+
+def test_bodies_and_headers_are_bounded(through: Served) -> None:
+    long = through.post("login", {"email": "a" * 100_000})
+    assert (long.status, long.code) == (413, "body_too_large")
+    assert through.post("login", {"email": "a" * 2**21}).status == 413
+    assert through.call("GET", "/healthz", **{"X-Long": "a" * 40_000}).status == 400
+    assert through.call("GET", "/healthz?" + "a" * 40_000).status == 414
+
+
+def test_client_address_is_the_one_that_nginx_saw(through: Served, superuser: psycopg.Connection) -> None:
+    through.post("login", {"email": "ada@example.com", "password": "wrong"}, ip="203.0.113.9")
+    found = superuser.execute("SELECT host(ip_address) FROM audit_personal_data").fetchall()
+    assert found == [("127.0.0.1",)]
+
+
+def test_stopped_server_finishes_what_it_has_begun(
+    transactional_db: None, tmp_path: Path, superuser: psycopg.Connection
+) -> None:
+    (account,) = settle(superuser, 1)
+    marks = tmp_path / "marks"
+    slow = {"DJANGO_SETTINGS_MODULE": "config.tests.counting", "HASH_MARKS": str(marks), "HASH_SECONDS": "1"}
+    with serving(tmp_path, workers=1, **NO_LIMITS, **slow) as served, ThreadPoolExecutor(1) as pool:
+        body = {"email": account.email, "password": account.password}
+        reply = pool.submit(served.post, "login", body)
+        assert happens(marks.exists, within=10)
+        os.kill(served.child.pid, signal.SIGTERM)
+        assert reply.result(timeout=20).status == 200
+        assert happens(lambda: served.child.poll() is not None, within=20)
+
+
+def test_nobody_notices_a_deploy(nginx: Nginx, tmp_path: Path) -> None:
+    """As DEPLOYMENT.md tells it: a migration, the new release beside the old one, another upstream."""
+    with (
+        own_postgres(tmp_path) as (server, env),
+        psycopg.connect(server.superuser_url("auth"), autocommit=True) as superuser,
+    ):
+        lives = [Life(account) for account in settle(superuser, 6)]
+        release = NO_LIMITS | env | {"PUBLIC_URL": f"http://127.0.0.1:{nginx.port}"}
+        with ExitStack() as new, ExitStack() as living, ExitStack() as old:
+            first = old.enter_context(serving(tmp_path, workers=2, **release))
+            nginx.write(first.port)
+            new.enter_context(nginx.running())
+            living.enter_context(load(lives, replace(first, port=nginx.port).call))
+            assert happens(lambda: min(len(life.renamed) for life in lives) > 2, within=20)
+            migrate(env)
+            nginx.write(new.enter_context(serving(tmp_path, workers=2, **release)).port)
+            nginx.reload()
+            time.sleep(2)
+            old.close()
+            time.sleep(1)
+        assert {(answer.status, answer.code) for answer in answers(lives)} == {(200, "")}
+        assert_books_balance(superuser, lives)
+
+
+def migrate(env: dict[str, str]) -> None:
+    with psycopg.connect(env["OWNER_DATABASE_URL"]) as owner:
+        owner.execute("SET lock_timeout = '2s'")
+        owner.execute("ALTER TABLE creators ADD COLUMN nickname text NOT NULL DEFAULT ''")
