@@ -17,7 +17,7 @@ from audit.book import record
 from audit.clients import Client
 from audit.events import Event
 from audit.models import AuditLog
-from audit.views import lowest_id
+from audit.partitions import lowest_id
 from tenancy.context import current_alias
 
 REASON_LASTS = timedelta(hours=1)  # for one operator and one creator

@@ -3,7 +3,6 @@
 import time
 from typing import Any
 
-from accounts.encryption import cipher
 from django.apps import apps
 from django.contrib.auth.models import Group
 from django.test import Client
@@ -13,6 +12,7 @@ from django_otp.oath import hotp
 from accounts.models import Authenticator, Creator
 from accounts.roles import ensure_roles
 from accounts.services import second_factor
+from audit.ciphers import cipher
 from config.tests.fixtures import Person, make_creator
 from tenancy.context import OPERATOR, using_alias
 
