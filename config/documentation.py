@@ -9,6 +9,7 @@ from django.utils import translation
 from django.utils.decorators import method_decorator
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from rest_framework.negotiation import DefaultContentNegotiation
 
 from tenancy.middleware import owns_transactions
 
@@ -36,6 +37,7 @@ class OneDocument(SchemaGenerator):
 @owns_transactions
 class DocumentView(SpectacularAPIView):
     generator_class = OneDocument
+    content_negotiation_class = DefaultContentNegotiation  # YAML or JSON
 
 
 @owns_transactions

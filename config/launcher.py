@@ -36,8 +36,8 @@ from tenancy.roles import Roles
 DATABASE = "auth"
 APPLICATION = "config.wsgi:application"
 MANAGE = (sys.executable, str(ROOT / "manage.py"))
-WORKERS = 8  # at most: each thread keeps a connection or two, and the embedded server takes two hundred
-THREADS = 12  # a worker's; all but two may hash, or wait to
+WORKERS = 8  # at most: each thread keeps a connection or two, and the embedded server takes three hundred
+THREADS = 24  # a worker's; all but two may hash, or wait to
 GRACE_SECONDS = 10  # for requests under way
 SETTLED_SECONDS = 10  # who dies sooner than this after a start would die again
 BEAT_SECONDS = 0.2

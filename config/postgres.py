@@ -52,7 +52,7 @@ STOP_SECONDS = 60  # of a fast shutdown, which writes a checkpoint
 # The client's literals and the rows it collided with are personal data: they stay out of the log.
 SETTINGS = {
     "listen_addresses": "",
-    "max_connections": "200",
+    "max_connections": "300",
     "shared_buffers": "128MB",
     "timezone": "UTC",
     "log_timezone": "UTC",

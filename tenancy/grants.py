@@ -45,7 +45,3 @@ def apply_grants(app_config: AppConfig, using: str, **kwargs: Any) -> None:
             cursor.execute(
                 f"GRANT {', '.join(privileges)} ON {connection.ops.quote_name(table)} TO {grantee}"
             )
-            if "INSERT" in privileges:
-                for sequence in connection.introspection.get_sequences(cursor, table):
-                    name = connection.ops.quote_name(sequence["name"])
-                    cursor.execute(f"GRANT USAGE ON SEQUENCE {name} TO {grantee}")

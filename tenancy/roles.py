@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from typing import Self
 
 LOCK_TIMEOUT = "5s"
+IDLE_TIMEOUT = "3s"  # inside a transaction; services leave it for whatever takes long
 SCRAM_ITERATIONS = 4096  # PostgreSQL's own default; the passwords are generated, not chosen
 
 
@@ -51,6 +52,8 @@ def role_statements(roles: Roles, passwords: Mapping[str, str]) -> Iterator[str]
     for name in (roles.app, roles.operator):
         # a table that somebody locks must not hold every request for as long
         yield f"ALTER ROLE {quoted(name)} SET lock_timeout = '{LOCK_TIMEOUT}'"
+    # a machine that is gone closes nothing: what its transactions had locked must be free again
+    yield f"ALTER ROLE {quoted(roles.app)} SET idle_in_transaction_session_timeout = '{IDLE_TIMEOUT}'"
     yield f"GRANT {quoted(roles.lookup)} TO {quoted(roles.owner)}"
 
 

@@ -89,7 +89,7 @@ def serving(directory: Path, *, workers: int = 4, **env: str) -> Iterator[Served
         "TRUSTED_PROXY_COUNT": "1",
         "PORT": str(port),
         "LOG_LEVEL": "WARNING",
-        "WORKER_THREADS": "12",
+        "WORKER_THREADS": "24",
         **env,
     }
     command = [sys.executable, "-m", "config.granian", "--interface", "wsgi", "config.wsgi:application"]

@@ -62,7 +62,7 @@ def assert_refused_well(lives: list[Life], *, within: float) -> None:
 def assert_back(lives: list[Life], since: float) -> None:
     late = [answer for answer in answers(lives) if answer.at > since + BACK_SECONDS]
     assert late
-    assert {answer.status for answer in late} == {200}
+    assert {(answer.status, answer.code) for answer in late} == {(200, "")}
 
 
 # --- PostgreSQL -------------------------------------------------------------------------------

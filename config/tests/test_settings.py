@@ -63,6 +63,7 @@ MALFORMED: dict[str, tuple[str, ...]] = {
     ),
     **dict.fromkeys(("DATABASE_URL", "OPERATOR_DATABASE_URL", "OWNER_DATABASE_URL"), BAD_URLS),
     "AUDIT_RETENTION_MONTHS": ("x", "1.5", "-1", "1", "2", "1201"),
+    "WORKER_THREADS": ("x", "2", "1.5", "1001"),
     "SECRET_KEY": ("short", "x" * 31),
     "HOST": ("a b", "http://x", "/"),
     "LOG_LEVEL": ("x", "info", "10"),

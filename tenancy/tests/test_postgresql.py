@@ -1,5 +1,7 @@
 """The database backend: connections are looked after without a statement; a call is the driver's alone."""
 
+import time
+
 import psycopg
 import pytest
 from django.db import InternalError, OperationalError, connection
@@ -9,6 +11,7 @@ from accounts.models import Creator
 from config.tests.fixtures import Person
 from tenancy.context import call_as, tenant_scope
 from tenancy.exceptions import TenantMismatchError
+from tenancy.postgresql.base import TRUSTED_SECONDS
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
@@ -33,10 +36,20 @@ def end_request() -> None:
 
 def test_connection_that_stands_is_asked_nothing(asked: list[str]) -> None:
     connection.ensure_connection()
-    end_request()
-    connection.call("SELECT 1", [])
+    for _ in range(3):
+        end_request()
+        connection.call("SELECT 1", [])
+    assert asked == ["SELECT 1"]
+
+
+def test_connection_that_lay_idle_is_asked(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    connection.ensure_connection()
     assert connection.is_usable()
-    assert asked == []
+    asked.clear()
+    later = time.monotonic() + TRUSTED_SECONDS + 0.1
+    monkeypatch.setattr("tenancy.postgresql.base.time.monotonic", lambda: later)
+    assert connection.is_usable()
+    assert asked == ["SELECT 1"]
 
 
 def test_connection_that_was_closed_over_there_is_replaced(superuser: psycopg.Connection) -> None:
@@ -51,6 +64,8 @@ def test_connection_that_was_closed_over_there_is_replaced(superuser: psycopg.Co
 def test_word_from_the_server_makes_it_ask(asked: list[str], superuser: psycopg.Connection) -> None:
     """Something waits on the socket, and the connection stands: the statement tells."""
     connection.ensure_connection()
+    assert connection.is_usable()
+    asked.clear()
     with connection.cursor() as cursor:
         cursor.execute("LISTEN somebody")
     superuser.execute("NOTIFY somebody")

@@ -7,7 +7,6 @@ from typing import Any
 import psycopg
 import pytest
 from django.core.management import call_command
-from django.db import connections
 
 from config.tests.plugin import DATABASE, ROLES
 from tenancy.grants import granted_tables
@@ -73,14 +72,3 @@ def test_label_of_an_app_means_all_its_tables(settings: Any) -> None:
         ("operator", "auth_permission"): ["SELECT"],
         ("app", "auth_group"): ["SELECT"],
     }
-
-
-@pytest.mark.django_db(transaction=True, databases="__all__")
-def test_operator_may_draw_numbers_where_it_may_insert() -> None:
-    query = (
-        "SELECT sequencename FROM pg_sequences WHERE NOT has_sequence_privilege(sequencename, 'USAGE') "
-        "AND has_table_privilege(replace(sequencename, '_id_seq', ''), 'INSERT')"
-    )
-    with connections["operator"].cursor() as cursor:
-        cursor.execute(query)
-        assert cursor.fetchall() == []
