@@ -199,7 +199,7 @@ def server(instance: Instance, secrets: Mapping[str, str]) -> Service:
     command += ["--workers", str(min(cores(), WORKERS)), "--blocking-threads", str(THREADS)]
     command += ["--http", "1", "--no-ws", "--backlog", "1024", "--http1-header-read-timeout", "10000"]
     command += ["--respawn-failed-workers", "--workers-kill-timeout", str(GRACE_SECONDS)]
-    command += ["--log-level", "warning"]
+    command += ["--log-level", "error"]
     manners = Manners(grace_seconds=GRACE_SECONDS + 5)
     return Service("The server", command, environment(instance, secrets), manners)
 
