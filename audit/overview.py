@@ -8,15 +8,17 @@ from uuid import UUID
 
 from django.db import connections
 
-from tenancy.context import OPERATOR
+from tenancy.context import OPERATOR, using_alias
 
 from .book import NO_TENANT
 from .charts import Chart, stacked
 from .events import SUMMARIES, Event
 from .partitions import lowest_id
+from .sealing import waiting_seconds
 
 DAY, WEEK = 24, 7 * 24  # hours
 TOP = 10
+SEALED_WITHIN = timedelta(minutes=10)
 FAILURES_LOOKED_AT = 50_000  # the newest: an attack must not make the page slow that shows it
 EVENTS = (
     Event.LOGIN_SUCCEEDED,
@@ -103,6 +105,7 @@ class Overview:
     hours: list[datetime]  # beginnings
     by_event: dict[Event, Hours]
     failing: Failing
+    is_sealing_late: bool
 
     @property
     def since(self) -> datetime:
@@ -136,11 +139,13 @@ class Overview:
 
 
 def overview(now: datetime) -> Overview:
-    """Three statements as the operator."""
+    """Four statements as the operator."""
     end = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
     edges = [end - timedelta(hours=back) for back in range(WEEK, -1, -1)]
     by_event = _by_event([lowest_id(edge) for edge in edges])
-    return Overview(edges[:-1], by_event, _failing(since=edges[-1 - DAY]))
+    with using_alias(OPERATOR):
+        is_late = waiting_seconds() > SEALED_WITHIN.total_seconds()
+    return Overview(edges[:-1], by_event, _failing(since=edges[-1 - DAY]), is_late)
 
 
 def _by_event(edges: list[UUID]) -> dict[Event, Hours]:

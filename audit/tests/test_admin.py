@@ -432,6 +432,14 @@ def test_an_attack_does_not_make_its_overview_slow(reader: Client, monkeypatch: 
     assert "x@example.com no account 3 1" in page
 
 
+def test_overview_says_when_sealing_is_late(reader: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    late = "Events have waited for their seal"
+    happened(Event.LOGIN_FAILED)
+    assert late not in says(reader.get(OVERVIEW))
+    monkeypatch.setattr("audit.overview.SEALED_WITHIN", timedelta(0))
+    assert late in says(reader.get(OVERVIEW))
+
+
 def test_overview_of_an_empty_book_is_whole(reader: Client, superuser: psycopg.Connection) -> None:
     page = reader.get(OVERVIEW)
     assert page.status_code == 200
