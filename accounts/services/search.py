@@ -63,8 +63,13 @@ def _matching(words: list[str]) -> QuerySet[Creator]:
 
 
 def _lexemes(word: str) -> list[str]:
-    """`ada.lo` as PostgreSQL's `'ada'` and `'lo':*`: the last part may go on."""
+    """`ada.lo` as PostgreSQL's `'ada'` and `'lo':*`: the last part may go on.
+
+    Behind a whole domain it is left out: `com` narrows nothing, and is looked at all the same (`contains`).
+    """
     *whole, last = re.split(f"[{re.escape(SEPARATORS)}]", word)
+    if "." in word.partition("@")[2]:
+        last = ""
     return [_quoted(part) for part in whole if part] + ([f"{_quoted(last)}:*"] if last else [])
 
 
