@@ -19,7 +19,7 @@ def normal(password: str) -> str:
 
 
 class Argon2Hasher(hashers.Argon2PasswordHasher):
-    """Django's, with the work done by `argon2id`, at twice the speed and to the same bytes."""
+    """Django's, with the work done by `argon2id`, in memory that is kept, to the same bytes."""
 
     time_cost = settings.ARGON2_TIME_COST
     memory_cost = settings.ARGON2_MEMORY_COST  # KiB
