@@ -65,6 +65,17 @@ def assert_back(lives: list[Life], since: float) -> None:
     assert {(answer.status, answer.code) for answer in late} == {(200, "")}
 
 
+def assert_survived(
+    served: Served, server: EmbeddedPostgres, lives: list[Life], back: float, *, within: float
+) -> None:
+    """Quick refusals while it was away, none after it came back, nothing lost, nothing done twice."""
+    assert_refused_well(lives, within=within)
+    assert_back(lives, back)
+    assert "Traceback" not in served.log.read_text()
+    with superuser(server) as connection:
+        assert_books_balance(connection, lives)
+
+
 # --- PostgreSQL -------------------------------------------------------------------------------
 
 
@@ -111,11 +122,7 @@ def test_postgresql_goes_and_comes_back(
         fault(server)
         back = time.monotonic()
         time.sleep(BACK_SECONDS + 1)
-    assert_refused_well(lives, within=2)
-    assert_back(lives, back)
-    assert "Traceback" not in served.log.read_text()
-    with superuser(server) as connection:
-        assert_books_balance(connection, lives)
+    assert_survived(served, server, lives, back, within=2)
 
 
 def test_postgresql_vanishes_without_a_word(cluster: Cluster, tmp_path: Path) -> None:
@@ -135,11 +142,7 @@ def test_postgresql_vanishes_without_a_word(cluster: Cluster, tmp_path: Path) ->
         host.speak_again()
         back = time.monotonic()
         time.sleep(BACK_SECONDS + 1)
-    assert_refused_well(lives, within=HANG_SECONDS)
-    assert_back(lives, back)
-    assert "Traceback" not in served.log.read_text()
-    with superuser(server) as connection:
-        assert_books_balance(connection, lives)
+    assert_survived(served, server, lives, back, within=HANG_SECONDS)
 
 
 @pytest.fixture
@@ -185,11 +188,7 @@ def test_full_disk_refuses_and_loses_nothing(small_disk: Path, tmp_path: Path) -
                 server.start()
             back = time.monotonic()
             time.sleep(BACK_SECONDS + 1)
-        assert_refused_well(lives, within=2)
-        assert_back(lives, back)
-        assert "Traceback" not in served.log.read_text()
-        with superuser(server) as connection:
-            assert_books_balance(connection, lives)
+        assert_survived(served, server, lives, back, within=2)
 
 
 # --- Redis --------------------------------------------------------------------------------------
@@ -219,11 +218,7 @@ def test_redis_goes_and_comes_back(cluster: Cluster, tmp_path: Path, fault: Call
         fault(redis)
         back = time.monotonic()
         time.sleep(BACK_SECONDS + 1)
-    assert_refused_well(lives, within=1)
-    assert_back(lives, back)
-    assert "Traceback" not in served.log.read_text()
-    with superuser(server) as connection:
-        assert_books_balance(connection, lives)
+    assert_survived(served, server, lives, back, within=1)
 
 
 # --- the service's own processes ------------------------------------------------------------------
