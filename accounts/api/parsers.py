@@ -15,15 +15,20 @@ class StrictJSONParser(JSONParser):
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         if (media_type or "").partition(";")[0].strip().lower() != self.media_type:
             raise UnsupportedMediaType(media_type or "")  # application/* would match
-        try:
-            text = stream.read().decode("utf-8")
-            data = json.loads(text, parse_constant=_refuse, parse_float=_finite)
-            _measure(data)
-            if "\\u" in text:
-                json.dumps(data, ensure_ascii=False).encode()
-        except (ValueError, RecursionError) as error:
-            raise ParseError from error
-        return data
+        return parsed(stream.read())
+
+
+def parsed(body: bytes) -> Any:
+    """Raises ParseError."""
+    try:
+        text = body.decode("utf-8")
+        data = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        _measure(data)
+        if "\\u" in text:
+            json.dumps(data, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise ParseError from error
+    return data
 
 
 def _refuse(constant: str) -> None:

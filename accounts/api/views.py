@@ -5,8 +5,9 @@ from dataclasses import asdict
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import ParseError
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -34,12 +35,14 @@ from accounts.services import (
     sessions,
     verification,
 )
-from accounts.tokens import TokenPair
+from accounts.tokens import COMPACT, TokenPair
 from audit.clients import client_of
 from tenancy.middleware import owns_transactions
 
 from . import serializers
 from .authentication import access_token_of, caller
+from .parsers import StrictJSONParser, parsed
+from .problems import answer
 from .schema import door
 
 SIGN_UP_ANSWER = "If the address can be used, a mail with a link is on its way."
@@ -81,7 +84,33 @@ def read(serializer: type[Serializer], request: Request) -> dict[str, Any]:
 
 
 def token_answer(pair: TokenPair) -> Response:
-    return Response(asdict(pair) | {"token_type": "Bearer"})
+    return Response(_token_body(pair))
+
+
+def _token_body(pair: TokenPair) -> dict[str, Any]:
+    return asdict(pair) | {"token_type": "Bearer"}
+
+
+class QuickView(APIView):
+    """A door that is asked so often that DRF's part, a sixth of the work, is worth its sparing.
+
+    Who comes as expected gets what `quick` gives; None sends the rest DRF's way, to the same answers.
+    """
+
+    def quick(self, request: HttpRequest) -> dict[str, Any] | None:
+        raise NotImplementedError
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            body = self.quick(request)
+        except Exception as error:
+            refused = answer(request, error)
+            if refused is None:
+                raise
+            return refused
+        if body is None:
+            return super().dispatch(request, *args, **kwargs)
+        return HttpResponse(_json.render(body), content_type=_json.media_type)
 
 
 class RegisterView(PublicView):
@@ -137,13 +166,20 @@ class LoginView(PublicView):
         )
 
 
-class RefreshView(PublicView):
+class RefreshView(QuickView, PublicView):
     """Exchange a refresh token for the next pair.
 
     Each token is spent by its use; shown again later, it ends its session.
     """
 
     limit = "refresh"
+
+    def quick(self, request: HttpRequest) -> dict[str, Any] | None:
+        refresh = _refresh_in(request)
+        if refresh is None:
+            return None
+        limits.check(request, self.limit)
+        return _token_body(sessions.refresh_session(refresh=refresh, client=client_of(request)))
 
     @door(
         InvalidTokenError,
@@ -154,6 +190,17 @@ class RefreshView(PublicView):
     def post(self, request: Request) -> Response:
         data = read(serializers.RefreshRequest, request)
         return token_answer(sessions.refresh_session(**data, client=client_of(request)))
+
+
+def _refresh_in(request: HttpRequest) -> str | None:
+    """The refresh token of a request that is as one should be."""
+    if request.method != "POST" or request.content_type != StrictJSONParser.media_type:
+        return None
+    with suppress(ParseError):
+        body = parsed(request.body)
+        refresh = body.get("refresh") if isinstance(body, dict) else None
+        return refresh if isinstance(refresh, str) and COMPACT.fullmatch(refresh) else None
+    return None
 
 
 class LogoutView(PublicView):
@@ -179,17 +226,14 @@ class LogoutAllView(APIView):
 
 
 @owns_transactions
-class MeView(APIView):
+class MeView(QuickView):
     """Who you are."""
 
-    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        """Asked with every click of every client: whom we know is answered without DRF, a fifth cheaper."""
+    def quick(self, request: HttpRequest) -> dict[str, Any] | None:
         token = access_token_of(request) if request.method == "GET" else None
         with suppress(InvalidTokenError):
-            if token is not None:
-                profile = serializers.profile_of(sessions.caller_of(token))
-                return HttpResponse(_json.render(profile), content_type=_json.media_type)
-        return super().dispatch(request, *args, **kwargs)
+            return serializers.profile_of(sessions.caller_of(token)) if token else None
+        return None
 
     @door(gives={200: serializers.ProfileAnswer})
     def get(self, request: Request) -> Response:

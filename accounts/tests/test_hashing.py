@@ -1,9 +1,10 @@
-"""Hashing: to the same bytes as argon2-cffi, in kept memory, in turn, and never by all threads at once."""
+"""Hashing: to the same bytes as argon2-cffi, in kept memory, two at a time, and never by all threads."""
 
 import concurrent.futures
 import os
 import random
 import string
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -96,7 +97,52 @@ def test_threads_at_once_get_their_own_memory() -> None:
         assert list(pool.map(lambda salt: hasher.encode("right", salt), salts)) == alone
 
 
-def test_one_thread_hashes_at_a_time_behind_the_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def lock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of this test alone: others hash, too."""
+    path = tmp_path / "lock"
+    path.touch()
+    monkeypatch.setattr(argon2id, "__file__", str(path))
+    return path
+
+
+HASHES_ELSEWHERE = """
+import fcntl, sys
+file = open(sys.argv[1])
+fcntl.flock(file, fcntl.LOCK_SH)
+print("at it", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_lanes_run_side_by_side_only_where_nobody_else_hashes(
+    lock_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+
+    def core(context: Any, variety: int) -> int:
+        threads.append(context.threads)
+        return argon2_core(context, variety)
+
+    argon2_core = argon2id.core
+    monkeypatch.setattr(argon2id, "core", core)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    hasher = hasher_of({"time_cost": 1, "memory_cost": 64, "parallelism": 4})
+    alone = hasher.encode("right", "saltsaltsalt")
+    command = [sys.executable, "-c", HASHES_ELSEWHERE, str(lock_file)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as elsewhere:
+        assert elsewhere.stdout
+        assert elsewhere.stdout.readline()
+        assert hasher.encode("right", "saltsaltsalt") == alone
+        elsewhere.communicate()
+    assert hasher.encode("right", "saltsaltsalt") == alone
+    with argon2id._alone() as here:
+        assert here
+        assert hasher.encode("right", "saltsaltsalt") == alone  # nor beside another thread's
+    assert threads == [3, 1, 3, 1]
+
+
+def test_two_hash_at_a_time_behind_the_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     at_work, most, niceness = 0, 0, set()
 
     def slow(password: str, salt: Any = None) -> str:
@@ -111,7 +157,7 @@ def test_one_thread_hashes_at_a_time_behind_the_requests(monkeypatch: pytest.Mon
     monkeypatch.setattr("django.contrib.auth.hashers.make_password", slow)
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
         assert list(pool.map(passwords.hashed, "abcdef")) == list("abcdef")
-    assert most == 1
+    assert most == 2
     if sys.platform == "linux":
         assert niceness == {passwords.NICENESS}
 

@@ -10,10 +10,11 @@ import psycopg
 import pytest
 from django.db import connection
 
-from accounts import limits
+from accounts import counters, limits
 from audit.clients import Client
 from config import settings as house
 from config.tests.fixtures import API, Person, make_creator
+from tenancy.postgresql.base import DatabaseWrapper
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
@@ -78,6 +79,13 @@ def test_exactly_the_limit_passes_in_one_window(path: str, limit: int) -> None:
     refused = answers[-1]
     assert refused.json()["code"] == "rate_limited"
     assert 1 <= int(refused["Retry-After"]) <= 60
+
+
+def test_well_formed_token_counts_like_any_other() -> None:
+    bodies = [{"refresh": "a.b.c"}, {"refresh": "rubbish"}, {}] * 10
+    answers = [API(REMOTE_ADDR="192.0.2.1").post("refresh", body).status_code for body in bodies]
+    assert answers == [401, 401, 400] * 10
+    assert API(REMOTE_ADDR="192.0.2.1").post("refresh", {"refresh": "a.b.c"}).status_code == 429
 
 
 def test_every_door_without_bearer_has_a_limit() -> None:
@@ -208,6 +216,49 @@ def test_without_counters_the_doors_stay_shut(
     assert knock("/account/password-reset/", method="GET").status_code == 200
     assert all(record.exc_info is None for record in caplog.records)
     assert {r.levelno for r in caplog.records if r.name == "accounts.limits"} == {logging.WARNING}
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the counters ask of the database, by its first word."""
+    counters._met.clear()
+    said: list[str] = []
+
+    def call(self: DatabaseWrapper, sql: str, parameters: Any) -> Any:
+        if " counters " in sql:
+            said.append(sql.split(maxsplit=1)[0])
+        return really(self, sql, parameters)
+
+    really = DatabaseWrapper.call
+    monkeypatch.setattr(DatabaseWrapper, "call", call)
+    return said
+
+
+def test_key_that_was_met_is_counted_in_one_statement(statements: list[str], clock: Clock) -> None:
+    assert passed("login", 3) == 3
+    assert statements == ["INSERT", "UPDATE", "UPDATE"]
+    clock.now += 61
+    passed("login", 2)
+    assert statements[3:] == ["INSERT", "UPDATE"]
+
+
+def test_counts_that_were_lost_begin_anew(statements: list[str], superuser: psycopg.Connection) -> None:
+    """The table is empty after a crash of PostgreSQL; the processes remember its keys."""
+    assert passed("login", 10) == 10
+    superuser.execute("DELETE FROM counters")
+    statements.clear()
+    assert passed("login", 12) == 10
+    assert statements[:3] == ["UPDATE", "INSERT", "UPDATE"]
+
+
+def test_only_so_many_keys_are_remembered(monkeypatch: pytest.MonkeyPatch, statements: list[str]) -> None:
+    monkeypatch.setattr(counters, "MOST_MET", 2)
+    for n in range(3):
+        knock("login", ip=f"192.0.2.{n}")
+    assert statements == ["INSERT"] * 3
+    knock("login", ip="192.0.2.2")
+    knock("login", ip="192.0.2.0")  # forgotten: asked for, and found
+    assert statements[3:] == ["UPDATE", "INSERT", "UPDATE"]
 
 
 def test_doors_behind_a_bearer_need_no_counter(counters_gone: None, ada: Person) -> None:

@@ -10,9 +10,12 @@ from config.tests.plugin import server
 from config.tests.services import own_redis, pgbouncer
 
 ABOUT_THE_TABLE = {  # in which counters are without Redis
+    "test_counts_that_were_lost_begin_anew",
     "test_doors_behind_a_bearer_need_no_counter",
     "test_expired_counters_are_cleared_away",
+    "test_key_that_was_met_is_counted_in_one_statement",
     "test_mails_come_again_after_an_hour",
+    "test_only_so_many_keys_are_remembered",
     "test_without_counters_the_doors_stay_shut",
 }
 _running = ExitStack()
