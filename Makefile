@@ -33,8 +33,9 @@ lint: $(VENV)/requirements-dev.installed
 bench: $(VENV)/requirements-dev.installed
 	@$(BIN)/python -m pytest -p no:randomly -s */tests/bench_*.py
 
+# `make prove SHORT=1` is as much of each as minutes allow, and asks for no speed.
 prove: $(VENV)/requirements-dev.installed
-	@$(BIN)/python -m pytest -p no:randomly -s */tests/prove_*.py
+	@PROVE_SHORT=$(SHORT) $(BIN)/python -m pytest -p no:randomly -s */tests/prove_*.py
 
 # Pin what requirements*.in ask for; `make lock UPGRADE=--upgrade` takes the newest.
 lock: $(BIN)/python

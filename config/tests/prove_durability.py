@@ -5,6 +5,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from config.tests.proofs import whole
 from config.tests.test_durability import kill_under_load
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -13,4 +14,4 @@ pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 def test_twenty_kills_lose_nothing(
     tmp_path: Path, transactional_db: None, superuser: psycopg.Connection
 ) -> None:
-    kill_under_load(tmp_path, superuser, rounds=20)
+    kill_under_load(tmp_path, superuser, rounds=whole(20, short=5))
