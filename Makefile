@@ -14,7 +14,7 @@ run: $(VENV)/requirements.installed $(VENV)/argon2.built
 	@exec $(BIN)/python -m config.launcher
 
 test: lint
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # What PgBouncer in transaction mode and counters in Redis could break, there.
 POOLED := accounts/tests/test_refresh.py accounts/tests/test_lockout.py accounts/tests/test_limits.py \

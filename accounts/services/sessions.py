@@ -150,7 +150,8 @@ def refresh_session(*, refresh: str, client: Client) -> TokenPair:
 def _rotate(token: RefreshTokenJWT, now: datetime) -> tuple[Any, ...]:
     """What became of the token ("rotated", "replayed" or "reused"), and the columns of its successor."""
     keys = [token.creator_id, token.session_id, token.jti, uuid7(), key_ring().signing_key().kid]
-    times = [now, settings.JWT_REFRESH_GRACE, settings.SESSION_IDLE_LIFETIME or None]
+    # no grace is none, also for who came a moment before the winner and waited
+    times = [now, settings.JWT_REFRESH_GRACE or None, settings.SESSION_IDLE_LIFETIME or None]
     row: tuple[Any, ...] | None = call_as(token.creator_id, _ROTATE, keys + times)
     if row is None:
         raise InvalidTokenError

@@ -12,7 +12,9 @@ from django.db import IntegrityError, connections
 from django.utils import timezone
 
 from accounts.models import RefreshToken
+from accounts.services import sessions
 from accounts.tests.journeys import all_at_once, events, wait_for_waiters
+from accounts.tokens import RefreshToken as RefreshTokenJWT
 from config.tests.fixtures import API, Person, sign_in
 from tenancy.context import tenant_scope
 
@@ -248,6 +250,13 @@ def test_without_grace_one_of_a_race_wins_and_the_losers_end_the_family(
     (winner,) = (token for status, token in answers if status == 200)
     assert refused(api, winner) == "invalid_token"
     assert events(superuser).count("token.reused") == 1
+
+
+def test_without_grace_a_loser_who_came_before_the_winner_loses(ada: Person, settings: Any) -> None:
+    settings.JWT_REFRESH_GRACE = timedelta(0)
+    token, now = RefreshTokenJWT.verified(ada.refresh), timezone.now()
+    assert sessions._rotate(token, now)[0] == "rotated"
+    assert sessions._rotate(token, now - timedelta(milliseconds=1))[0] == "reused"
 
 
 def test_refresh_and_sign_out_at_once_leave_nobody_signed_in(api: API, ada: Person) -> None:

@@ -25,6 +25,14 @@ PASSWORD = "a lovely sentence of Ada's"
 KEPT = {"django_migrations", "django_content_type", "auth_permission", "signing_keys"}
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Files of real processes come first: at the end no worker has a long one while the others have none."""
+    yield
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_blocker: Any) -> Iterator[None]:
     """A database made anew, migrated as the owner; tests reach it as the app role."""

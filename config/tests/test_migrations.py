@@ -17,6 +17,7 @@ from config.tests.plugin import ROLES, server
 from tenancy.isolation import role_findings, table_findings
 from tenancy.surroundings import surrounding_findings
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 FRESH = f"auth_fresh_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
 

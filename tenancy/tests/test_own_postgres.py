@@ -17,10 +17,13 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = max(Path("/usr/lib/postgresql").glob("[0-9]*/bin"), default=None)
 DATABASE = "o'hara's house"
 
-pytestmark = pytest.mark.skipif(
-    PROGRAMS is None or not (PROGRAMS / "initdb").exists() or os.geteuid() != 0,
-    reason="needs Debian's postgresql, and root to run it as its user",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        PROGRAMS is None or not (PROGRAMS / "initdb").exists() or os.geteuid() != 0,
+        reason="needs Debian's postgresql, and root to run it as its user",
+    ),
+]
 
 
 def as_postgres(*command: Any, **options: Any) -> Any:
