@@ -33,7 +33,7 @@ RARE, FREQUENT, PAGE, SIGN_UP = whole((30, 150, 400, 0.5), short=(math.inf,) * 4
 NUMBER = str(CREATORS * 7 // 9)  # a part that one address has
 TERMS = {
     NUMBER: RARE,
-    "sam.e": FREQUENT,
+    "lena.e": FREQUENT,
     "studio-777.example": RARE,
     f"{NUMBER} studio": RARE,
     "nobody": RARE,
