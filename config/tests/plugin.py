@@ -57,7 +57,6 @@ def _environment() -> dict[str, str]:
 # a developer's own environment must not change the tests
 for _name in [name for name in os.environ if name.startswith(("JWT_", "RATE_LIMIT_", "PASSWORD_", "EMAIL_"))]:
     del os.environ[_name]
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of processes would each compile the house
 if "PYTEST_XDIST_WORKER" not in os.environ:
     server.start()
 os.environ.update(_environment())

@@ -100,7 +100,7 @@ def test_a_child_ends_with_its_killed_starter(tmp_path: Path, heard: Path) -> No
     pid_file = tmp_path / "pid"
     counting = [sys.executable, "-c", COUNTING, str(heard)]
     starter = subprocess.Popen([sys.executable, "-c", STARTER, pid_file, *counting])
-    assert happens(heard.exists, within=10)
+    assert happens(lambda: heard.exists() and pid_file.exists() and bool(pid_file.read_text()), within=10)
     starter.kill()
     starter.wait()
     assert happens(lambda: not alive(int(pid_file.read_text())), within=5)
