@@ -13,11 +13,10 @@ import pytest
 from accounts.tests import test_lockout_processes as short
 from accounts.tests.journeys import all_at_once
 from config.tests.fixtures import PASSWORD, make_creator
-from config.tests.serving import Served, serving
+from config.tests.serving import FULL_COST, Served, serving
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 ROUNDS = 20
-FULL_COST = {"ARGON2_MEMORY_COST": "65536", "ARGON2_TIME_COST": "3", "ARGON2_PARALLELISM": "4"}
 
 
 @pytest.fixture(scope="module")
