@@ -8,10 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import connections
 from uuid_utils.compat import uuid7
 
-from tenancy.context import current_alias, tenant_scope
+from tenancy.context import call_as
 
 from . import metrics
 from .clients import Client
@@ -21,13 +20,9 @@ from .models import PersonalData
 logger = logging.getLogger("audit.events")
 NO_TENANT = UUID(int=0)
 
-_INSERT = """
-WITH event AS (
-    INSERT INTO audit_logs (id, creator_id, at, type, request_id, detail, personal_digest)
-    VALUES (%(id)s, %(creator_id)s, %(at)s, %(type)s, %(request_id)s, %(detail)s, %(digest)s)
-)
-INSERT INTO audit_personal_data (id, creator_id, salt, ip_address, user_agent, email)
-VALUES (%(id)s, %(creator_id)s, %(salt)s, %(ip_address)s, %(user_agent)s, %(email)s)
+_RECORD = """
+SELECT record_event(%(id)s, %(creator_id)s, %(at)s, %(type)s, %(request_id)s, %(detail)s, %(digest)s,
+                    %(salt)s, %(ip_address)s, %(user_agent)s, %(email)s)
 """
 
 
@@ -57,8 +52,7 @@ def record(
         "salt": salt,
         **personal,
     }
-    with tenant_scope(tenant), connections[current_alias()].cursor() as cursor:
-        cursor.execute(_INSERT, row)
+    call_as(tenant, _RECORD, row)
     metrics.EVENTS.labels(event.value).inc()
     logger.info(event.value, extra={"event_id": str(event_id), "creator_id": str(tenant)})
     return event_id

@@ -82,8 +82,10 @@ def _entered(alias: str, tenant: UUID) -> Iterator[None]:
         _tenants.reset(token)
 
 
-def call_as(tenant: UUID, sql: str, parameters: Sequence[Any]) -> Any:
+def call_as(tenant: UUID | None, sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> Any:
     """One row from a plpgsql function that itself sets the tenant before it reads; None for no row.
+
+    `tenant` is None where only the function finds out who it is.
 
     One visit to the server instead of four; the setting ends with it, or with the scope around it.
 

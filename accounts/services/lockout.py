@@ -129,8 +129,6 @@ def _release(reservation: UUID) -> None:
     _call("SELECT lockout_release(%s)", [reservation])
 
 
-def _call(sql: str, parameters: list[Any]) -> tuple[Any, ...]:
-    with connections[current_alias()].cursor() as cursor:
-        cursor.execute(sql, parameters)
-        row: tuple[Any, ...] = cursor.fetchone()
-    return row
+def _call(sql: str, parameters: list[Any]) -> Any:
+    connection: Any = connections[current_alias()]
+    return connection.call(sql, parameters)

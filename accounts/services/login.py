@@ -2,21 +2,20 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from django.db import connections
 from django.utils import timezone
 
 from accounts.addresses import canonical_email
 from accounts.exceptions import InvalidCredentialsError
-from accounts.models import Creator, SecurityNotice, Session
+from accounts.models import SecurityNotice
 from accounts.services import lockout, notices, passwords, sessions
 from accounts.tokens import TokenPair
 from audit.book import NO_TENANT, record
 from audit.clients import Client
-from audit.devices import device_of
 from audit.events import Event
-from tenancy.context import current_alias, tenant_scope
+from tenancy.context import call_as, tenant_scope
 
 
 @dataclass(frozen=True)
@@ -47,57 +46,32 @@ def log_in(*, email: str, password: str, client: Client) -> TokenPair:
             return pair
 
 
-def find_creator(email: str) -> UUID | None:
-    """The id of the account that holds a canonical address; the only look across tenants."""
-    with connections[current_alias()].cursor() as cursor:
-        cursor.execute("SELECT find_creator(%s)", [email])
-        (creator_id,) = cursor.fetchone()
-    return creator_id if creator_id is None else UUID(str(creator_id))
-
-
 def _find(email: str) -> _Account | None:
     """An account that may sign in. Staff are out of the app role's sight; deactivated ones of ours."""
-    creator_id = find_creator(email)
-    with tenant_scope(creator_id or NO_TENANT):
-        row = (
-            Creator.objects.filter(pk=creator_id or NO_TENANT, is_active=True, holds_email=True)
-            .values_list("id", "password")
-            .first()
-        )
+    row = call_as(None, "SELECT * FROM account_of(%s)", [email])
     return _Account(*row) if row else None
 
 
 def _refuse(email: str, account: _Account | None, locked_until: datetime | None, client: Client) -> None:
     """For an unknown address the same rows are written, to nobody's name."""
-    creator_id = account.id if account else NO_TENANT
-    with tenant_scope(creator_id):
-        record(Event.LOGIN_FAILED, client=client, creator_id=creator_id, email=email)
-        if locked_until:
-            notices.report_lock(email=email, creator_id=creator_id, until=locked_until, client=client)
-
-
-def _is_new_device(creator_id: UUID, client: Client) -> bool:
-    """Somebody has signed in before, but never from such a device."""
-    before = Session.objects.filter(creator_id=creator_id)
-    return before.exists() and not before.filter(device=device_of(client)).exists()
+    who: dict[str, Any] = {"creator_id": account.id if account else NO_TENANT, "client": client}
+    record(Event.LOGIN_FAILED, email=email, **who)
+    if locked_until:
+        with tenant_scope(who["creator_id"]):
+            notices.report_lock(email=email, until=locked_until, **who)
 
 
 def _admit(account: _Account, upgrade: str | None, client: Client) -> TokenPair | None:
-    """None where the password is not the one that was looked at any more: a reset that finished in the
-    meantime has ended all sessions, and none may begin behind its back.
-    """
-    now = timezone.now()
-    facts = {"last_login": now, "password": passwords.hashed(upgrade) if upgrade else account.password}
+    """None where the password is not the one that was looked at any more."""
+    now, upgraded = timezone.now(), passwords.hashed(upgrade) if upgrade else None
+    who: dict[str, Any] = {"creator_id": account.id, "client": client}
     with tenant_scope(account.id):
-        unchanged = Creator.objects.filter(
-            pk=account.id, password=account.password, is_active=True, holds_email=True
-        )
-        if not unchanged.update(**facts):
+        start = sessions.start_session(now=now, looked_at=account.password, upgraded=upgraded, **who)
+        if start is None:
             return None
-        if upgrade:
-            record(Event.PASSWORD_UPGRADED, client=client, creator_id=account.id)
-        if _is_new_device(account.id, client):
-            notices.add(SecurityNotice.Kind.NEW_DEVICE, creator_id=account.id, client=client)
-        refresh = sessions.start_session(creator_id=account.id, client=client, now=now)
-        record(Event.LOGIN_SUCCEEDED, client=client, creator_id=account.id, session=str(refresh.session_id))
-    return sessions.token_pair(refresh, now=now)
+        if upgraded:
+            record(Event.PASSWORD_UPGRADED, **who)
+        if start.is_new_device:
+            notices.add(SecurityNotice.Kind.NEW_DEVICE, **who)
+        record(Event.LOGIN_SUCCEEDED, session=str(start.token.session_id), **who)
+    return sessions.token_pair(start.token, now=now)

@@ -13,10 +13,9 @@ from uuid_utils.compat import uuid7
 
 from accounts.exceptions import InvalidTokenError, TokenReusedError
 from accounts.keys import key_ring
-from accounts.models import BlacklistedToken, Creator, RefreshToken, SecurityNotice, Session
+from accounts.models import BlacklistedToken, SecurityNotice, Session
 from accounts.services import notices
-from accounts.tokens import AccessToken, TokenPair, access_token
-from accounts.tokens import RefreshToken as RefreshTokenJWT
+from accounts.tokens import AccessToken, RefreshToken, TokenPair, access_token
 from audit.book import record
 from audit.clients import Client
 from audit.devices import device_of
@@ -24,6 +23,7 @@ from audit.events import Event
 from tenancy.context import call_as, current_alias, tenant_scope
 
 _ROTATE = "SELECT * FROM rotate_refresh(%s, %s, %s, %s, %s, %s, %s, %s)"
+_START = "SELECT * FROM start_session(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,26 @@ class Caller:
         return self.id
 
 
+@dataclass(frozen=True)
+class IssuedToken:
+    """A refresh token as its row has it: enough to mint it, and again."""
+
+    creator_id: UUID
+    session_id: UUID
+    id: UUID
+    kid: str
+    created_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class Start:
+    """A session that has begun; is its device another than those from which its creator signed in before?"""
+
+    token: IssuedToken
+    is_new_device: bool
+
+
 def caller_of(access: AccessToken) -> Caller:
     """Who is calling, read anew for every request.
 
@@ -61,29 +81,37 @@ def caller_of(access: AccessToken) -> Caller:
     return Caller(*row)
 
 
-def start_session(*, creator_id: UUID, client: Client, now: datetime) -> RefreshToken:
-    """A new session and its first refresh token; called inside the creator's scope."""
-    _make_room(creator_id)
-    session = Session.objects.create(
-        creator_id=creator_id,
-        created_at=now,
-        last_used_at=now,
-        expires_at=now + settings.JWT_REFRESH_TOKEN_LIFETIME,
-        ip_address=client.ip_address,
-        user_agent=client.user_agent,
-        device=device_of(client),
-    )
-    return _new_refresh_token(session, parent_id=None, now=now)
+def start_session(
+    *,
+    creator_id: UUID,
+    client: Client,
+    now: datetime,
+    looked_at: str | None = None,
+    upgraded: str | None = None,
+) -> Start | None:
+    """A new session with its first refresh token; called inside the creator's scope.
+
+    None where the account may not sign in any more, or its hash is not the one that was `looked_at`;
+    `upgraded` is the hash to have in its place.
+    """
+    device, kid = device_of(client), key_ring().signing_key().kid
+    token = IssuedToken(creator_id, uuid7(), uuid7(), kid, now, now + settings.JWT_REFRESH_TOKEN_LIFETIME)
+    account, ids = [creator_id, looked_at, upgraded], [token.session_id, token.id, kid]
+    times, origin = [now, token.expires_at], [client.ip_address, client.user_agent, device]
+    row = call_as(creator_id, _START, account + ids + times + origin)
+    if row is None:
+        return None
+    _keep_to_the_cap(token)
+    return Start(token, *row)
 
 
-def _make_room(creator_id: UUID) -> None:
-    """Where sessions are capped, the oldest ends for the new one."""
+def _keep_to_the_cap(new: IssuedToken) -> None:
+    """Where sessions are capped, the oldest end for the new one. Its start has locked the creator's row."""
     if not settings.MAX_SESSIONS_PER_CREATOR:
         return
-    Creator.objects.select_for_update(no_key=True).filter(pk=creator_id).first()  # sign-ins at once
-    keep = settings.MAX_SESSIONS_PER_CREATOR - 1
-    oldest = live_sessions(creator_id).order_by("-created_at").values_list("pk", flat=True)[keep:]
-    _end(creator_id, list(oldest), Session.End.CAP)
+    others = live_sessions(new.creator_id).exclude(pk=new.session_id).order_by("-created_at")
+    oldest = others.values_list("pk", flat=True)[settings.MAX_SESSIONS_PER_CREATOR - 1 :]
+    _end(new.creator_id, list(oldest), Session.End.CAP)
 
 
 def live_sessions(creator_id: UUID) -> QuerySet[Session]:
@@ -106,7 +134,7 @@ def end_session(*, creator_id: UUID, session_id: UUID, client: Client) -> bool:
     return ended
 
 
-def token_pair(refresh: RefreshToken, *, now: datetime) -> TokenPair:
+def token_pair(refresh: IssuedToken, *, now: datetime) -> TokenPair:
     """Sign the pair that belongs to a row; the same row gives the same refresh token again."""
     access = access_token(
         creator_id=refresh.creator_id,
@@ -114,7 +142,7 @@ def token_pair(refresh: RefreshToken, *, now: datetime) -> TokenPair:
         now=now,
         session_ends_at=refresh.expires_at,
     )
-    token = RefreshTokenJWT.mint(
+    token = RefreshToken.mint(
         creator_id=refresh.creator_id,
         session_id=refresh.session_id,
         jti=refresh.id,
@@ -138,16 +166,14 @@ def refresh_session(*, refresh: str, client: Client) -> TokenPair:
         TokenReusedError: it was spent before, and not just now; its session has ended.
 
     """
-    token, now = RefreshTokenJWT.verified(refresh), timezone.now()
+    token, now = RefreshToken.verified(refresh), timezone.now()
     outcome, *successor = _rotate(token, now)
     if outcome == "reused":
         raise TokenReusedError if _end_family(token, client) else InvalidTokenError
-    row = RefreshToken(creator_id=token.creator_id, session_id=token.session_id)
-    row.id, row.kid, row.created_at, row.expires_at = successor
-    return token_pair(row, now=now)
+    return token_pair(IssuedToken(token.creator_id, token.session_id, *successor), now=now)
 
 
-def _rotate(token: RefreshTokenJWT, now: datetime) -> tuple[Any, ...]:
+def _rotate(token: RefreshToken, now: datetime) -> tuple[Any, ...]:
     """What became of the token ("rotated", "replayed" or "reused"), and the columns of its successor."""
     keys = [token.creator_id, token.session_id, token.jti, uuid7(), key_ring().signing_key().kid]
     times = [now, settings.JWT_REFRESH_GRACE, settings.SESSION_IDLE_LIFETIME or None]
@@ -157,7 +183,7 @@ def _rotate(token: RefreshTokenJWT, now: datetime) -> tuple[Any, ...]:
     return row
 
 
-def _end_family(token: RefreshTokenJWT, client: Client) -> bool:
+def _end_family(token: RefreshToken, client: Client) -> bool:
     """False where another one did, who came with a spent token too."""
     who: dict[str, Any] = {"creator_id": token.creator_id, "client": client}
     with tenant_scope(token.creator_id):
@@ -168,17 +194,6 @@ def _end_family(token: RefreshTokenJWT, client: Client) -> bool:
     return ended
 
 
-def _new_refresh_token(session: Session, *, parent_id: UUID | None, now: datetime) -> RefreshToken:
-    return RefreshToken.objects.create(
-        creator_id=session.creator_id,
-        session_id=session.pk,
-        parent_id=parent_id,
-        kid=key_ring().signing_key().kid,
-        created_at=now,
-        expires_at=session.expires_at,
-    )
-
-
 def log_out(*, refresh: str, access: AccessToken | None, client: Client) -> None:
     """End the session of a refresh token, spent or not; a second time changes nothing.
 
@@ -186,7 +201,7 @@ def log_out(*, refresh: str, access: AccessToken | None, client: Client) -> None
         InvalidTokenError: it does not verify, or belongs to another creator than `access`.
 
     """
-    token = RefreshTokenJWT.verified(refresh)
+    token = RefreshToken.verified(refresh)
     if access is not None and access.creator_id != token.creator_id:
         raise InvalidTokenError
     with tenant_scope(token.creator_id):

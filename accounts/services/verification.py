@@ -68,10 +68,12 @@ def verify_email_and_log_in(*, uid: str, token: str, password: str, client: Clie
     creator_id = verify_email(uid=uid, token=token, password=password, client=client)
     now = timezone.now()
     with tenant_scope(creator_id):
-        Creator.objects.filter(pk=creator_id).update(last_login=now)
-        refresh = sessions.start_session(creator_id=creator_id, client=client, now=now)
-        record(Event.LOGIN_SUCCEEDED, client=client, creator_id=creator_id, session=str(refresh.session_id))
-    return sessions.token_pair(refresh, now=now)
+        start = sessions.start_session(creator_id=creator_id, client=client, now=now)
+        if start is None:  # deactivated in the meantime
+            raise InvalidLinkError
+        session = str(start.token.session_id)
+        record(Event.LOGIN_SUCCEEDED, client=client, creator_id=creator_id, session=session)
+    return sessions.token_pair(start.token, now=now)
 
 
 def is_usable(uid: str, token: str) -> bool:

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,8 +13,7 @@ from django.db import connection
 from accounts import counters, limits
 from audit.clients import Client
 from config import settings as house
-from config.tests.fixtures import API, Person, make_creator
-from tenancy.postgresql.base import DatabaseWrapper
+from config.tests.fixtures import API, Person, make_creator, statements
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
@@ -219,46 +218,50 @@ def test_without_counters_the_doors_stay_shut(
 
 
 @pytest.fixture
-def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the counters ask of the database, by its first word."""
+def counting() -> Iterator[Callable[[], list[str]]]:
+    """What the counters have asked of the database, by its first word, since last looked at."""
     counters._met.clear()
-    said: list[str] = []
+    with statements() as seen:
 
-    def call(self: DatabaseWrapper, sql: str, parameters: Any) -> Any:
-        if " counters " in sql:
-            said.append(sql.split(maxsplit=1)[0])
-        return really(self, sql, parameters)
+        def asked() -> list[str]:
+            words = [sql.partition(" ")[0] for sql in seen if " counters " in sql]
+            seen.clear()
+            return words
 
-    really = DatabaseWrapper.call
-    monkeypatch.setattr(DatabaseWrapper, "call", call)
-    return said
+        yield asked
 
 
-def test_key_that_was_met_is_counted_in_one_statement(statements: list[str], clock: Clock) -> None:
+def test_key_that_was_met_is_counted_in_one_statement(
+    counting: Callable[[], list[str]], clock: Clock
+) -> None:
     assert passed("login", 3) == 3
-    assert statements == ["INSERT", "UPDATE", "UPDATE"]
+    assert counting() == ["INSERT", "UPDATE", "UPDATE"]
     clock.now += 61
     passed("login", 2)
-    assert statements[3:] == ["INSERT", "UPDATE"]
+    assert counting() == ["INSERT", "UPDATE"]
 
 
-def test_counts_that_were_lost_begin_anew(statements: list[str], superuser: psycopg.Connection) -> None:
+def test_counts_that_were_lost_begin_anew(
+    counting: Callable[[], list[str]], superuser: psycopg.Connection
+) -> None:
     """The table is empty after a crash of PostgreSQL; the processes remember its keys."""
     assert passed("login", 10) == 10
     superuser.execute("DELETE FROM counters")
-    statements.clear()
+    counting()
     assert passed("login", 12) == 10
-    assert statements[:3] == ["UPDATE", "INSERT", "UPDATE"]
+    assert counting()[:3] == ["UPDATE", "INSERT", "UPDATE"]
 
 
-def test_only_so_many_keys_are_remembered(monkeypatch: pytest.MonkeyPatch, statements: list[str]) -> None:
+def test_only_so_many_keys_are_remembered(
+    monkeypatch: pytest.MonkeyPatch, counting: Callable[[], list[str]]
+) -> None:
     monkeypatch.setattr(counters, "MOST_MET", 2)
     for n in range(3):
         knock("login", ip=f"192.0.2.{n}")
-    assert statements == ["INSERT"] * 3
+    assert counting() == ["INSERT"] * 3
     knock("login", ip="192.0.2.2")
     knock("login", ip="192.0.2.0")  # forgotten: asked for, and found
-    assert statements[3:] == ["UPDATE", "INSERT", "UPDATE"]
+    assert counting() == ["UPDATE", "INSERT", "UPDATE"]
 
 
 def test_doors_behind_a_bearer_need_no_counter(counters_gone: None, ada: Person) -> None:

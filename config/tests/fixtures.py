@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -10,7 +11,7 @@ import psycopg
 import pytest
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connections
+from django.db import connection, connections
 from django.test import Client, TransactionTestCase
 from django.utils import timezone, translation
 
@@ -20,6 +21,7 @@ from accounts.tokens import TokenPair
 from audit.clients import Client as AuditClient
 from config.tests.plugin import DATABASE, ROLES, server
 from tenancy.context import OPERATOR, install_guard, tenant_scope, using_alias
+from tenancy.postgresql.base import DatabaseWrapper
 
 PASSWORD = "a lovely sentence of Ada's"
 KEPT = {"django_migrations", "django_content_type", "auth_permission", "signing_keys"}
@@ -103,9 +105,29 @@ def sign_in(person: Person) -> Person:
     """A session, made without the sign-in's door."""
     now = timezone.now()
     with tenant_scope(person.id):
-        row = sessions.start_session(creator_id=person.id, client=AuditClient(), now=now)
-    person.tokens = sessions.token_pair(row, now=now)
+        start = sessions.start_session(creator_id=person.id, client=AuditClient(), now=now)
+    assert start
+    person.tokens = sessions.token_pair(start.token, now=now)
     return person
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """What is asked of the database meanwhile, by Django's cursors and by the driver alone."""
+    seen: list[str] = []
+
+    def execute(run: Any, sql: Any, *more: Any) -> Any:
+        seen.append(" ".join(str(sql).split()))
+        return run(sql, *more)
+
+    def call(self: DatabaseWrapper, sql: str, parameters: Any) -> Any:
+        seen.append(" ".join(sql.split()))
+        return really(self, sql, parameters)
+
+    really = DatabaseWrapper.call
+    with connection.execute_wrapper(execute), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DatabaseWrapper, "call", call)
+        yield seen
 
 
 @pytest.fixture(autouse=True)

@@ -21,8 +21,9 @@ CREATOR = UUID(os.environ["TESTED_CREATOR"])
 def access_token() -> str:
     now = timezone.now()
     with tenant_scope(CREATOR):
-        row = sessions.start_session(creator_id=CREATOR, client=Client(), now=now)
-    return sessions.token_pair(row, now=now).access
+        start = sessions.start_session(creator_id=CREATOR, client=Client(), now=now)
+    assert start
+    return sessions.token_pair(start.token, now=now).access
 
 
 def visitor() -> str:

@@ -89,7 +89,7 @@ def test_a_database_that_fails_is_counted(api: API, monkeypatch: pytest.MonkeyPa
     name = 'auth_database_errors_total{error="OperationalError"}'
     before = numbers(api)
     with monkeypatch.context() as patched:
-        patched.setattr("accounts.services.login.find_creator", fail)
+        patched.setattr("accounts.services.login._find", fail)
         assert api.post("login", {"email": "ada@example.com", "password": "any"}).status_code == 503
     assert numbers(api)[name] - before.get(name, 0) == 1
 
