@@ -9,14 +9,23 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
+from django.db import Error as DatabaseStoreError
 from django.db import connections
 from django.utils import timezone
 
 from tenancy.context import current_alias
 
+REDIS_ERRORS: tuple[type[Exception], ...] = ()
+if settings.REDIS_URL:  # who has none is spared its modules
+    from django_redis.exceptions import ConnectionInterrupted
+    from redis.exceptions import RedisError
+
+    REDIS_ERRORS = (ConnectionInterrupted, RedisError)
+STORE_ERRORS: tuple[type[Exception], ...] = (DatabaseStoreError, *REDIS_ERRORS)  # what a count fails with
 MOST_MET = 10_000  # keys; some 2 MiB
-_met: dict[str, tuple[float, float]] = {}  # key → until when it is taken to be there, and its timeout
+_met: dict[str, tuple[float, float]] = {}  # key → until when it is taken to be there; its timeout
 
 
 class DatabaseCounters(BaseCache):

@@ -15,11 +15,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core.cache import cache
-from django.db import Error as DatabaseStoreError
 from django_ratelimit.core import get_usage
-from django_redis.exceptions import ConnectionInterrupted
-from redis.exceptions import RedisError
 
+from accounts.counters import STORE_ERRORS
 from accounts.exceptions import BusyError, LimitsUnavailableError, RateLimitedError
 from audit.clients import Client, client_of
 
@@ -40,7 +38,7 @@ def _counting() -> Iterator[None]:
     """Whatever the counter store fails with: a door that can't count stays shut."""
     try:
         yield
-    except (DatabaseStoreError, RedisError, ConnectionInterrupted) as error:
+    except STORE_ERRORS as error:
         logger.warning("rate limits unavailable", extra={"error": type(error).__name__})
         raise LimitsUnavailableError from error
 

@@ -1,13 +1,13 @@
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from csp.decorators import csp_update
 from django.conf import settings
 from django.contrib.auth import logout
 from django.core.exceptions import BadRequest, RequestDataTooBig
 from django.core.handlers.exception import convert_exception_to_response
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware.locale import LocaleMiddleware
 from django.urls import reverse
 from django.utils import translation
@@ -67,14 +67,16 @@ class PageMiddleware:
         if not _is_json_door(request):
             page: HttpResponseBase = self.get_page(request)
             return page
-        response: HttpResponseBase
+        response: HttpResponse
         if "HTTP_ACCEPT_LANGUAGE" in request.META:
             response = self.get_translated_response(request)
         else:
             translation.activate(settings.LANGUAGE_CODE)  # the thread may remember another
-            response = self.get_response(request)
+            response = cast("HttpResponse", self.get_response(request))
         for name, value in self.json_headers:
             response.headers[name] = value
+        if response.content:  # else it would go out in chunks
+            response.headers["Content-Length"] = str(len(response.content))
         return response
 
     def process_view(self, request: HttpRequest, *view: Any) -> HttpResponseBase | None:

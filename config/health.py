@@ -6,8 +6,6 @@ from django.core.cache import cache
 from django.db import DatabaseError, connection
 from django.db.migrations.loader import MigrationLoader
 from django.http import HttpResponseBase
-from django_redis.exceptions import ConnectionInterrupted
-from redis.exceptions import RedisError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -15,6 +13,7 @@ from accounts.api.problems import problem
 from accounts.api.schema import door
 from accounts.api.serializers import HealthAnswer
 from accounts.api.views import OpenDoor
+from accounts.counters import STORE_ERRORS
 from tenancy.middleware import owns_transactions
 
 
@@ -43,7 +42,7 @@ class ReadyView(OpenDoor):
             return problem(request, 503, "unavailable", "The migrations are not ready.")
         try:
             cache.get("readyz")
-        except (DatabaseError, ConnectionInterrupted, RedisError):
+        except STORE_ERRORS:
             return problem(request, 503, "unavailable", "The cache is not ready.")
         return Response({"status": "ready"})
 

@@ -4,9 +4,6 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 from django.utils.translation import gettext_lazy as _
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.retry import Retry
 
 from tenancy.roles import Roles
 
@@ -279,8 +276,13 @@ _DEFAULT_RATES = {
 }
 RATE_LIMITS = {door: env.rate(f"RATE_LIMIT_{door.upper()}", rate) for door, rate in _DEFAULT_RATES.items()}
 REDIS_URL = env.url("REDIS_URL", "", "redis", "rediss")
-CACHES = {
-    "default": {
+CACHES: dict[str, dict[str, object]] = {"default": {"BACKEND": "accounts.counters.DatabaseCounters"}}
+if REDIS_URL:
+    from redis.backoff import NoBackoff
+    from redis.exceptions import ConnectionError as RedisConnectionError
+    from redis.retry import Retry
+
+    CACHES["default"] = {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": REDIS_URL,
         "OPTIONS": {
@@ -291,9 +293,6 @@ CACHES = {
             "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 1, (RedisConnectionError,))},
         },
     }
-    if REDIS_URL
-    else {"BACKEND": "accounts.counters.DatabaseCounters"}
-}
 RATELIMIT_FAIL_OPEN = False
 
 # --- the JSON doors ----------------------------------------------------------------------------

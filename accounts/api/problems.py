@@ -10,11 +10,10 @@ from django.db import DatabaseError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils import timezone
-from django_redis.exceptions import ConnectionInterrupted
-from redis.exceptions import RedisError
 from rest_framework import exceptions as drf
 
 from accounts import exceptions as accounts
+from accounts.counters import REDIS_ERRORS
 from audit.metrics import DATABASE_ERRORS
 
 RETRY_AFTER = 2  # seconds, where nobody knows better
@@ -38,8 +37,6 @@ TABLE: dict[type[Exception], tuple[int, str | None, str | None]] = {
     accounts.NoSigningKeyError: (503, None, None),
     accounts.LimitsUnavailableError: (503, None, None),
     accounts.BusyError: (503, None, None),
-    ConnectionInterrupted: (503, "unavailable", "The service is unavailable at the moment."),
-    RedisError: (503, "unavailable", "The service is unavailable at the moment."),
     drf.ValidationError: (400, "invalid_input", "Some fields are missing or invalid."),
     drf.ParseError: (400, "invalid_input", "The body is not the JSON that was expected."),
     drf.NotAuthenticated: (401, "invalid_token", accounts.InvalidTokenError.detail),
@@ -54,8 +51,10 @@ TABLE: dict[type[Exception], tuple[int, str | None, str | None]] = {
     drf.UnsupportedMediaType: (415, "unsupported_media_type", "Send application/json."),
     BadRequest: (400, "invalid_input", "The request is malformed."),
     SuspiciousOperation: (400, "invalid_input", "The request is malformed."),
-    OperationalError: (503, "unavailable", "The service is unavailable at the moment."),
-    InterfaceError: (503, "unavailable", "The service is unavailable at the moment."),
+    **dict.fromkeys(
+        (OperationalError, InterfaceError, *REDIS_ERRORS),
+        (503, "unavailable", "The service is unavailable at the moment."),
+    ),
 }
 
 

@@ -92,3 +92,12 @@ def test_staff_made_by_force_are_out_at_the_api(api: API, ada: Person, superuser
     superuser.execute("UPDATE creators SET is_staff = true WHERE id = %s", [ada.id])
     assert api.get("me", token=ada.access).status_code == 401
     assert api.post("refresh", {"refresh": ada.refresh}).status_code == 401
+
+
+def test_answers_say_how_long_they_are(api: API, ada: Person) -> None:
+    """One that doesn't goes out in chunks, which costs the server and some clients more."""
+    answers = [api.get("me", token=ada.access), api.get("me"), api.get("nowhere"), api.post("login", {})]
+    assert [answer.status_code for answer in answers] == [200, 401, 404, 400]
+    for answer in answers:
+        assert answer["Content-Length"] == str(len(answer.content))
+    assert "Content-Length" not in api.post("logout/all", {}, token=ada.access)

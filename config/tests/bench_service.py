@@ -1,96 +1,193 @@
-"""`make bench`: the service against its own limits on this machine, at full Argon2 cost.
+"""`make bench`: the service beside its own limits, at Argon2's full cost, as a table.
 
-Each figure is a median of rounds run in turn. The load comes from processes of its own, so that
-it does not share the interpreter that serves; on two cores it takes its share of them all the same.
+A limit is what a part of the work costs with nothing around it: a visit to PostgreSQL, a signature, the server
+with an empty application, Argon2id on every core. Each figure is the median of rounds in which everything is
+measured in turn, under a load that shares the cores: a busy moment is everybody's, so the shares hold, while the
+absolute figures drift. PostgreSQL, log and metrics are as in service.
 """
 
-import http.client
-import json
+import itertools
+import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
+import argon2
+import psycopg
 import pytest
-from django.contrib.auth.hashers import make_password
+from argon2.profiles import RFC_9106_LOW_MEMORY
 from django.db import connection
+from jwt.algorithms import RSAAlgorithm
 
-from accounts.services.sessions import caller_of
-from accounts.tokens import AccessToken
-from config.tests.fixtures import Person
-from config.tests.serving import Served, serving
+from accounts import argon2id
+from accounts.keys import generate_private_key
+from config.launcher import cores
+from config.tests.fixtures import PASSWORD
+from config.tests.load import Account, settle
+from config.tests.pressure import Pace, Story, asking, press, request, rotating
+from config.tests.services import own_postgres
+from config.tests.serving import FULL_COST, NO_LIMITS, Served, serving
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
-ROUNDS, SECONDS = 3, 3.0
-FULL_COST = {"ARGON2_MEMORY_COST": "65536", "ARGON2_TIME_COST": "3", "ARGON2_PARALLELISM": "4"}
-WIDE = {"RATE_LIMIT_LOGIN": "1000000/m", "RATE_LIMIT_REFRESH": "1000000/m"}
+ROUNDS, SECONDS = 3, 2.5
+PEOPLE, WRONG = 24, "not the password of anybody"
+OURS = {
+    "LOG_LEVEL": "INFO",
+    "PUBLIC_URL": "http://localhost",  # one issuer, whatever the port
+    "MAX_FAILED_LOGIN_ATTEMPTS": "100",  # a locked account takes no hash
+}
+VISITS, SIGNATURES = "visits to PostgreSQL", "RSA signatures"
+BARE, HASHES = "the bare server", "bare Argon2id"
+IDLE = "GET me, 2 workers, 8 connections"
+HEAD = """
+| answers a second, if not said otherwise | median | least | most | p50, ms | p99, ms | share of its limits |
+|---|---|---|---|---|---|---|
+"""
+strangers = itertools.count()
 
 
-def load(port: int, method: str, path: str, body: str, token: str) -> int:
-    """Requests answered with 200 over one kept connection in SECONDS."""
-    client, done = http.client.HTTPConnection("127.0.0.1", port, timeout=30), 0
-    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
-    end = time.perf_counter() + SECONDS
-    while time.perf_counter() < end:
-        client.request(method, f"/api/v1/auth/{path}", body, headers)
-        answer = client.getresponse()
-        answer.read()
-        done += answer.status == 200
-    return done
+@dataclass
+class Table:
+    """Figures by name, one a round; `uses` says how many of which limits one request takes."""
+
+    rows: dict[str, list[Pace]] = field(default_factory=lambda: defaultdict(list))
+    uses: dict[str, Mapping[str, int]] = field(default_factory=dict)
+
+    def add(self, name: str, figure: Pace | float, uses: Mapping[str, int] | None = None) -> None:
+        self.rows[name].append(figure if isinstance(figure, Pace) else Pace(figure))
+        self.uses[name] = uses or {}
+
+    def figures(self, name: str) -> list[float]:
+        return [pace.per_second for pace in self.rows[name]]
+
+    def share(self, name: str, limit: str, count: int) -> str:
+        part = statistics.median(self.figures(name)) * count / statistics.median(self.figures(limit))
+        return f"{part:.0%} of {limit}"
+
+    def __str__(self) -> str:
+        return HEAD + "".join(f"| {' | '.join(self._cells(name))} |\n" for name in self.rows)
+
+    def _cells(self, name: str) -> Sequence[str]:
+        found = self.figures(name)
+        figures = [statistics.median(found), min(found), max(found)]
+        times = [
+            statistics.median(getattr(pace, which) for pace in self.rows[name]) for which in ("p50", "p99")
+        ]
+        shares = [self.share(name, limit, count) for limit, count in self.uses[name].items()]
+        return [name, *map(short, figures + times), ", ".join(shares)]
 
 
-def per_second(served: Served, method: str, path: str, body: str = "", token: str = "", n: int = 8) -> float:
-    with ProcessPoolExecutor(n) as pool:
-        jobs = [pool.submit(load, served.port, method, path, body, token) for _ in range(n)]
-        return sum(job.result() for job in jobs) / SECONDS
+def short(number: float) -> str:
+    if math.isnan(number):
+        return ""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
-def microseconds(call: Callable[[], object], seconds: float = 0.5) -> float:
+def per_second(call: Callable[[], object], seconds: float = 0.5) -> float:
     begun, n = time.perf_counter(), 0
     while time.perf_counter() - begun < seconds:
         call()
         n += 1
-    return (time.perf_counter() - begun) / n * 1e6
+    return n / (time.perf_counter() - begun)
 
 
-def one_visit() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
-        cursor.fetchone()
+def on_every_core(call: Callable[..., object], *arguments: Any) -> float:
+    n, call = cores(), partial(call, *arguments)
+    with ProcessPoolExecutor(n, get_context("fork")) as pool:
+        return sum(pool.map(per_second, [call] * n, [SECONDS] * n))
 
 
-@pytest.fixture
-def served(tmp_path: Path, transactional_db: None) -> Iterator[Served]:
-    with serving(tmp_path, workers=2, **FULL_COST, **WIDE) as service:
-        yield service
+def limits(table: Table, place: Path) -> None:
+    private, rs256 = generate_private_key("RS256"), RSAAlgorithm(RSAAlgorithm.SHA256)
+    public, signature = private.public_key(), rs256.sign(b"claims", private)
+    table.add(VISITS, per_second(lambda: connection.call("SELECT 1", ())))
+    table.add(SIGNATURES, per_second(lambda: rs256.sign(b"claims", private)))
+    table.add("RSA verifications", per_second(lambda: rs256.verify(b"claims", public, signature)))
+    table.add("Argon2id by argon2-cffi alone", on_every_core(argon2.PasswordHasher().hash, PASSWORD))
+    table.add(HASHES, on_every_core(argon2id.digest, b"password", b"saltsaltsaltsalt", RFC_9106_LOW_MEMORY))
+    with serving(place, workers=1, application="config.tests.bare:application") as bare:
+        (pace,) = press(bare.port, me(""), seconds=SECONDS)
+    table.add(BARE, pace)
 
 
-def test_bench(served: Served, ada: Person) -> None:
-    token = AccessToken.verified(ada.access)
-    login = json.dumps({"email": ada.email, "password": ada.password})
-    pair = served.post(
-        "login", {"email": ada.email, "password": ada.password}
-    ).json()  # also a full-cost hash
-    rows: dict[str, list[float]] = {}
-    for _ in range(ROUNDS):
-        for name, measure in {
-            "one visit to PostgreSQL (SELECT 1), µs": lambda: microseconds(one_visit),
-            "who is calling (one function under RLS), µs": lambda: microseconds(lambda: caller_of(token)),
-            "token verified, µs": lambda: microseconds(lambda: AccessToken.verified(ada.access)),
-            "cheapest Argon2id (the tests'), µs": lambda: microseconds(lambda: make_password("x")),
-            "GET me, 8 connections, 2 workers, requests/s": lambda: per_second(
-                served, "GET", "me", token=pair["access"]
-            ),
-            "POST login, 4 connections, 2 workers, requests/s": lambda: per_second(
-                served, "POST", "login", login, n=4
-            ),
-        }.items():
-            rows.setdefault(name, []).append(measure())
-    sys.stdout.write("\n\n| what | median | least | most |\n|---|---|---|---|\n")
-    for name, found in rows.items():
-        sys.stdout.write(
-            f"| {name} | {statistics.median(found):.0f} | {min(found):.0f} | {max(found):.0f} |\n"
-        )
-    assert all(min(found) > 0 for found in rows.values())
+def memory(served: Served) -> float:
+    """MiB of the largest worker, its part of what they share included."""
+    found = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in served.workers()]
+    return max(int(text.partition("\nPss:")[2].split()[0]) for text in found) / 1024
+
+
+def me(access: str, connections: int = 8) -> list[Story]:
+    return [asking(itertools.repeat(request("GET", "me", token=access))) for _ in range(connections)]
+
+
+def logins(people: Sequence[Account], password: str = PASSWORD, status: int = 200) -> list[Story]:
+    """Over four connections, each with people of its own."""
+    bodies = [{"email": one.email, "password": password} for one in people]
+    return [
+        asking(itertools.cycle(request("POST", "login", body) for body in bodies[n::4]), status)
+        for n in range(4)
+    ]
+
+
+def sign_ups() -> list[Story]:
+    bodies = ({"email": f"stranger{n}@example.com", "password": PASSWORD} for n in strangers)
+    return [asking((request("POST", "register", body) for body in bodies), 202) for _ in range(4)]
+
+
+def one_worker(table: Table, place: Path, people: Sequence[Account], env: Mapping[str, str]) -> str:
+    """An access token of one who signed in there."""
+    begun = time.perf_counter()
+    with serving(place, workers=1, **env) as served:
+        table.add("seconds from the start to the first answer", time.perf_counter() - begun)
+        pairs = [served.post("login", {"email": one.email, "password": PASSWORD}).json() for one in people]
+        access = str(pairs[0]["access"])
+        for n in (8, 64):
+            (pace,) = press(served.port, me(access, n), seconds=SECONDS)
+            table.add(f"GET me, 1 worker, {n} connections", pace, {BARE: 1, VISITS: 1})
+        refreshes = [rotating(pair["refresh"] for pair in pairs[n::8]) for n in range(8)]
+        (pace,) = press(served.port, refreshes, seconds=SECONDS)
+        table.add("POST refresh, 1 worker, 8 connections", pace, {SIGNATURES: 2, VISITS: 1})
+    return access
+
+
+def two_workers(
+    table: Table, place: Path, people: Sequence[Account], access: str, env: Mapping[str, str]
+) -> None:
+    with serving(place, workers=2, **env) as served:
+        press(served.port, me(access, 64), seconds=1)  # each thread has its connection now
+        table.add("MiB of a worker before its first hash", memory(served))
+        doors = {
+            "login": logins(people),
+            "login, wrong password": logins(people, WRONG, 401),
+            "register": sign_ups(),
+        }
+        for door, stories in doors.items():
+            (pace,) = press(served.port, stories, seconds=SECONDS)
+            table.add(f"POST {door}, 2 workers, 4 connections", pace, {HASHES: 1})
+        (idle,) = press(served.port, me(access), seconds=SECONDS)
+        table.add(IDLE, idle)
+        busy, _ = press(served.port, me(access), logins(people), seconds=SECONDS)
+        table.add("GET me while 4 connections sign in", busy, {IDLE: 1})
+        table.add("MiB of a worker after sign-ins", memory(served))
+
+
+def test_bench(tmp_path: Path) -> None:
+    table = Table()
+    with own_postgres(tmp_path / "own") as (server, urls):
+        with psycopg.connect(server.superuser_url("auth"), autocommit=True) as superuser:
+            people = settle(superuser, PEOPLE)
+        env = FULL_COST | NO_LIMITS | OURS | urls | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+        for _ in range(ROUNDS):
+            limits(table, tmp_path)
+            access = one_worker(table, tmp_path, people, env)
+            two_workers(table, tmp_path, people, access, env)
+    sys.stdout.write(str(table))
+    assert min(min(table.figures(name)) for name in table.rows) > 0

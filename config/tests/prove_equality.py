@@ -30,11 +30,10 @@ from accounts.hashers import Argon2Hasher
 from accounts.models import Creator
 from config.tests.plugin import DOORS
 from config.tests.proofs import whole
-from config.tests.serving import Served, serving
+from config.tests.serving import FULL_COST, Served, serving
 from tenancy.context import OPERATOR, using_alias
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
-FULL_COST = {"ARGON2_MEMORY_COST": "65536", "ARGON2_TIME_COST": "3", "ARGON2_PARALLELISM": "4"}
 WIDE = {f"RATE_LIMIT_{door}": "1000000/m" for door in DOORS}
 MOST_DIFFERENCE = whole(5.0, short=15.0)  # milliseconds
 MOST_AUC = whole(0.55, short=0.75)

@@ -14,11 +14,10 @@ from accounts.tests import test_lockout_processes as short
 from accounts.tests.journeys import all_at_once
 from config.tests.fixtures import PASSWORD, make_creator
 from config.tests.proofs import whole
-from config.tests.serving import Served, serving
+from config.tests.serving import FULL_COST, Served, serving
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 ROUNDS = whole(20, short=3)
-FULL_COST = {"ARGON2_MEMORY_COST": "65536", "ARGON2_TIME_COST": "3", "ARGON2_PARALLELISM": "4"}
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from config.tests.services import free_port
 
 STANDARD_LIMITS = {f"RATE_LIMIT_{door}": "" for door in DOORS}  # an empty variable is an unset one
 NO_LIMITS = {f"RATE_LIMIT_{door}": "1000000/m" for door in DOORS}
+FULL_COST = {"ARGON2_MEMORY_COST": "65536", "ARGON2_TIME_COST": "3", "ARGON2_PARALLELISM": "4"}
 PATIENCE_SECONDS = 60
 
 
@@ -79,7 +80,9 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(directory: Path, *, workers: int = 4, **env: str) -> Iterator[Served]:
+def serving(
+    directory: Path, *, workers: int = 4, application: str = "config.wsgi:application", **env: str
+) -> Iterator[Served]:
     """Start the service and wait until it answers; `env` is added to the tests' environment."""
     port = int(env.pop("PORT", 0)) or free_port()
     facts: Mapping[str, str] = {
@@ -92,7 +95,7 @@ def serving(directory: Path, *, workers: int = 4, **env: str) -> Iterator[Served
         "WORKER_THREADS": "24",
         **env,
     }
-    command = [sys.executable, "-m", "config.granian", "--interface", "wsgi", "config.wsgi:application"]
+    command = [sys.executable, "-m", "config.granian", "--interface", "wsgi", application]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
     command += [
         "--blocking-threads",
@@ -120,6 +123,6 @@ def _await(served: Served) -> None:
         with contextlib.suppress(OSError, http.client.HTTPException):
             if served.call("GET", "/readyz").status == 200:
                 return
-        time.sleep(0.2)
+        time.sleep(0.02)
     message = f"the service did not start: {served.log.read_text()[-2000:]}"
     raise AssertionError(message)
