@@ -12,7 +12,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from argon2 import Parameters
 from argon2.exceptions import HashingError
@@ -65,12 +65,17 @@ def _alone() -> Iterator[bool]:
     which costs less. They know of each other by a shared lock on this file.
     """
     with Path(__file__).open("rb") as file:
-        is_alone = False
-        with suppress(BlockingIOError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_alone = True
-        fcntl.flock(file, fcntl.LOCK_SH)
+        is_alone = _locked(file, fcntl.LOCK_EX)
+        _locked(file, fcntl.LOCK_SH)
         yield is_alone
+
+
+def _locked(file: IO[bytes], kind: int) -> bool:
+    """Never waits: what a stranger locks holds nobody up."""
+    with suppress(OSError):
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+        return True
+    return False
 
 
 def base64(data: bytes) -> str:

@@ -1,6 +1,7 @@
 """Hashing: to the same bytes as argon2-cffi, in kept memory, two at a time, and never by all threads."""
 
 import concurrent.futures
+import fcntl
 import os
 import random
 import string
@@ -106,17 +107,18 @@ def lock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-HASHES_ELSEWHERE = """
+LOCKS_ELSEWHERE = """
 import fcntl, sys
 file = open(sys.argv[1])
-fcntl.flock(file, fcntl.LOCK_SH)
+fcntl.flock(file, int(sys.argv[2]))
 print("at it", flush=True)
 sys.stdin.read()
 """
 
 
+@pytest.mark.parametrize("lock", [fcntl.LOCK_SH, fcntl.LOCK_EX], ids=["a hash", "a stranger"])
 def test_lanes_run_side_by_side_only_where_nobody_else_hashes(
-    lock_file: Path, monkeypatch: pytest.MonkeyPatch
+    lock: int, lock_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[int] = []
 
@@ -129,7 +131,7 @@ def test_lanes_run_side_by_side_only_where_nobody_else_hashes(
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
     hasher = hasher_of({"time_cost": 1, "memory_cost": 64, "parallelism": 4})
     alone = hasher.encode("right", "saltsaltsalt")
-    command = [sys.executable, "-c", HASHES_ELSEWHERE, str(lock_file)]
+    command = [sys.executable, "-c", LOCKS_ELSEWHERE, str(lock_file), str(lock)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as elsewhere:
         assert elsewhere.stdout
         assert elsewhere.stdout.readline()
