@@ -14,7 +14,7 @@ from uuid import UUID
 
 import jwt
 from django.conf import settings
-from jwt.utils import base64url_decode
+from jwt.utils import base64url_decode, base64url_encode
 from rest_framework_simplejwt import tokens as simplejwt
 from rest_framework_simplejwt.exceptions import TokenBackendError, TokenError
 from uuid_utils.compat import uuid7
@@ -55,7 +55,9 @@ class _Backend:
         key = (kid and ring.get(kid)) or ring.signing_key()
         if key.private is None:
             key = ring.signing_key()
-        return jwt.encode(payload, key.private, algorithm=settings.JWT_ALGORITHM, headers={"kid": key.kid})
+        signed = b".".join((_header(key, settings.JWT_ALGORITHM), base64url_encode(_json(payload).encode())))
+        signature = jwt.get_algorithm_by_name(settings.JWT_ALGORITHM).sign(signed, key.private)
+        return b".".join((signed, base64url_encode(signature))).decode()
 
     def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:  # noqa: FBT001, FBT002
         """Raises TokenBackendError for whatever is not exactly one of our tokens."""
@@ -87,6 +89,15 @@ def _signed(token: str, key: Key, audience: str, issuer: str, algorithm: str) ->
     return payload
 
 
+_json = json.JSONEncoder(separators=(",", ":")).encode
+
+
+@lru_cache(HEADERS)
+def _header(key: Key, algorithm: str) -> bytes:
+    """A token's first part, as PyJWT writes it."""
+    return jwt.encode({}, key.private, algorithm, headers={"kid": key.kid}).partition(".")[0].encode()
+
+
 @lru_cache(HEADERS)
 def _kid(header: str) -> str:
     """The key's id from a token's first part that says nothing we don't expect."""
@@ -105,6 +116,7 @@ class _Claims:
     """Typed reading of verified claims, and the construction of new ones."""
 
     payload: dict[str, Any]
+    token_type: str
     kid: str | None = None
 
     @classmethod
@@ -134,15 +146,16 @@ class _Claims:
     def mint(
         cls, *, creator_id: UUID, session_id: UUID, jti: UUID, issued_at: datetime, expires_at: datetime
     ) -> Self:
-        token = cls()
-        token.payload |= {
+        token = cls.__new__(cls)  # simplejwt's own __init__ would choose id and times
+        token.payload = {
+            "token_type": cls.token_type,
+            "exp": int(expires_at.timestamp()),
+            "iat": int(issued_at.timestamp()),
+            "jti": str(jti),
             "iss": settings.JWT_ISSUER,
             "aud": cls.audience(),
             "sub": str(creator_id),
             "sid": str(session_id),
-            "jti": str(jti),
-            "iat": int(issued_at.timestamp()),
-            "exp": int(expires_at.timestamp()),
         }
         return token
 

@@ -7,8 +7,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import jwt
 import psycopg
@@ -18,11 +20,13 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa, x25
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.db import connections
+from django.utils import timezone
 
 from accounts import keys
 from accounts.keys import forget_key_ring, key_ring
 from accounts.services import signing_keys
 from accounts.tests.journeys import log_in, wait_for_waiters
+from accounts.tokens import RefreshToken
 from config.tests.fixtures import API, Person
 from config.tests.plugin import ROOT
 from tenancy.context import OPERATOR, using_alias
@@ -313,6 +317,21 @@ def test_fit_keys_of_other_types_sign(
     assert jwt.get_unverified_header(pair["access"])["alg"] == algorithm
     assert api.get("me", token=pair["access"]).status_code == 200
     assert api.post("refresh", {"refresh": pair["refresh"]}).status_code == 200
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "EdDSA"])
+def test_tokens_are_those_of_pyjwt_byte_for_byte(environment_key: Any, algorithm: str) -> None:
+    """Both sign the same bytes to the same signature each time."""
+    key = RSA_2048 if algorithm == "RS256" else ed25519.Ed25519PrivateKey.generate()
+    environment_key.JWT_SECRET_KEY, environment_key.JWT_ALGORITHM = pem(key), algorithm
+    forget_key_ring()
+    now = timezone.now()
+    token = RefreshToken.mint(
+        creator_id=uuid4(), session_id=uuid4(), jti=uuid4(), issued_at=now, expires_at=now + timedelta(days=1)
+    )
+    headers = {"kid": key_ring().signing_key().kid}
+    assert str(token) == jwt.encode(token.payload, key, algorithm, headers=headers)
+    assert RefreshToken.verified(str(token)).payload == token.payload
 
 
 PROGRAM = """
