@@ -1,11 +1,15 @@
 """The client's address: believed as far as our own proxies vouch for it, and spelled one way."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import ua_parser
 from django.test import RequestFactory
 
-from audit.clients import USER_AGENT_LENGTH, client_of
+from audit.clients import USER_AGENT_LENGTH, Client, client_of
+from audit.devices import device_of
 
 PEER = "198.51.100.1"
 
@@ -55,3 +59,22 @@ def test_user_agent_is_short_and_printable() -> None:
     request = RequestFactory().get("/", headers={"User-Agent": "a\x00b\r\nc\x1b[31m" + "x" * 2000})
     assert client_of(request).user_agent.startswith("abc[31mxxx")
     assert len(client_of(request).user_agent) <= USER_AGENT_LENGTH
+
+
+def test_devices_are_told_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first ones would each load the patterns, for seconds together, and inside transactions."""
+    at_work: list[int] = []
+    most = []
+
+    def parse(agent: str) -> Any:
+        at_work.append(1)
+        most.append(len(at_work))
+        threading.Event().wait(0.01)
+        at_work.pop()
+        return really(agent)
+
+    really = ua_parser.parse
+    monkeypatch.setattr(ua_parser, "parse", parse)
+    with ThreadPoolExecutor(8) as pool:
+        told = set(pool.map(lambda _: device_of(Client(user_agent="curl/8")), range(8)))
+    assert (set(most), len(told)) == ({1}, 1)

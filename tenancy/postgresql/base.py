@@ -6,13 +6,37 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
+from django.db import OperationalError
 from django.db.backends.postgresql import base
+from django.db.utils import DatabaseErrorWrapper
+from django.utils.functional import cached_property
 
 TRUSTED_SECONDS = 1.0
+AWAY = {None, "25P03", "25P04"}  # no word of the server; idle, or at it, for too long in a transaction
+
+
+class Errors(DatabaseErrorWrapper):
+    """Django's; but a session that the server ended, or whose answers are out of step, is one that is away.
+
+    To psycopg these are internal errors, as is a bug in a function, which stays one.
+    """
+
+    wrapper: Any
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        if isinstance(error, psycopg.InternalError) and error.sqlstate in AWAY:
+            self.wrapper.errors_occurred = True
+            self.wrapper.stood_at = float("-inf")  # not to be trusted
+            raise OperationalError(*error.args) from error
+        super().__exit__(kind, error, traceback)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
     stood_at = float("-inf")
+
+    @cached_property
+    def wrap_database_errors(self) -> Errors:
+        return Errors(self)
 
     def is_usable(self) -> bool:
         """Asked before each request where CONN_HEALTH_CHECKS is on.

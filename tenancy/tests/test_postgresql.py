@@ -4,7 +4,7 @@ import time
 
 import psycopg
 import pytest
-from django.db import InternalError, OperationalError, connection
+from django.db import InternalError, OperationalError, connection, transaction
 from django.db.backends.postgresql import base
 
 from accounts.models import Creator
@@ -94,3 +94,25 @@ def test_call_sets_the_tenant_for_itself_alone(ada: Person, bob: Person) -> None
     assert not tenant
     with tenant_scope(bob.id):
         assert [creator.pk for creator in Creator.objects.all()] == [bob.id]
+
+
+def test_session_that_the_server_ended_is_a_database_that_is_away() -> None:
+    """To psycopg it is an internal error; to whoever asked it is 503, and the next one asks anew."""
+    with transaction.atomic():
+        connection.call("SELECT set_config('idle_in_transaction_session_timeout', '50', true)", [])
+        time.sleep(0.3)
+        with pytest.raises(OperationalError, match="idle-in-transaction"):
+            connection.call("SELECT 1", [])
+        transaction.set_rollback(True)
+    end_request()
+    assert connection.call("SELECT 1", []) == (1,)
+
+
+def test_answers_out_of_step_are_a_database_that_is_away(asked: list[str]) -> None:
+    connection.ensure_connection()
+    assert connection.is_usable()
+    with pytest.raises(OperationalError), connection.wrap_database_errors:
+        raise psycopg.InternalError("received 2 results from command 'BEGIN'")
+    asked.clear()
+    end_request()
+    assert asked == ["SELECT 1"]
