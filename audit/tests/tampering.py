@@ -156,54 +156,38 @@ def remove(forger: Forger) -> Names:
 
 
 def put_in_with_the_marks_of_another(forger: Forger) -> Names:
-    (row,), new = forger.rows(1), _beside(forger.rows(1)[0])
-    forger.run(
-        f"INSERT INTO audit_logs ({COPY}, written_at, written_xid) "
-        f"SELECT %s, {COPY.partition(', ')[2]}, written_at, written_xid FROM audit_logs WHERE id = %s",
-        new, row,
-    )  # fmt: skip
-    return {f"row {new}"}
+    (row,), (other,) = forger.rows(1), forger.rows(1)
+    return _put_in(forger, row, _beside(other), "written_at, written_xid")
 
 
 def put_in_with_an_old_date(forger: Forger) -> Names:
     (row,) = forger.rows(1)
-    new = uuid4() if forger.dice.random() < 0.5 else _beside(row)
-    columns = COPY.partition(", ")[2]
-    forger.run(
-        f"INSERT INTO audit_logs ({COPY}) SELECT %s, {columns} FROM audit_logs WHERE id = %s", new, row
-    )
-    return {f"row {new}"}
+    return _put_in(forger, row, uuid4() if forger.dice.random() < 0.5 else _beside(row))
 
 
 def put_in_with_an_old_id(forger: Forger) -> Names:
     (row,) = forger.rows(1)
-    new = _beside(row)
-    forger.run(
-        f"INSERT INTO audit_logs ({COPY}) SELECT %s, creator_id, now(), type, request_id, detail, "
-        "personal_digest FROM audit_logs WHERE id = %s",
-        new, row,
-    )  # fmt: skip
-    return {f"row {new}"}
+    return _put_in(forger, row, _beside(row), at="now()")
 
 
 def put_in_with_a_forged_time_of_writing(forger: Forger) -> Names:
     """And the number of a transaction of today."""
     (row,) = forger.rows(1)
-    new = _beside(row)
-    forger.run(
-        f"INSERT INTO audit_logs ({COPY}, written_at) "
-        f"SELECT %s, {COPY.partition(', ')[2]}, written_at FROM audit_logs WHERE id = %s",
-        new, row,
-    )  # fmt: skip
-    return {f"row {new}"}
+    return _put_in(forger, row, _beside(row), "written_at")
 
 
 def put_in_right_behind_the_sealed(forger: Forger) -> Names:
     (row,) = forger.rows(1)
-    new = _beside(row)
+    behind = "(SELECT max(written_xid) + 1 FROM audit_logs)"
+    return _put_in(forger, row, _beside(row), "written_at, written_xid", written_xid=behind)
+
+
+def _put_in(forger: Forger, row: UUID, new: UUID, more: str = "", **other: str) -> Names:
+    """A copy of a row under another id, with `more` columns than the app may write, or `other` values."""
+    columns = [*COPY.split(", "), *filter(None, more.split(", "))]
+    values = ["%s", *(other.get(column, column) for column in columns[1:])]
     forger.run(
-        f"INSERT INTO audit_logs ({COPY}, written_at, written_xid) SELECT %s, {COPY.partition(', ')[2]}, "
-        "written_at, (SELECT max(written_xid) + 1 FROM audit_logs) FROM audit_logs WHERE id = %s",
+        f"INSERT INTO audit_logs ({', '.join(columns)}) SELECT {', '.join(values)} FROM audit_logs WHERE id = %s",
         new, row,
     )  # fmt: skip
     return {f"row {new}"}
