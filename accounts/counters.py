@@ -12,10 +12,9 @@ from typing import Any
 from django.conf import settings
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 from django.db import Error as DatabaseStoreError
-from django.db import connections
 from django.utils import timezone
 
-from tenancy.context import current_alias
+from tenancy.context import call
 
 REDIS_ERRORS: tuple[type[Exception], ...] = ()
 if settings.REDIS_URL:  # who has none is spared its modules
@@ -106,6 +105,5 @@ class DatabaseCounters(BaseCache):
             if seconds is None
             else now + timedelta(seconds=seconds),
         }
-        connection: Any = connections[current_alias()]
-        found = connection.call(sql, row)
+        found = call(sql, row)
         return found[0] if found else None

@@ -82,6 +82,12 @@ def _entered(alias: str, tenant: UUID) -> Iterator[None]:
         _tenants.reset(token)
 
 
+def call(sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> Any:
+    """The first row of a statement that needs no tenant, by the driver alone; None for no row."""
+    connection: Any = connections[current_alias()]
+    return connection.call(sql, parameters)
+
+
 def call_as(tenant: UUID | None, sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> Any:
     """One row from a plpgsql function that itself sets the tenant before it reads; None for no row.
 
@@ -95,8 +101,7 @@ def call_as(tenant: UUID | None, sql: str, parameters: Sequence[Any] | Mapping[s
     """
     if current_tenant() not in {None, tenant}:
         raise TenantMismatchError
-    connection: Any = connections[current_alias()]
-    row = connection.call(sql, parameters)
+    row, connection = call(sql, parameters), connections[current_alias()]
     if connection.in_atomic_block and current_tenant() is None:
         set_tenant(connection, None)
     return row

@@ -10,18 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
 from uuid import UUID
 
 from axes.models import AccessAttempt
 from django.conf import settings
-from django.db import connections
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from accounts.exceptions import AccountLockedError, RateLimitedError
 from accounts.services import passwords
-from tenancy.context import current_alias
+from tenancy.context import call
 
 LONGEST_WAIT = 2.0  # seconds, for the verdicts on others' attempts
 POLL = 0.05
@@ -95,7 +93,7 @@ def _count(attempt: AccessAttempt) -> Count:
 
 def lift(email: str, door: Door = Door.API) -> None:
     """End the count, and with it a lock."""
-    _call("SELECT lockout_lift(%s, %s)", [door, email])
+    call("SELECT lockout_lift(%s, %s)", [door, email])
 
 
 def _reserve(email: str, door: Door) -> UUID:
@@ -103,7 +101,7 @@ def _reserve(email: str, door: Door) -> UUID:
     reservation = uuid7()
     while True:
         limit, lock = settings.MAX_FAILED_LOGIN_ATTEMPTS, settings.ACCOUNT_LOCKOUT_DURATION
-        verdict, until = _call(
+        verdict, until = call(
             "SELECT verdict, until FROM lockout_reserve(%s, %s, %s, %s, %s, %s)",
             [door, email, reservation, limit, lock, LEASE],
         )
@@ -117,7 +115,7 @@ def _reserve(email: str, door: Door) -> UUID:
 
 
 def _settle(reservation: UUID, email: str, door: Door, *, failed: bool) -> datetime | None:
-    (failures,) = _call("SELECT lockout_settle(%s, %s, %s, %s)", [door, email, reservation, failed])
+    (failures,) = call("SELECT lockout_settle(%s, %s, %s, %s)", [door, email, reservation, failed])
     if failures is None:  # too slow: the verdict stays unsaid
         raise RateLimitedError(1)
     if failed and failures == settings.MAX_FAILED_LOGIN_ATTEMPTS:
@@ -126,9 +124,4 @@ def _settle(reservation: UUID, email: str, door: Door, *, failed: bool) -> datet
 
 
 def _release(reservation: UUID) -> None:
-    _call("SELECT lockout_release(%s)", [reservation])
-
-
-def _call(sql: str, parameters: list[Any]) -> Any:
-    connection: Any = connections[current_alias()]
-    return connection.call(sql, parameters)
+    call("SELECT lockout_release(%s)", [reservation])
