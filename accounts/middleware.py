@@ -1,5 +1,7 @@
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, cast
 
 from csp.decorators import csp_update
@@ -7,7 +9,7 @@ from django.conf import settings
 from django.contrib.auth import logout
 from django.core.exceptions import BadRequest, RequestDataTooBig
 from django.core.handlers.exception import convert_exception_to_response
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, UnreadablePostError
 from django.middleware.locale import LocaleMiddleware
 from django.urls import reverse
 from django.utils import translation
@@ -21,10 +23,16 @@ Handler = Callable[[HttpRequest], HttpResponseBase]
 SIGNED_IN_AT = "signed_in_at"  # in the session: when the password was given
 
 LONGEST_LENGTH = 19  # digits
+LONGEST_HEARD_OUT = 2**20  # bytes of a body that nobody wants; the proxy lets no more through
+CHUNK = 2**16
 
 
 class BodyLimitMiddleware:
-    """Refuses bodies that are too long (413), or that don't say how long they are (411)."""
+    """Refuses bodies that are too long (413), or that don't say how long they are (411).
+
+    Whoever is answered before the body is read still gets to send it: the server closes a connection
+    with something unread in it, and the client, still writing, would see that instead of the answer.
+    """
 
     def __init__(self, get_response: Handler) -> None:
         self.get_response = get_response
@@ -36,9 +44,14 @@ class BodyLimitMiddleware:
         if not (length.isascii() and length.isdigit()):
             return refusal(request, BadRequest())
         # int() raises for more than 4300 digits
-        if len(length) > LONGEST_LENGTH or int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
-            return refusal(request, RequestDataTooBig())
-        return self.get_response(request)
+        size = int(length) if len(length) <= LONGEST_LENGTH else sys.maxsize
+        too_long = size > settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        response = refusal(request, RequestDataTooBig()) if too_long else self.get_response(request)
+        if 0 < size <= LONGEST_HEARD_OUT:
+            with suppress(UnreadablePostError):
+                while request.read(CHUNK):
+                    pass
+        return response
 
 
 class PageMiddleware:

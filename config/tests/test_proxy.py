@@ -114,6 +114,18 @@ def test_bodies_and_headers_are_bounded(through: Served) -> None:
     assert through.call("GET", "/healthz?" + "a" * 40_000).status == 414
 
 
+def test_answer_waits_until_the_body_is_sent(transactional_db: None, tmp_path: Path) -> None:
+    login = "/api/v1/auth/login"
+    with serving(tmp_path, workers=1, **NO_LIMITS) as served:
+        for door, size, status in ((login, 100_000, 413), (login, 2**20, 413), ("/nowhere", 60_000, 404)):
+            head = f"POST {door} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            with send(served.port, f"{head}Content-Length: {size}\r\n\r\n") as client:
+                time.sleep(0.3)  # the server could have answered, and closed
+                for sent in range(0, size, 1000):
+                    client.sendall(b"a" * min(1000, size - sent))
+                assert client.recv(4096).startswith(f"HTTP/1.1 {status} ".encode())
+
+
 def test_client_address_is_the_one_that_nginx_saw(through: Served, superuser: psycopg.Connection) -> None:
     through.post("login", {"email": "ada@example.com", "password": "wrong"}, ip="203.0.113.9")
     found = superuser.execute("SELECT host(ip_address) FROM audit_personal_data").fetchall()
