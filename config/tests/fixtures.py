@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_blocker: Any) -> Iterator[None]:
     """A database made anew, migrated as the owner; tests reach it as the app role."""
-    with _superuser("postgres") as connection:
+    with superuser_of("postgres") as connection:
         connection.execute("SELECT pg_advisory_lock(1)")  # roles are the cluster's, and workers many
         connection.execute(f'DROP DATABASE IF EXISTS "{DATABASE}" WITH (FORCE)'.encode())
         server.ensure_database(DATABASE, ROLES)
@@ -54,13 +54,13 @@ def django_db_setup(django_db_blocker: Any) -> Iterator[None]:
         connections.close_all()
 
 
-def _superuser(database: str) -> psycopg.Connection:
+def superuser_of(database: str) -> psycopg.Connection:
     return psycopg.connect(server.superuser_url(database), autocommit=True)
 
 
 def _wipe(self: Any) -> None:
     """Instead of Django's flush, which the app role rightly can't do."""
-    with _superuser(DATABASE) as connection:
+    with superuser_of(DATABASE) as connection:
         connection.execute("SET client_min_messages = error")
         found = connection.execute(
             "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
@@ -192,7 +192,7 @@ def api(transactional_db: None) -> API:
 @pytest.fixture
 def superuser(transactional_db: None) -> Iterator[psycopg.Connection]:
     """Past every wall, to look at what is there."""
-    with _superuser(DATABASE) as connection:
+    with superuser_of(DATABASE) as connection:
         yield connection
 
 
