@@ -68,7 +68,9 @@ def medians(threads: Mapping[int, Executor]) -> dict[str, dict[int, float]]:
         return Doors("flat.example.com").calls(size // 2)
 
     calls = {size: thread.submit(doors, size).result() for size, thread in threads.items()}
-    found: dict[str, dict[int, list[float]]] = {name: {size: [] for size in SIZES} for name in calls[SIZES[0]]}
+    found: dict[str, dict[int, list[float]]] = {
+        name: {size: [] for size in SIZES} for name in calls[SIZES[0]]
+    }
     for _ in range(WARM_UP + ROUNDS):
         for name, taken in found.items():
             for size, thread in random.sample(list(threads.items()), len(threads)):
