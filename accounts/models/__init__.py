@@ -1,0 +1,29 @@
+"""Columns, constraints and predicates. The rules are in `services/`."""
+
+from .creators import Creator, Operator
+from .mails import EmailChange, EmailVerificationToken, LinkToken, PasswordResetToken, SecurityNotice
+from .second_factor import Authenticator, RecoveryCode
+from .service import ApiKey, Counter, LoginReservation, SigningKey
+from .sessions import BlacklistedToken, RefreshToken, Session, UserSession
+from .tenants import TenantModel
+
+__all__ = [
+    "ApiKey",
+    "Authenticator",
+    "BlacklistedToken",
+    "Counter",
+    "Creator",
+    "EmailChange",
+    "EmailVerificationToken",
+    "LinkToken",
+    "LoginReservation",
+    "Operator",
+    "PasswordResetToken",
+    "RecoveryCode",
+    "RefreshToken",
+    "SecurityNotice",
+    "Session",
+    "SigningKey",
+    "TenantModel",
+    "UserSession",
+]

@@ -1,0 +1,117 @@
+from typing import Any, ClassVar
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
+from django.contrib.postgres.indexes import GinIndex
+from django.db import models
+from uuid_utils.compat import uuid7
+
+from accounts.addresses import AddressParts, canonical_email
+from accounts.hashers import normal
+from audit.book import record
+from audit.clients import Client
+from audit.events import Event
+from tenancy.constraints import Grant, Policy, tenant_walls
+from tenancy.context import tenant_scope
+
+from .tenants import WRITABLE
+
+
+class CreatorManager(BaseUserManager["Creator"]):
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "Creator":
+        """An operator with every right, for `createsuperuser`; never reachable through the API."""
+        creator = self.model(
+            email=canonical_email(email), holds_email=True, is_staff=True, is_superuser=True, **fields
+        )
+        creator.set_password(password)
+        with tenant_scope(creator.pk):
+            creator.save(force_insert=True)
+            record(Event.OPERATOR_CREATED, client=Client(), creator_id=creator.pk, role="superuser")
+        return creator
+
+    def tenants(self) -> models.QuerySet["Creator"]:
+        """Without the operators."""
+        return self.filter(is_staff=False, is_superuser=False)
+
+    def get_by_natural_key(self, username: str | None) -> "Creator":
+        return self.get(email=canonical_email(username or ""), holds_email=True)
+
+
+class Creator(AbstractBaseUser, PermissionsMixin):
+    """The tenant; also, with `is_staff`, an operator, whom no policy shows to the app role.
+
+    Several rows may bear one e-mail address while nobody has confirmed it: each sign-up keeps its
+    own password. The one that `holds_email` is the account.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    email = models.CharField(max_length=254)  # canonical, see addresses.py
+    holds_email = models.BooleanField(default=False)
+    email_verified_at = models.DateTimeField(null=True, blank=True)
+    display_name = models.CharField(max_length=100, blank=True)
+    is_active = models.BooleanField(default=True)
+    is_staff = models.BooleanField(default=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    USERNAME_FIELD = "email"
+    EMAIL_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+
+    objects: ClassVar[CreatorManager] = CreatorManager()
+
+    class Meta:
+        db_table = "creators"
+        permissions: ClassVar = [  # beside Django's own; accounts/roles.py says whose they are
+            ("lift_lock", "Can lift a lock of the sign-in"),
+            ("end_sessions", "Can end sessions"),
+            ("send_reset", "Can send a mail to reset the password"),
+            ("deactivate_creator", "Can deactivate and reactivate"),
+            ("mark_verified", "Can mark an e-mail address as verified"),
+        ]
+        indexes: ClassVar = [
+            # no pending list: a sign-up pays for itself, and none waits until everybody's is worked off
+            GinIndex(AddressParts("email"), name="creators_address_parts", fastupdate=False)
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["email"], condition=models.Q(holds_email=True), name="creators_email_held_once"
+            ),
+            *tenant_walls(
+                "creators",
+                field="id",
+                app=[
+                    "SELECT",
+                    "INSERT",
+                    "UPDATE (password, last_login, email, holds_email, email_verified_at, display_name)",
+                    "DELETE",
+                ],
+                operator=WRITABLE,
+            ),
+            Policy(
+                name="creators_no_staff",
+                role="app",
+                expression="NOT is_staff AND NOT is_superuser",
+                restrictive=True,
+            ),
+            Policy(name="creators_lookup", role="lookup", expression="true"),
+            Grant(
+                name="creators_lookup_grant", role="lookup", privileges=["SELECT (id, email, holds_email)"]
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.email
+
+    def set_password(self, raw_password: str | None) -> None:
+        """For Django's own commands; everything else hashes outside of transactions, in services."""
+        super().set_password(raw_password if raw_password is None else normal(raw_password))
+
+    def check_password(self, raw_password: str | None) -> bool:
+        return super().check_password(raw_password if raw_password is None else normal(raw_password))
+
+
+class Operator(Creator):
+    """Staff, as superusers look after them."""
+
+    class Meta:
+        proxy = True

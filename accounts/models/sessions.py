@@ -1,0 +1,126 @@
+from typing import ClassVar
+from uuid import UUID
+
+from django.db import models
+
+from tenancy.constraints import Reference
+
+from .tenants import WRITABLE, TenantModel, walls
+
+
+class Session(TenantModel):
+    """One sign-in on one device: a family of refresh tokens, and the access tokens that go with it."""
+
+    class End(models.TextChoices):
+        LOGOUT = "logout"
+        LOGOUT_ALL = "logout_all"
+        REUSE = "reuse"
+        PASSWORD = "password"  # changed or reset
+        CAP = "cap"  # of parallel sessions
+        ENDED = "ended"  # by the creator, from another one
+        REVOKED = "revoked"  # by a resource server
+        EMAIL = "email"  # a change of address was undone
+        SUPPORT = "support"  # by an operator
+
+    created_at = models.DateTimeField()
+    last_used_at = models.DateTimeField()  # sign-in or refresh
+    expires_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+    end_reason = models.CharField(max_length=16, choices=End.choices, blank=True)
+    ip_address = models.GenericIPAddressField(null=True)
+    user_agent = models.TextField(blank=True)
+    device = models.CharField(max_length=100, blank=True)  # "Firefox on Linux"
+
+    class Meta:
+        db_table = "sessions"
+        indexes: ClassVar = [
+            models.Index(fields=["creator", "-created_at"], name="sessions_newest"),
+            models.Index(fields=["expires_at"], name="sessions_expiry"),
+        ]
+        constraints: ClassVar = walls(
+            "sessions", app=["SELECT", "INSERT", "UPDATE (last_used_at, ended_at, end_reason)"]
+        )
+
+    def __str__(self) -> str:
+        return f"session {self.id}"
+
+
+class RefreshToken(TenantModel):
+    """The state of one refresh token; its id is the `jti`. The token itself is stored nowhere.
+
+    `created_at` and the session's end are the token's `iat` and `exp`, and `kid` names the key:
+    enough to mint the very same token again.
+    """
+
+    session = models.ForeignKey(
+        Session, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    parent = models.ForeignKey(
+        "self", models.DO_NOTHING, null=True, db_constraint=False, db_index=False, related_name="+"
+    )
+    kid = models.CharField(max_length=64)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True)
+
+    session_id: UUID
+
+    class Meta:
+        db_table = "refresh_tokens"
+        indexes: ClassVar = [
+            models.Index(fields=["creator", "session"], name="refresh_tokens_family"),
+            models.Index(fields=["expires_at"], name="refresh_tokens_expiry"),
+        ]
+        constraints: ClassVar = [
+            *walls("refresh_tokens", app=["SELECT", "INSERT", "UPDATE (used_at)"]),
+            Reference(
+                name="refresh_tokens_session",
+                fields=["creator", "session"],
+                to="accounts.Session",
+                to_fields=["creator", "id"],
+            ),
+            Reference(
+                name="refresh_tokens_parent",
+                fields=["creator", "parent"],
+                to="accounts.RefreshToken",
+                to_fields=["creator", "id"],
+            ),
+            # one refresh token has one successor, whatever the code above it does
+            models.UniqueConstraint(fields=["creator", "parent"], name="refresh_tokens_one_successor"),
+        ]
+
+    def __str__(self) -> str:
+        return f"refresh token {self.id}"
+
+
+class BlacklistedToken(TenantModel):
+    """An access token that died before its time; its id is the `jti`."""
+
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "jwt_blacklist"
+        indexes: ClassVar = [models.Index(fields=["expires_at"], name="jwt_blacklist_expiry")]
+        constraints: ClassVar = walls("jwt_blacklist", app=["SELECT", "INSERT"])
+
+    def __str__(self) -> str:
+        return f"blacklisted {self.id}"
+
+
+class UserSession(TenantModel):
+    """The session of an anonymous end user of a creator."""
+
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    metadata = models.JSONField(default=dict)
+
+    class Meta:
+        db_table = "user_sessions"
+        indexes: ClassVar = [
+            models.Index(fields=["creator", "-created_at"], name="user_sessions_newest"),
+            models.Index(fields=["expires_at"], name="user_sessions_expiry"),
+        ]
+        constraints: ClassVar = walls("user_sessions", app=WRITABLE)
+
+    def __str__(self) -> str:
+        return f"end-user session {self.id}"

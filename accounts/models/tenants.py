@@ -1,0 +1,29 @@
+from uuid import UUID
+
+from django.db import models
+from uuid_utils.compat import uuid7
+
+from tenancy.constraints import Reference, tenant_walls
+
+WRITABLE = ["SELECT", "INSERT", "UPDATE", "DELETE"]
+
+
+class TenantModel(models.Model):
+    """What every table of a creator has: a UUIDv7 key, and `creator_id` in all its references."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    creator = models.ForeignKey(
+        "accounts.Creator", models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    creator_id: UUID
+
+    class Meta:
+        abstract = True
+
+
+def walls(table: str, *, app: list[str]) -> list[models.BaseConstraint]:
+    return [
+        models.UniqueConstraint(fields=["creator", "id"], name=f"{table}_tenant_key"),
+        Reference(name=f"{table}_creator", fields=["creator"], to="accounts.Creator", to_fields=["id"]),
+        *tenant_walls(table, app=app, operator=WRITABLE),
+    ]
