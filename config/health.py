@@ -9,10 +9,10 @@ from django.http import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.api.base import OpenDoor
 from accounts.api.problems import problem
 from accounts.api.schema import door
 from accounts.api.serializers import HealthAnswer
-from accounts.api.views import OpenDoor
 from accounts.counters import STORE_ERRORS
 from tenancy.middleware import owns_transactions
 

@@ -15,8 +15,8 @@ from tenancy.middleware import owns_transactions
 
 from . import serializers
 from .authentication import WWW_AUTHENTICATE, bearer_of
+from .base import read
 from .schema import door
-from .views import read
 
 FORM = {"application/x-www-form-urlencoded": serializers.TokenRequest}
 

@@ -10,9 +10,9 @@ from audit.clients import client_of
 
 from . import serializers
 from .authentication import caller
+from .base import LimitedView, PublicView, read
 from .exports import ExportAnswer
 from .schema import door
-from .views import LimitedView, PublicView, read
 
 CHANGE_ANSWER = "A mail with a link is on its way to the new address."
 ASKED_AGAIN = (WrongPasswordError, AccountLockedError)

@@ -9,9 +9,9 @@ from rest_framework.request import Request
 from audit.metrics import exposition
 from tenancy.middleware import owns_transactions
 
+from .base import OpenDoor
 from .introspection import APIKeyAuthentication
 from .schema import APIKeyScheme, door
-from .views import OpenDoor
 
 LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip")

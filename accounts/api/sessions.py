@@ -22,8 +22,8 @@ from tenancy.middleware import owns_transactions
 
 from . import serializers
 from .authentication import WWW_AUTHENTICATE, bearer_of, caller
+from .base import read
 from .schema import door
-from .views import read
 
 
 class SessionsView(ListAPIView):

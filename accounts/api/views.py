@@ -1,17 +1,15 @@
 """The JSON doors of the account: read, call one service, answer."""
 
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
-from rest_framework.authentication import BaseAuthentication
+from django.http import HttpRequest
 from rest_framework.exceptions import ParseError
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
 from accounts import limits
@@ -41,46 +39,13 @@ from tenancy.middleware import owns_transactions
 
 from . import serializers
 from .authentication import access_token_of, caller
+from .base import LimitedView, OpenDoor, PublicView, QuickView, read
 from .parsers import StrictJSONParser, parsed
-from .problems import answer
 from .schema import door
 
 SIGN_UP_ANSWER = "If the address can be used, a mail with a link is on its way."
 RESET_ANSWER = "If there is an account with this address, a mail with a link is on its way."
 RESEND_ANSWER = "If a sign-up waits at this address, a mail with a link is on its way."
-
-
-_json = JSONRenderer()
-
-
-@owns_transactions
-class LimitedView(APIView):
-    """A door that counts its callers, before anything else is looked at."""
-
-    limit = "default"
-
-    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        with ExitStack() as self.place:
-            return super().dispatch(request, *args, **kwargs)
-
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        limits.check(request, self.limit)
-        self.place.enter_context(limits.place(self.limit))
-        super().initial(request, *args, **kwargs)
-
-
-class PublicView(LimitedView):
-    """A door without a lock: no bearer is read, and rubbish in its place does no harm."""
-
-    authentication_classes = ()
-    permission_classes = ()
-
-
-def read(serializer: type[Serializer], request: Request) -> dict[str, Any]:
-    form = serializer(data=request.data)
-    form.is_valid(raise_exception=True)
-    data: dict[str, Any] = form.validated_data
-    return data
 
 
 def token_answer(pair: TokenPair) -> Response:
@@ -89,28 +54,6 @@ def token_answer(pair: TokenPair) -> Response:
 
 def _token_body(pair: TokenPair) -> dict[str, Any]:
     return asdict(pair) | {"token_type": "Bearer"}
-
-
-class QuickView(APIView):
-    """A door that is asked so often that DRF's part, a sixth of the work, is worth its sparing.
-
-    Who comes as expected gets what `quick` gives; None sends the rest DRF's way, to the same answers.
-    """
-
-    def quick(self, request: HttpRequest) -> dict[str, Any] | None:
-        raise NotImplementedError
-
-    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            body = self.quick(request)
-        except Exception as error:
-            refused = answer(request, error)
-            if refused is None:
-                raise
-            return refused
-        if body is None:
-            return super().dispatch(request, *args, **kwargs)
-        return HttpResponse(_json.render(body), content_type=_json.media_type)
 
 
 class RegisterView(PublicView):
@@ -299,13 +242,6 @@ class PasswordChangeView(LimitedView):
         data = read(serializers.PasswordChangeRequest, request)
         password_change.change_password(caller(request), **data, client=client_of(request))
         return Response(status=204)
-
-
-class OpenDoor(APIView):
-    """For machines around the service: no caller, one form of answer."""
-
-    authentication_classes: tuple[type[BaseAuthentication], ...] = ()
-    permission_classes = ()
 
 
 class JWKSRenderer(JSONRenderer):

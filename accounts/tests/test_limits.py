@@ -89,9 +89,9 @@ def test_well_formed_token_counts_like_any_other() -> None:
 
 def test_every_door_without_bearer_has_a_limit() -> None:
     """A new one that forgets it fails here."""
+    from accounts.api.base import LimitedView
     from accounts.api.introspection import ResourceServerView
     from accounts.api.urls import auth_patterns
-    from accounts.api.views import LimitedView
 
     views = {str(url.pattern): url.callback.cls for url in auth_patterns}
     for path, view in views.items():
