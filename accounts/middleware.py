@@ -2,6 +2,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from threading import BoundedSemaphore
 from typing import Any, cast
 
 from csp.decorators import csp_update
@@ -32,10 +33,12 @@ class BodyLimitMiddleware:
 
     Whoever is answered before the body is read still gets to send it: the server closes a connection
     with something unread in it, and the client, still writing, would see that instead of the answer.
+    That is kindness, and holds a thread: to few at once.
     """
 
     def __init__(self, get_response: Handler) -> None:
         self.get_response = get_response
+        self.heard_out = BoundedSemaphore(max(1, settings.WORKER_THREADS // 4))
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if "HTTP_TRANSFER_ENCODING" in request.META:
@@ -47,11 +50,18 @@ class BodyLimitMiddleware:
         size = int(length) if len(length) <= LONGEST_LENGTH else sys.maxsize
         too_long = size > settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         response = refusal(request, RequestDataTooBig()) if too_long else self.get_response(request)
-        if 0 < size <= LONGEST_HEARD_OUT:
-            with suppress(UnreadablePostError):
-                while request.read(CHUNK):
-                    pass
+        if 0 < size <= LONGEST_HEARD_OUT and self.heard_out.acquire(blocking=False):
+            try:
+                _hear_out(request)
+            finally:
+                self.heard_out.release()
         return response
+
+
+def _hear_out(request: HttpRequest) -> None:
+    with suppress(UnreadablePostError):
+        while request.read(CHUNK):
+            pass
 
 
 class PageMiddleware:
@@ -80,6 +90,7 @@ class PageMiddleware:
         if not _is_json_door(request):
             page: HttpResponseBase = self.get_page(request)
             return page
+        request.get_host()  # raises DisallowedHost; pages have CommonMiddleware for it
         response: HttpResponse
         if "HTTP_ACCEPT_LANGUAGE" in request.META:
             response = self.get_translated_response(request)

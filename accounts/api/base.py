@@ -23,15 +23,22 @@ class LimitedView(APIView):
     """A door that counts its callers, before anything else is looked at."""
 
     limit = "default"
+    is_counted = False
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         with ExitStack() as self.place:
             return super().dispatch(request, *args, **kwargs)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        limits.check(request, self.limit)
+        self.count(request)
         self.place.enter_context(limits.place(self.limit))
         super().initial(request, *args, **kwargs)
+
+    def count(self, request: Any) -> None:
+        """Once, whichever way the request is answered."""
+        if not self.is_counted:
+            limits.check(request, self.limit)
+            self.is_counted = True
 
 
 class PublicView(LimitedView):

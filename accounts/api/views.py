@@ -12,7 +12,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import limits
 from accounts.exceptions import (
     AccountLockedError,
     InvalidCredentialsError,
@@ -118,10 +117,10 @@ class RefreshView(QuickView, PublicView):
     limit = "refresh"
 
     def quick(self, request: HttpRequest) -> dict[str, Any] | None:
+        self.count(request)
         refresh = _refresh_in(request)
         if refresh is None:
             return None
-        limits.check(request, self.limit)
         return _token_body(sessions.refresh_session(refresh=refresh, client=client_of(request)))
 
     @door(

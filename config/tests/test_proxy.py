@@ -126,6 +126,22 @@ def test_answer_waits_until_the_body_is_sent(transactional_db: None, tmp_path: P
                 assert client.recv(4096).startswith(f"HTTP/1.1 {status} ".encode())
 
 
+def test_bodies_that_nobody_waits_for_hold_few_threads(transactional_db: None, tmp_path: Path) -> None:
+    with (
+        serving(tmp_path, workers=1, **NO_LIMITS | {"RATE_LIMIT_REFRESH": "1/m"}) as served,
+        ExitStack() as clients,
+    ):
+        served.post("refresh", {})
+        for door in ("/healthz", "/api/v1/auth/refresh"):
+            head = f"POST {door} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            for _ in range(SLOW_CLIENTS):
+                clients.enter_context(send(served.port, f"{head}Content-Length: 10\r\n\r\n"))
+        for _ in range(20):
+            began = time.monotonic()
+            assert served.call("GET", "/healthz").status == 200
+            assert time.monotonic() - began < 1
+
+
 def test_client_address_is_the_one_that_nginx_saw(through: Served, superuser: psycopg.Connection) -> None:
     through.post("login", {"email": "ada@example.com", "password": "wrong"}, ip="203.0.113.9")
     found = superuser.execute("SELECT host(ip_address) FROM audit_personal_data").fetchall()
