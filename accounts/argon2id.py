@@ -8,6 +8,7 @@ after each hash. There are as many blocks as hashes at once, which `services.pas
 import fcntl
 import mmap
 import os
+import threading
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,19 +19,22 @@ from argon2 import Parameters
 from argon2.exceptions import HashingError
 from argon2.low_level import core, error_to_str, ffi
 
+from .exceptions import BusyError
+
 HUGE_PAGE = 2 * 1024 * 1024
-OK, NO_MEMORY = 0, -22  # argon2.h
+OK, NO_MEMORY, NO_THREAD = 0, -22, -33  # argon2.h
 WITHOUT_VERSION, MISREAD = 16, 18  # a hash that names none; argon2-cffi reads it as 18
 
 _spare: list[tuple[int, mmap.mmap]] = []
-_taken: dict[int, mmap.mmap] = {}
+_taken = threading.local()  # .block: the one of the hash that this thread is making
 
 
 def digest(password: bytes, salt: bytes, parameters: Parameters) -> str:
     """The last part of an encoded hash.
 
     Raises:
-        argon2.exceptions.HashingError: the parameters are none of Argon2's, or memory is short.
+        argon2.exceptions.HashingError: the parameters are none of Argon2's.
+        BusyError: memory is short.
 
     """
     out = ffi.new("uint8_t[]", parameters.hash_len)
@@ -46,12 +50,17 @@ def digest(password: bytes, salt: bytes, parameters: Parameters) -> str:
             "t_cost": parameters.time_cost,
             "m_cost": parameters.memory_cost,
             "lanes": parameters.parallelism,
-            "allocate_cbk": _take, "free_cbk": _give_back,
+            "allocate_cbk": _take, "free_cbk": _leave,
         },
     )  # fmt: skip
     with _alone() as is_alone:
         context.threads = min(parameters.parallelism, os.cpu_count() or 1) if is_alone else 1
-        status = core(context, parameters.type.value)
+        status = _filled(context, parameters.type.value)
+    if status == NO_THREAD:
+        context.threads = 1
+        status = _filled(context, parameters.type.value)
+    if status == NO_MEMORY:
+        raise BusyError
     if status != OK:
         raise HashingError(error_to_str(status))
     return base64(bytes(ffi.buffer(out)))
@@ -83,18 +92,29 @@ def base64(data: bytes) -> str:
     return b64encode(data).rstrip(b"=").decode()
 
 
+def _filled(context: Any, variety: int) -> int:
+    """The status. Memory of a hash that was made is wiped, and kept; any other goes back to the system."""
+    status = int(core(context, variety))
+    if status == OK:
+        _spare.append(_taken.block)
+    _taken.block = None
+    return status
+
+
 @ffi.callback("int(uint8_t **, size_t)", error=NO_MEMORY)  # type: ignore[untyped-decorator]
 def _take(memory: Any, size: int) -> int:
-    block = _kept(size) or _made(size)
-    address = _aligned(int(ffi.cast("uintptr_t", ffi.from_buffer(block))))
-    _taken[address] = block
-    memory[0] = ffi.cast("uint8_t *", address)
+    try:
+        block = _kept(size) or _made(size)
+    except (OSError, OverflowError):
+        return NO_MEMORY
+    _taken.block = size, block
+    memory[0] = ffi.cast("uint8_t *", _aligned(int(ffi.cast("uintptr_t", ffi.from_buffer(block)))))
     return OK
 
 
 @ffi.callback("void(uint8_t *, size_t)")  # type: ignore[untyped-decorator]
-def _give_back(memory: Any, size: int) -> None:
-    _spare.append((size, _taken.pop(int(ffi.cast("uintptr_t", memory)))))
+def _leave(memory: Any, size: int) -> None:
+    """`_filled` knows better: where a thread can't be started, libargon2 doesn't even come here."""
 
 
 def _kept(size: int) -> mmap.mmap | None:

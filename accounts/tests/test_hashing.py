@@ -1,6 +1,7 @@
 """Hashing: to the same bytes as argon2-cffi, in kept memory, two at a time, and never by all threads."""
 
 import concurrent.futures
+import errno
 import fcntl
 import os
 import random
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 from argon2 import PasswordHasher, Type
-from argon2.low_level import hash_secret
+from argon2.low_level import ffi, hash_secret
 from django.contrib.auth.hashers import Argon2PasswordHasher
 from django.test import Client
 
@@ -90,6 +91,45 @@ def test_memory_of_other_costs_is_let_go(monkeypatch: pytest.MonkeyPatch) -> Non
         assert [size for size, _block in spare] == [memory_cost * 1024]
 
 
+def test_hash_whose_threads_cannot_be_started_is_made_by_one(
+    lock_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hasher = hasher_of({"time_cost": 1, "memory_cost": 64, "parallelism": 2})
+    alone, really = hasher.encode("right", "saltsaltsalt"), argon2id.core
+    spare: list[Any] = []
+    monkeypatch.setattr(argon2id, "_spare", spare)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+
+    def core(context: Any, variety: int) -> int:
+        if context.threads == 1:
+            return int(really(context, variety))
+        argon2id._take(ffi.new("uint8_t **"), 64 * 1024)  # which libargon2 leaves behind
+        return argon2id.NO_THREAD
+
+    monkeypatch.setattr(argon2id, "core", core)
+    assert hasher.encode("right", "saltsaltsalt") == alone
+    assert len(spare) == 1
+    assert argon2id._taken.block is None
+
+
+@pytest.mark.django_db(transaction=True, databases="__all__")
+def test_without_memory_nobody_is_told_that_the_password_is_wrong(
+    ada: Person, api: API, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made(size: int) -> None:
+        raise OSError(errno.ENOMEM, size)
+
+    right, stranger = {"email": ada.email, "password": PASSWORD}, {"email": EMAIL, "password": PASSWORD}
+    with monkeypatch.context() as patch:
+        patch.setattr(argon2id, "_spare", [])
+        patch.setattr(argon2id, "_made", made)
+        for _ in range(6):  # five wrong ones would lock
+            for body in (right, stranger):
+                refused = api.post("login", body)
+                assert (refused.status_code, refused.json()["code"]) == (503, "busy")
+    assert api.post("login", right).status_code == 200
+
+
 def test_threads_at_once_get_their_own_memory() -> None:
     hasher = hasher_of({"time_cost": 3, "memory_cost": 512, "parallelism": 2})
     salts = [f"saltsaltsalt{n}" for n in range(24)]
@@ -108,6 +148,7 @@ def lock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 LOCKS_ELSEWHERE = """
+import errno
 import fcntl, sys
 file = open(sys.argv[1])
 fcntl.flock(file, int(sys.argv[2]))
