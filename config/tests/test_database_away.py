@@ -14,6 +14,7 @@ from accounts.tests.journeys import events, log_in, log_lines, sign_up
 from config.tests.fixtures import API, Person
 from config.tests.plugin import DATABASE, server
 from config.tests.test_hostile_input import DOORS, assert_problem
+from tenancy.postgresql.base import DatabaseWrapper
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
@@ -131,3 +132,17 @@ def test_commit_that_fails_is_no_success(
     assert superuser.execute("SELECT count(*) FROM creators").fetchone() == (0,)
     connections.close_all()
     sign_up(api, "zoe@example.com")
+
+
+def test_connection_that_failed_at_first_serves_the_next_request(
+    ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cancelled(*_: Any) -> None:
+        monkeypatch.undo()
+        raise OperationalError
+
+    api = API(raise_request_exception=False)
+    connections["default"].close()
+    monkeypatch.setattr(DatabaseWrapper, "_configure_connection", cancelled)
+    assert_away(api.get("me", token=ada.access), "cancelled")
+    assert api.get("me", token=ada.access).status_code == 200

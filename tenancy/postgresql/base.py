@@ -35,9 +35,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
     stood_at = float("-inf")
     caller: psycopg.Cursor  # one for all calls of a connection: a fifth of a call is its making
 
-    def connect(self) -> None:
-        super().connect()
-        self.caller = psycopg.Cursor(self.connection)
+    def get_new_connection(self, conn_params: Any) -> Any:
+        connection = super().get_new_connection(conn_params)
+        self.caller = psycopg.Cursor(connection)
+        return connection
 
     @cached_property
     def wrap_database_errors(self) -> Errors:
