@@ -97,13 +97,22 @@ class _Rings:
         self._parsed: dict[str, Key] = {}
 
     def current(self) -> KeyRing:
-        if self._ring is not None and self._is_fresh():
-            return self._ring
-        with self._lock:
-            if self._ring is None or not self._is_fresh():
-                self._ring = KeyRing(_environment_keys() if settings.JWT_SECRET_KEY else self._stored_keys())
-                self._read_at = time.monotonic()
-            return self._ring
+        ring = self._ring
+        if ring is None:
+            with self._lock:
+                return self._ring or self._read()
+        # one thread reads anew; were PostgreSQL away, the others would wait in line, each for its own failure
+        if not self._is_fresh() and self._lock.acquire(blocking=False):
+            try:
+                return self._read()
+            finally:
+                self._lock.release()
+        return ring
+
+    def _read(self) -> KeyRing:
+        ring = KeyRing(_environment_keys() if settings.JWT_SECRET_KEY else self._stored_keys())
+        self._ring, self._read_at = ring, time.monotonic()
+        return ring
 
     def _is_fresh(self) -> bool:
         return bool(settings.JWT_SECRET_KEY) or time.monotonic() - self._read_at < REREAD_AFTER

@@ -1,4 +1,5 @@
 from typing import Any, ClassVar
+from uuid import UUID
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
@@ -32,6 +33,13 @@ class CreatorManager(BaseUserManager["Creator"]):
     def tenants(self) -> models.QuerySet["Creator"]:
         """Without the operators."""
         return self.filter(is_staff=False, is_superuser=False)
+
+    def locked(self, creator_id: UUID) -> "Creator | None":
+        """The account, as it stays until the transaction ends.
+
+        Its row is locked before any that belongs to it: in this order its deletion locks, too.
+        """
+        return self.select_for_update(no_key=True).filter(pk=creator_id).first()
 
     def get_by_natural_key(self, username: str | None) -> "Creator":
         return self.get(email=canonical_email(username or ""), holds_email=True)

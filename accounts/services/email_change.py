@@ -61,6 +61,7 @@ def confirm_change(*, uid: str, token: str, client: Client) -> None:
     """Raises InvalidLinkError: unknown, spent, expired, undone, or somebody else has the address."""
     link = links.read(uid, token)
     with tenant_scope(link.creator_id):
+        Creator.objects.locked(link.creator_id)
         change = _confirmable(link).select_for_update().first()
         changed = change is not None and _move(change, change.new_email)
         if change is not None and changed:
@@ -87,6 +88,7 @@ def undo_change(*, uid: str, token: str, client: Client) -> None:
     """
     link = links.read(uid, token)
     with tenant_scope(link.creator_id):
+        Creator.objects.locked(link.creator_id)
         change = _undoable(link).select_for_update().first()
         undone = change is not None and (change.confirmed_at is None or _move(change, change.old_email))
         if change is not None and undone:

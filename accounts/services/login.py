@@ -65,8 +65,9 @@ def _admit(account: _Account, upgrade: str | None, client: Client) -> TokenPair 
     """None where the password is not the one that was looked at any more."""
     now, upgraded = timezone.now(), passwords.hashed(upgrade) if upgrade else None
     who: dict[str, Any] = {"creator_id": account.id, "client": client}
+    new = sessions.new_session(now=now, **who)
     with tenant_scope(account.id):
-        start = sessions.start_session(now=now, looked_at=account.password, upgraded=upgraded, **who)
+        start = sessions.start_session(new, looked_at=account.password, upgraded=upgraded)
         if start is None:
             return None
         if upgraded:

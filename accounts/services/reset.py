@@ -93,7 +93,7 @@ def _spend(link: links.Link) -> bool:
     The account's row is locked first: two links of one account come one after the other, and so
     do a reset and a sign-in.
     """
-    Creator.objects.select_for_update(no_key=True).filter(pk=link.creator_id).first()
+    Creator.objects.locked(link.creator_id)
     won = _usable(link).update(used_at=timezone.now())
     if won:
         spend_links(link.creator_id)

@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 
 from accounts.exceptions import InvalidTokenError, TokenReusedError
 from accounts.keys import key_ring
-from accounts.models import BlacklistedToken, SecurityNotice, Session
+from accounts.models import BlacklistedToken, Creator, SecurityNotice, Session
 from accounts.services import notices
 from accounts.tokens import AccessToken, RefreshToken, TokenPair, access_token
 from audit.book import record
@@ -60,6 +60,15 @@ class IssuedToken:
 
 
 @dataclass(frozen=True)
+class NewSession:
+    """All that is known of a session before it starts."""
+
+    token: IssuedToken
+    client: Client
+    device: str
+
+
+@dataclass(frozen=True)
 class Start:
     """A session that has begun; is its device another than those from which its creator signed in before?"""
 
@@ -81,24 +90,25 @@ def caller_of(access: AccessToken) -> Caller:
     return Caller(*row)
 
 
+def new_session(*, creator_id: UUID, client: Client, now: datetime) -> NewSession:
+    """Outside of transactions: whoever is the first to need a key, or to name a device, is a while at it."""
+    kid, expires_at = key_ring().signing_key().kid, now + settings.JWT_REFRESH_TOKEN_LIFETIME
+    token = IssuedToken(creator_id, uuid7(), uuid7(), kid, now, expires_at)
+    return NewSession(token, client, device_of(client))
+
+
 def start_session(
-    *,
-    creator_id: UUID,
-    client: Client,
-    now: datetime,
-    looked_at: str | None = None,
-    upgraded: str | None = None,
+    new: NewSession, *, looked_at: str | None = None, upgraded: str | None = None
 ) -> Start | None:
-    """A new session with its first refresh token; called inside the creator's scope.
+    """The session and its first refresh token; called inside the creator's scope.
 
     None where the account may not sign in any more, or its hash is not the one that was `looked_at`;
     `upgraded` is the hash to have in its place.
     """
-    device, kid = device_of(client), key_ring().signing_key().kid
-    token = IssuedToken(creator_id, uuid7(), uuid7(), kid, now, now + settings.JWT_REFRESH_TOKEN_LIFETIME)
-    account, ids = [creator_id, looked_at, upgraded], [token.session_id, token.id, kid]
-    times, origin = [now, token.expires_at], [client.ip_address, client.user_agent, device]
-    row = call_as(creator_id, _START, account + ids + times + origin)
+    token, client = new.token, new.client
+    account, ids = [token.creator_id, looked_at, upgraded], [token.session_id, token.id, token.kid]
+    times, origin = [token.created_at, token.expires_at], [client.ip_address, client.user_agent, new.device]
+    row = call_as(token.creator_id, _START, account + ids + times + origin)
     if row is None:
         return None
     _keep_to_the_cap(token)
@@ -188,6 +198,7 @@ def _end_family(token: RefreshToken, client: Client) -> bool:
     """False where another one did, who came with a spent token too."""
     who: dict[str, Any] = {"creator_id": token.creator_id, "client": client}
     with tenant_scope(token.creator_id):
+        Creator.objects.locked(token.creator_id)
         ended = bool(_end(token.creator_id, [token.session_id], Session.End.REUSE))
         if ended:
             record(Event.TOKEN_REUSED, session=str(token.session_id), **who)

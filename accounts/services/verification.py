@@ -67,8 +67,9 @@ def verify_email_and_log_in(*, uid: str, token: str, password: str, client: Clie
     """`verify_email`, and a session for the client that did it."""
     creator_id = verify_email(uid=uid, token=token, password=password, client=client)
     now = timezone.now()
+    new = sessions.new_session(creator_id=creator_id, client=client, now=now)
     with tenant_scope(creator_id):
-        start = sessions.start_session(creator_id=creator_id, client=client, now=now)
+        start = sessions.start_session(new)
         if start is None:  # deactivated in the meantime
             raise InvalidLinkError
         session = str(start.token.session_id)
@@ -113,9 +114,8 @@ def _begin(link: links.Link) -> _Attempt:
 
 def _confirm(attempt: _Attempt, now: datetime) -> bool:
     """One conditional UPDATE picks the winner of a link, one unique index the winner of an address."""
-    creator = Creator.objects.filter(pk=attempt.creator_id)
     unused = EmailVerificationToken.objects.filter(creator_id=attempt.creator_id, used_at=None)
-    creator.select_for_update(no_key=True).first()  # two links of one sign-up come one after the other
+    Creator.objects.locked(attempt.creator_id)  # two links of one sign-up come one after the other
     if not unused.filter(pk=attempt.token_id).update(used_at=now):
         return False
     return hold_address(attempt.creator_id)

@@ -12,7 +12,7 @@ from django.db import IntegrityError, connections
 from django.utils import timezone
 
 from accounts.models import RefreshToken
-from accounts.services import sessions
+from accounts.services import departure, sessions
 from accounts.tests.journeys import all_at_once, events, wait_for_waiters
 from accounts.tokens import RefreshToken as RefreshTokenJWT
 from config.tests.fixtures import API, Person, sign_in
@@ -191,6 +191,40 @@ def test_two_refreshes_forced_to_meet_give_one_successor(api: API, ada: Person, 
     assert [status for status, _ in pairs] == [200, 200]
     assert pairs[0][1]["refresh"] == pairs[1][1]["refresh"]
     assert successors(superuser, ada.refresh) == 1
+
+
+@pytest.mark.parametrize("is_spent", [False, True], ids=["fresh", "spent"])
+def test_refresh_and_deletion_do_not_wait_for_each_other(
+    api: API, ada: Person, superuser: psycopg.Connection, is_spent: bool
+) -> None:
+    """The refresh is held in mid-way, where it has the session's row; then the deletion comes."""
+    if is_spent:
+        refresh(api, ada.refresh)
+        age_spent(superuser, 60)
+    ends: list[Any] = []
+
+    def use() -> None:
+        ends.append(refresh(API(raise_request_exception=False), ada.refresh)[0])
+        connections.close_all()
+
+    def delete() -> None:
+        with tenant_scope(ada.id):
+            departure.remove(ada.id, email=None)
+        ends.append("deleted")
+        connections.close_all()
+
+    threads = [threading.Thread(target=use), threading.Thread(target=delete)]
+    hold = (
+        "LOCK TABLE audit_logs IN EXCLUSIVE MODE" if is_spent else "SELECT 1 FROM refresh_tokens FOR UPDATE"
+    )
+    with superuser.transaction():
+        superuser.execute(hold)
+        for count, thread in enumerate(threads, 1):
+            thread.start()
+            wait_for_waiters(superuser, count)
+    for thread in threads:
+        thread.join(timeout=20)
+    assert ends == [401 if is_spent else 200, "deleted"]
 
 
 def race(token: str, threads: int) -> list[tuple[int, str]]:

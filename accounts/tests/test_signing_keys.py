@@ -94,6 +94,44 @@ def pass_time(store: psycopg.Connection, seconds: int) -> None:
     forget_key_ring()
 
 
+def test_keys_are_read_outside_of_transactions(
+    api: API, ada: Person, store: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes a while, and PostgreSQL ends a transaction that idles."""
+    seen: list[bool] = []
+
+    def decrypted(sealed: bytes) -> Any:
+        seen.append(connections["default"].in_atomic_block)
+        return really(sealed)
+
+    really = keys._decrypted
+    monkeypatch.setattr(keys, "_decrypted", decrypted)
+    assert log_in(api, ada.email).status_code == 200
+    assert seen == [False]
+
+
+def test_while_one_thread_reads_the_keys_the_others_go_on(
+    store: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, done = threading.Event(), threading.Event()
+
+    def slow(_: Any) -> list[keys.Key]:
+        reading.set()
+        done.wait(10)
+        return []
+
+    before = key_ring()
+    monkeypatch.setattr(keys, "REREAD_AFTER", 0)
+    monkeypatch.setattr(keys._Rings, "_stored_keys", slow)
+    reader = threading.Thread(target=key_ring)
+    reader.start()
+    assert reading.wait(10)
+    assert key_ring() is before
+    done.set()
+    reader.join()
+    assert key_ring() is not before
+
+
 def test_new_key_is_published_at_once_and_signs_when_every_cache_has_it(
     api: API, ada: Person, store: psycopg.Connection
 ) -> None:

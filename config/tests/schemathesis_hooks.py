@@ -20,8 +20,9 @@ CREATOR = UUID(os.environ["TESTED_CREATOR"])
 
 def access_token() -> str:
     now = timezone.now()
+    new = sessions.new_session(creator_id=CREATOR, client=Client(), now=now)
     with tenant_scope(CREATOR):
-        start = sessions.start_session(creator_id=CREATOR, client=Client(), now=now)
+        start = sessions.start_session(new)
     assert start
     return sessions.token_pair(start.token, now=now).access
 
