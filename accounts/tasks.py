@@ -14,7 +14,7 @@ from django_tasks import task
 from accounts import emails, links
 from accounts.models import Creator, EmailChange, PasswordResetToken, SecurityNotice
 from accounts.services import notices, verification
-from audit.book import record
+from audit.book import erase_personal_data, record
 from audit.clients import Client
 from audit.events import Event
 from tenancy.context import tenant_scope
@@ -139,6 +139,13 @@ def send_security_notices(creator_id: str, language: str) -> None:
         send_security_notices.using(run_after=due_at).enqueue(creator_id, language)
         return
     notices.send_bundle(creator, language)
+
+
+@task()
+def forget_personal_data(creator_id: str) -> None:
+    """Of an account that is gone: a wrong password, looked at meanwhile, is recorded under its name."""
+    with tenant_scope(UUID(creator_id)):
+        erase_personal_data(UUID(creator_id))
 
 
 def _send_link(creator: Creator, language: str) -> None:

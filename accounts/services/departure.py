@@ -1,8 +1,12 @@
 """The owner's rights: taking everything along, and leaving."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from django.utils import timezone
+
+from accounts import tasks
 from accounts.models import Creator, SecurityNotice, Session, UserSession
 from accounts.services import lockout
 from accounts.services.password_change import confirm_password
@@ -12,6 +16,8 @@ from audit.book import erase_personal_data, record
 from audit.clients import Client
 from audit.events import Event
 from tenancy.context import current_alias, tenant_scope
+
+STRAGGLERS = timedelta(minutes=5)  # until nothing that began before is still at work
 
 
 def export(caller: Caller, *, client: Client) -> dict[str, Any]:
@@ -56,5 +62,7 @@ def remove(creator_id: UUID, *, email: str | None) -> None:
     creator = Creator.objects.filter(pk=creator_id)
     creator._raw_delete(current_alias())  # the database cascades
     erase_personal_data(creator_id)
+    # of what is just now under way, once more
+    tasks.forget_personal_data.using(run_after=timezone.now() + STRAGGLERS).enqueue(str(creator_id))
     if email is not None:
         lockout.lift(email)

@@ -7,8 +7,9 @@ import pytest
 from django.core import mail
 
 from accounts.models import Creator
+from accounts.services import departure, lockout
 from config.tests.fixtures import API, PASSWORD, Person, make_creator
-from tenancy.context import OPERATOR, using_alias
+from tenancy.context import OPERATOR, tenant_scope, using_alias
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
@@ -59,6 +60,25 @@ def test_deleted_account_leaves_events_without_a_person(
     assert ("login.succeeded",) in types
     assert ("account.deleted",) in types
     assert api.get("me", token=bob.access).status_code == 200
+
+
+def test_sign_in_under_way_while_the_account_is_deleted_leaves_no_person_behind(
+    api: API, ada: Person, superuser: Any, run_jobs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deleted_meanwhile(**account: Any) -> Any:
+        outcome = verify(**account)
+        with tenant_scope(ada.id):
+            departure.remove(ada.id, email=ada.email)
+        return outcome
+
+    verify = lockout.verify_password
+    monkeypatch.setattr(lockout, "verify_password", deleted_meanwhile)
+    assert api.post("login", {"email": ada.email, "password": "wrong"}).status_code == 401
+    left = "SELECT count(*) FROM audit_personal_data WHERE creator_id = %s AND email <> ''"
+    assert superuser.execute(left, [ada.id]).fetchone() == (1,)
+    superuser.execute("UPDATE django_tasks_database_dbtaskresult SET run_after = now()")
+    assert run_jobs() == 1
+    assert superuser.execute(left, [ada.id]).fetchone() == (0,)
 
 
 def test_wrong_passwords_at_the_owners_doors_count_towards_the_lock(api: API, ada: Person) -> None:
