@@ -97,8 +97,8 @@ def test_sign_in_cut_in_the_middle_leaves_nothing_half_done(
 ) -> None:
     start = sessions.start_session
 
-    def cut(**given: Any) -> Any:
-        row = start(**given) if moment == "after the session" else None
+    def cut(*new: Any, **given: Any) -> Any:
+        row = start(*new, **given) if moment == "after the session" else None
         (pid,) = connections["default"].cursor().execute("SELECT pg_backend_pid()").fetchone()
         superuser.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
         connections["default"].cursor().execute("SELECT 1")
