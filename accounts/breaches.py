@@ -6,7 +6,6 @@ happens without an answer: the local rules have judged, the event is recorded, a
 failures the server is left alone for a while.
 """
 
-import logging
 import ssl
 import threading
 import time
@@ -27,9 +26,6 @@ from audit.events import Event
 from audit.logs import request_id
 from audit.metrics import BREACH_CHECKS
 
-# the event says what failed; these say which prefix was asked for, and that is part of a hash
-for _chatty in ("pwned_passwords_django", "httpx", "httpcore"):
-    logging.getLogger(_chatty).setLevel(logging.CRITICAL)
 LEAVE_ALONE_AFTER = 3  # failures in a row
 LEAVE_ALONE_FOR = 60.0  # seconds
 ASKING_AT_ONCE = 4

@@ -397,5 +397,9 @@ LOGGING = {
         "django.db.backends": {"level": "INFO"},
         "django.request": {"level": "ERROR"},  # refusals have their line from audit.requests
         "django.server": {"handlers": [], "propagate": True},
+        # the event says what failed; these say which prefix was asked for, and that is part of a hash
+        "pwned_passwords_django": {"level": "CRITICAL"},
+        "httpx": {"level": "CRITICAL"},
+        "httpcore": {"level": "CRITICAL"},
     },
 }

@@ -14,6 +14,7 @@ import pytest
 
 from accounts import breaches as module
 from accounts.breaches import Breaches
+from accounts.tests.journeys import log_lines
 from config.child import happens
 from config.tests.fixtures import API
 
@@ -146,6 +147,14 @@ def test_five_digits_of_the_hash_leave_the_house(api: API, pwned: Pwned) -> None
     assert digest(UNKNOWN)[5:] not in sent
     assert UNKNOWN not in sent
     assert "ada" not in sent
+
+
+def test_no_log_tells_how_the_hash_begins(api: API, pwned: Pwned) -> None:
+    password = "an unbreached word of Ada's"
+    with log_lines() as lines:
+        assert sign_up(api, password)[0] == 202
+    assert lines.getvalue()
+    assert digest(password)[:5] not in lines.getvalue()
 
 
 @pytest.mark.parametrize("mood", MOODS)
