@@ -89,6 +89,12 @@ def send(port: int, text: str) -> socket.socket:
     return door
 
 
+def send_head(port: int, door: str, length: int) -> socket.socket:
+    """A POST whose body is still to come."""
+    head = f"POST {door} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    return send(port, f"{head}Content-Length: {length}\r\n\r\n")
+
+
 def test_half_sent_requests_stop_nobody_and_are_dropped(through: Served) -> None:
     start = "POST /api/v1/auth/login HTTP/1.1\r\nHost: localhost\r\n"
     body = f"{start}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{"
@@ -118,8 +124,7 @@ def test_answer_waits_until_the_body_is_sent(transactional_db: None, tmp_path: P
     login = "/api/v1/auth/login"
     with serving(tmp_path, workers=1, **NO_LIMITS) as served:
         for door, size, status in ((login, 100_000, 413), (login, 2**20, 413), ("/nowhere", 60_000, 404)):
-            head = f"POST {door} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-            with send(served.port, f"{head}Content-Length: {size}\r\n\r\n") as client:
+            with send_head(served.port, door, size) as client:
                 time.sleep(0.3)  # the server could have answered, and closed
                 for sent in range(0, size, 1000):
                     client.sendall(b"a" * min(1000, size - sent))
@@ -133,9 +138,8 @@ def test_bodies_that_nobody_waits_for_hold_few_threads(transactional_db: None, t
     ):
         served.post("refresh", {})
         for door in ("/healthz", "/api/v1/auth/refresh"):
-            head = f"POST {door} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             for _ in range(SLOW_CLIENTS):
-                clients.enter_context(send(served.port, f"{head}Content-Length: 10\r\n\r\n"))
+                clients.enter_context(send_head(served.port, door, 10))
         for _ in range(20):
             began = time.monotonic()
             assert served.call("GET", "/healthz").status == 200
