@@ -1,7 +1,10 @@
 """One class a fact, without HTTP; `api/problems.py` has their status codes."""
 
+import math
 from datetime import datetime
 from typing import ClassVar
+
+from django.utils import timezone
 
 
 class AccountsError(Exception):
@@ -95,6 +98,11 @@ class AccountLockedError(AccountsError):
     def __init__(self, until: datetime) -> None:
         super().__init__()
         self.until = until
+
+    @property
+    def retry_after(self) -> int:
+        """Seconds, rounded up."""
+        return math.ceil((self.until - timezone.now()).total_seconds())
 
 
 class RateLimitedError(AccountsError):

@@ -18,6 +18,25 @@ class VerifyEmailForm(forms.Form):
     )
 
 
+class PasswordForm(forms.Form):
+    """The password of the account `email`, which password managers look up by the user name."""
+
+    password = forms.CharField(
+        label=_("Password"),
+        strip=False,
+        help_text=_("The one you sign in with."),
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+    )
+
+    def __init__(self, data: Any = None, *, email: str) -> None:
+        super().__init__(data)
+        self.email = email
+
+
+class UndoForm(forms.Form):
+    confirm = forms.BooleanField(label=_("I want my account to have its old address again."))
+
+
 class PasswordResetForm(forms.Form):
     email = forms.EmailField(
         label=_("Email address"),

@@ -61,16 +61,16 @@ def check(request: Any, door: str) -> None:
 
 
 @contextmanager
-def place(door: str) -> Iterator[None]:
-    """A place among those who hash, ask HaveIBeenPwned or wait for others' verdicts.
+def hashing_slot(needed: bool) -> Iterator[None]:  # noqa: FBT001
+    """A slot for a request that hashes, calls HaveIBeenPwned or waits on the lockout.
 
-    They hold a thread of the server for up to seconds; some threads are always left to the rest.
+    Such requests hold a thread of the server for up to seconds; some threads are always left to the others.
 
     Raises:
-        BusyError: all places are taken.
+        BusyError: no slot is free.
 
     """
-    if door not in SLOW_DOORS:
+    if not needed:
         yield
         return
     if not _places.acquire(blocking=False):

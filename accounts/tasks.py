@@ -2,17 +2,18 @@
 minted when its mail is written and goes nowhere else.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import F, Q
 from django.urls import reverse
 from django.utils import timezone
 from django_tasks import task
 
 from accounts import emails, links
-from accounts.models import Creator, EmailChange, PasswordResetToken, SecurityNotice
+from accounts.models import Creator, EmailChange, EmailChangeToken, PasswordResetToken, SecurityNotice
 from accounts.services import notices, verification
 from audit.book import erase_personal_data, record
 from audit.clients import Client
@@ -25,15 +26,14 @@ MAILS_PER_RESEND = 3  # the newest sign-ups that wait at one address
 
 @task()
 def send_registration_mail(creator_id: str, email: str, language: str) -> None:
-    """The link for a new sign-up; the owner of a taken address hears about it instead."""
-    holder = Creator.objects.filter(email=email, holds_email=True).exclude(pk=UUID(creator_id)).first()
+    """The link for a new sign-up; if the address is taken, its owner learns of the sign-up instead."""
+    holder = _holder(email, apart_from=UUID(creator_id))
     if holder is None:
         creator = Creator.objects.filter(pk=UUID(creator_id), email_verified_at=None).first()
         if creator is not None:
             _send_link(creator, language)
         return
-    reset_url = settings.PUBLIC_URL + reverse("password-reset")
-    emails.send("address_used", to=email, language=language, reset_url=reset_url)
+    _send_address_taken(email, holder, language)
     # only now: a mail that fails is tried again, and its event would be written each time
     waiting = Creator.objects.filter(pk=UUID(creator_id), holds_email=False)
     with tenant_scope(holder.pk):
@@ -60,7 +60,7 @@ def send_reset_mail(email: str, language: str, *, by_support: bool = False) -> N
     creator = Creator.objects.filter(email=email, holds_email=True, is_active=True, is_staff=False).first()
     if creator is None:
         return
-    link = issue_reset_link(creator.pk)
+    link = issue_reset_link(creator)
     emails.send(
         "password_reset",
         to=email,
@@ -72,18 +72,17 @@ def send_reset_mail(email: str, language: str, *, by_support: bool = False) -> N
     )
 
 
-def issue_reset_link(creator_id: UUID) -> links.Link:
-    """A new link, of which only the digest stays; the oldest ones end for it."""
-    link, now = links.new(creator_id), timezone.now()
-    own = PasswordResetToken.objects.filter(creator_id=creator_id, used_at=None).order_by("-created_at")
+def issue_reset_link(creator: Creator) -> links.Link:
+    """A new link; the oldest ones of the account end for it."""
+    now = timezone.now()
+    own = PasswordResetToken.objects.filter(creator=creator, used_at=None).order_by("-created_at")
     PasswordResetToken.objects.filter(pk__in=own.values("pk")[RESET_LINKS_ALIVE - 1 :]).update(used_at=now)
-    PasswordResetToken.objects.create(
-        creator_id=creator_id,
-        digest=link.digest,
-        created_at=now,
+    return PasswordResetToken.objects.issue(
+        creator.pk,
+        email=creator.email,
+        recovery_generation=creator.recovery_generation,
         expires_at=now + settings.PASSWORD_RESET_TOKEN_LIFETIME,
     )
-    return link
 
 
 @task()
@@ -93,52 +92,95 @@ def keep_lock_notice(email: str, facts: dict[str, Any], language: str) -> None:
     if creator is None:
         return
     with tenant_scope(creator.pk):
-        SecurityNotice.objects.create(creator=creator, kind=SecurityNotice.Kind.ACCOUNT_LOCKED, **facts)
-        send_security_notices.enqueue(str(creator.pk), language)
+        kind = SecurityNotice.Kind.ACCOUNT_LOCKED
+        notice = SecurityNotice.objects.create(creator=creator, kind=kind, email=email, **facts)
+        send_security_notice.enqueue(str(notice.pk), language)
 
 
 @task()
-def send_email_change_mails(change_id: str, language: str) -> None:
-    """The link to the new address, and the notice with its undo to the old one.
-
-    Where the new address has an account, its owner hears of the attempt instead of getting a link.
-    """
-    change = EmailChange.objects.filter(pk=UUID(change_id), confirmed_at=None).first()
+def send_email_change_link(change_id: str, language: str) -> None:
+    """The link to the new address. If the address has an account, its owner learns of the attempt instead."""
+    change = _pending_change(change_id)
     if change is None:
         return
-    confirm, undo = links.new(change.creator_id), links.new(change.creator_id)
-    EmailChange.objects.filter(pk=change.pk).update(confirm_digest=confirm.digest, undo_digest=undo.digest)
-    if Creator.objects.filter(email=change.new_email, holds_email=True).exists():
-        reset_url = settings.PUBLIC_URL + reverse("password-reset")
-        emails.send("address_used", to=change.new_email, language=language, reset_url=reset_url)
-    else:
-        emails.send(
-            "email_change",
-            to=change.new_email,
-            language=language,
-            link=confirm.url("email-change"),
-            expires_minutes=settings.EMAIL_CHANGE_LIFETIME // timedelta(minutes=1),
-        )
+    holder = _holder(change.new_email, apart_from=change.creator_id)
+    if holder is not None:
+        _send_address_taken(change.new_email, holder, language)
+        return
+    link = issue_change_link(change, EmailChangeToken.Purpose.CONFIRM, change.expires_at)
+    emails.send(
+        "email_change",
+        to=change.new_email,
+        language=language,
+        link=link.url("email-change"),
+        expires_minutes=settings.EMAIL_CHANGE_LIFETIME // timedelta(minutes=1),
+    )
+
+
+@task()
+def send_email_change_notice(change_id: str, language: str) -> None:
+    """The notice with its link to undo, to the old address, also if the change was confirmed meanwhile."""
+    change = EmailChange.objects.filter(pk=UUID(change_id), undone_at=None).first()
+    if change is None:
+        return
+    link = issue_change_link(change, EmailChangeToken.Purpose.UNDO, change.undo_expires_at)
     emails.send(
         "email_change_notice",
         to=change.old_email,
         language=language,
         new_email=change.new_email,
-        link=undo.url("email-change-undo"),
+        link=link.url("email-change-undo"),
     )
 
 
+def issue_change_link(change: EmailChange, purpose: str, expires_at: datetime) -> links.Link:
+    """Bound to the account as it was when the change was requested, not as it is when the mail is written."""
+    return EmailChangeToken.objects.issue(
+        change.creator_id,
+        change=change,
+        purpose=purpose,
+        email=change.old_email,
+        recovery_generation=change.recovery_generation,
+        expires_at=expires_at,
+    )
+
+
+def _holder(email: str, *, apart_from: UUID) -> Creator | None:
+    """The other account that has the address, or for which it is reserved while a change can be undone."""
+    reserving = EmailChange.objects.reserving(email).values("creator")
+    others = Creator.objects.exclude(pk=apart_from)
+    return others.filter(Q(email=email, holds_email=True) | Q(pk__in=reserving)).first()
+
+
+def _send_address_taken(email: str, holder: Creator, language: str) -> None:
+    reset_url = settings.PUBLIC_URL + reverse("password-reset")
+    kind = "address_used" if holder.email == email else "address_reserved"
+    emails.send(kind, to=email, language=language, reset_url=reset_url)
+
+
+def _pending_change(change_id: str) -> EmailChange | None:
+    """None if the change was confirmed or ended before its mail was written."""
+    return EmailChange.objects.filter(
+        pk=UUID(change_id),
+        confirmed_at=None,
+        superseded_at=None,
+        undone_at=None,
+        expires_at__gt=timezone.now(),
+        recovery_generation=F("creator__recovery_generation"),
+    ).first()
+
+
 @task()
-def send_security_notices(creator_id: str, language: str) -> None:
-    """What the owner should know, at most one mail in a while."""
-    creator = Creator.objects.filter(pk=UUID(creator_id)).first()
-    if creator is None or not notices.is_waiting(creator.pk):
+def send_security_notice(notice_id: str, language: str) -> None:
+    """The notice, with others to the same address, in at most one mail in a quarter of an hour."""
+    notice = SecurityNotice.objects.filter(pk=UUID(notice_id), sent_at=None).select_related("creator").first()
+    if notice is None:  # sent with another one
         return
-    due_at = notices.due_at(creator.pk)
+    due_at = notices.due_at(notice)
     if due_at > timezone.now():
-        send_security_notices.using(run_after=due_at).enqueue(creator_id, language)
+        send_security_notice.using(run_after=due_at).enqueue(notice_id, language)
         return
-    notices.send_bundle(creator, language)
+    notices.send_bundle(notice, language)
 
 
 @task()
@@ -149,7 +191,7 @@ def forget_personal_data(creator_id: str) -> None:
 
 
 def _send_link(creator: Creator, language: str) -> None:
-    link = verification.issue_token(creator.pk)
+    link = verification.issue_link(creator)
     emails.send(
         "verify_email",
         to=creator.email,

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.forms import Form
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -17,13 +17,16 @@ from django.views.decorators.http import require_http_methods
 from accounts import limits
 from accounts.api.problems import RETRY_AFTER
 from accounts.exceptions import (
+    AccountLockedError,
     BusyError,
     InvalidLinkError,
+    InvalidTokenError,
     LimitsUnavailableError,
     RateLimitedError,
     WeakPasswordError,
+    WrongPasswordError,
 )
-from accounts.forms import NewPasswordForm, PasswordResetForm, VerifyEmailForm
+from accounts.forms import NewPasswordForm, PasswordForm, PasswordResetForm, UndoForm, VerifyEmailForm
 from accounts.services import email_change, reset, verification
 from audit.clients import client_of
 from tenancy.middleware import owns_transactions
@@ -40,8 +43,12 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     return render(request, "403_csrf.html", status=403)
 
 
-def page(door: str) -> Callable[[Page], Page]:
-    """A page whose POST shares the rate limit of its API door."""
+def page(scope: str, *, hashes: bool | None = None) -> Callable[[Page], Page]:
+    """A page whose POST shares the rate limit of its API endpoint.
+
+    `hashes`: whether a POST hashes a password (None: as the API endpoint does).
+    """
+    needs_slot = scope in limits.SLOW_DOORS if hashes is None else hashes
 
     def decorate(view: Page) -> Page:
         protected = csrf_protect(view)
@@ -55,10 +62,10 @@ def page(door: str) -> Callable[[Page], Page]:
             try:
                 if request.method != "POST":
                     return protected(request, *args, **kwargs)
-                limits.check(request, door)
-                with limits.place(door):
+                limits.check(request, scope)
+                with limits.hashing_slot(needs_slot):
                     return protected(request, *args, **kwargs)
-            except RateLimitedError as error:
+            except (RateLimitedError, AccountLockedError) as error:
                 return _later(request, "rate_limited", 429, error.retry_after)
             except (LimitsUnavailableError, BusyError):
                 return _later(request, "busy", 503, RETRY_AFTER)
@@ -74,11 +81,16 @@ def _later(request: HttpRequest, name: str, status: int, retry_after: int) -> Ht
     return response
 
 
-def _form(request: HttpRequest, template: str, form: Form) -> HttpResponse:
+def _posted(request: HttpRequest) -> QueryDict | None:
+    """The data of a POST, empty or not."""
+    return request.POST if request.method == "POST" else None
+
+
+def _form(request: HttpRequest, template: str, form: Form, **context: Any) -> HttpResponse:
     """The page with its form; once refused, the focus is on the first field: passwords come back empty."""
     if form.errors:
         next(iter(form.fields.values())).widget.attrs["autofocus"] = True
-    return render(request, template, {"form": form}, status=400 if form.errors else 200)
+    return render(request, template, {"form": form, **context}, status=400 if form.errors else 200)
 
 
 def _invalid_link(request: HttpRequest, restart: str | None = None) -> HttpResponse:
@@ -89,7 +101,7 @@ def _invalid_link(request: HttpRequest, restart: str | None = None) -> HttpRespo
 @page("email_verify")
 def verify_email(request: HttpRequest, uid: str, token: str) -> HttpResponse:
     """A GET only looks; the POST with the password spends the link."""
-    form = VerifyEmailForm(request.POST or None)
+    form = VerifyEmailForm(_posted(request))
     if request.method == "POST" and form.is_valid():
         try:
             verification.verify_email(uid=uid, token=token, client=client_of(request), **form.cleaned_data)
@@ -109,7 +121,7 @@ def verify_email_done(request: HttpRequest) -> HttpResponse:
 
 @page("password_reset")
 def password_reset(request: HttpRequest) -> HttpResponse:
-    form = PasswordResetForm(request.POST or None)
+    form = PasswordResetForm(_posted(request))
     if request.method == "POST" and form.is_valid():
         reset.request_reset(email=form.cleaned_data["email"], client=client_of(request))
         return redirect("password-reset-done")
@@ -126,7 +138,7 @@ def password_reset_done(request: HttpRequest) -> HttpResponse:
 @page("password_reset_confirm")
 def reset_password(request: HttpRequest, uid: str, token: str) -> HttpResponse:
     """A GET only looks; the POST with a good password spends the link."""
-    form = NewPasswordForm(request.POST or None)
+    form = NewPasswordForm(_posted(request))
     if request.method == "POST" and form.is_valid():
         try:
             reset.reset_password(
@@ -152,19 +164,25 @@ def reset_done(request: HttpRequest) -> HttpResponse:
     return render(request, "accounts/reset_done.html")
 
 
-@page("default")
+@page("default", hashes=True)
 def confirm_email_change(request: HttpRequest, uid: str, token: str) -> HttpResponse:
-    """A GET only looks; the POST moves the account."""
-    if request.method == "POST":
-        try:
-            email_change.confirm_change(uid=uid, token=token, client=client_of(request))
-        except InvalidLinkError:
-            return _invalid_link(request)
-        return redirect("email-change-done")
-    new_email = email_change.pending_address(uid, token)
-    if new_email is None:
+    """Only a POST with the password moves the account: a mail scanner may press a bare button."""
+    change = email_change.pending_change(uid, token)
+    if change is None:
         return _invalid_link(request)
-    return render(request, "accounts/email_change.html", {"new_email": new_email})
+    form = PasswordForm(_posted(request), email=change.old_email)
+    if request.method == "POST" and form.is_valid():
+        client, password = client_of(request), form.cleaned_data["password"]
+        try:
+            email_change.verify_password(change, password=password, client=client)
+            email_change.confirm_change(uid=uid, token=token, client=client)
+        except WrongPasswordError:
+            form.add_error("password", _("This is not the password of the account."))
+        except (InvalidLinkError, InvalidTokenError):
+            return _invalid_link(request)
+        else:
+            return redirect("email-change-done")
+    return _form(request, "accounts/email_change.html", form, new_email=change.new_email)
 
 
 @page("default")
@@ -174,8 +192,12 @@ def email_change_done(request: HttpRequest) -> HttpResponse:
 
 @page("default")
 def undo_email_change(request: HttpRequest, uid: str, token: str) -> HttpResponse:
-    """A GET only looks; the POST brings the old address back."""
-    if request.method == "POST":
+    """Only a POST with the box ticked undoes the change: a mail scanner may press a bare button.
+
+    The password isn't asked for, because the thief may have changed it.
+    """
+    form = UndoForm(_posted(request))
+    if request.method == "POST" and form.is_valid():
         try:
             email_change.undo_change(uid=uid, token=token, client=client_of(request))
         except InvalidLinkError:
@@ -183,7 +205,7 @@ def undo_email_change(request: HttpRequest, uid: str, token: str) -> HttpRespons
         return redirect("email-change-undone")
     if not email_change.can_undo(uid, token):
         return _invalid_link(request)
-    return render(request, "accounts/email_change_undo.html")
+    return _form(request, "accounts/email_change_undo.html", form)
 
 
 @page("default")

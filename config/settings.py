@@ -87,6 +87,7 @@ TENANT_GRANTS = {
 # SECURITY DEFINER functions, and who may call them
 TENANT_FUNCTIONS = {
     "find_creator(text)": ["app", "operator"],
+    "creators_refuse_reserved_email()": [],  # a trigger
     "lockout_reserve(text,text,uuid,integer,interval,interval)": ["app", "operator"],
     "lockout_settle(text,text,uuid,boolean)": ["app", "operator"],
     "lockout_release(uuid)": ["app", "operator"],

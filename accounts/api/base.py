@@ -31,7 +31,7 @@ class LimitedView(APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         self.count(request)
-        self.place.enter_context(limits.place(self.limit))
+        self.place.enter_context(limits.hashing_slot(self.limit in limits.SLOW_DOORS))
         super().initial(request, *args, **kwargs)
 
     def count(self, request: Any) -> None:

@@ -1,6 +1,5 @@
 """RFC 9457 answers: the one table from exceptions to status codes."""
 
-import math
 import sys
 from http import HTTPStatus
 from typing import Any
@@ -9,7 +8,6 @@ from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooB
 from django.db import DatabaseError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
-from django.utils import timezone
 from rest_framework import exceptions as drf
 
 from accounts import exceptions as accounts
@@ -109,19 +107,14 @@ def answer(request: Any, error: Exception) -> HttpResponse | None:
 
 def refusal(request: Any, error: Exception) -> HttpResponse:
     status, code, detail = facts_of(type(error))
-    return problem(request, status, code, detail, errors=_errors(error), retry_after=_retry_after(error))
+    retry_after = getattr(error, "retry_after", RETRY_AFTER)
+    return problem(request, status, code, detail, errors=_errors(error), retry_after=retry_after)
 
 
 def facts_of(error: type[Exception]) -> tuple[int, str, str]:
     """Status, code and sentence of an exception that the table knows."""
     status, code, detail = next(TABLE[kind] for kind in error.__mro__ if kind in TABLE)
     return status, code or error.code, detail or error.detail  # type: ignore[attr-defined]
-
-
-def _retry_after(error: Exception) -> int:
-    if isinstance(error, accounts.AccountLockedError):
-        return math.ceil((error.until - timezone.now()).total_seconds())
-    return getattr(error, "retry_after", RETRY_AFTER)
 
 
 def _errors(error: Exception) -> list[dict[str, str]]:

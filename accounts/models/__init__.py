@@ -1,7 +1,14 @@
 """Columns, constraints and predicates. The rules are in `services/`."""
 
 from .creators import Creator, Operator
-from .mails import EmailChange, EmailVerificationToken, LinkToken, PasswordResetToken, SecurityNotice
+from .mails import (
+    EmailChange,
+    EmailChangeToken,
+    EmailVerificationToken,
+    LinkToken,
+    PasswordResetToken,
+    SecurityNotice,
+)
 from .second_factor import Authenticator, RecoveryCode
 from .service import ApiKey, Counter, LoginReservation, SigningKey
 from .sessions import BlacklistedToken, RefreshToken, Session, UserSession
@@ -14,6 +21,7 @@ __all__ = [
     "Counter",
     "Creator",
     "EmailChange",
+    "EmailChangeToken",
     "EmailVerificationToken",
     "LinkToken",
     "LoginReservation",

@@ -41,6 +41,10 @@ class CreatorManager(BaseUserManager["Creator"]):
         """
         return self.select_for_update(no_key=True).filter(pk=creator_id).first()
 
+    def end_links(self, creator_id: UUID) -> None:
+        """A recovery step: of the one-time links made before it, only those that undo a change stay alive."""
+        self.filter(pk=creator_id).update(recovery_generation=models.F("recovery_generation") + 1)
+
     def get_by_natural_key(self, username: str | None) -> "Creator":
         return self.get(email=canonical_email(username or ""), holds_email=True)
 
@@ -60,6 +64,8 @@ class Creator(AbstractBaseUser, PermissionsMixin):
     is_active = models.BooleanField(default=True)
     is_staff = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
+    # counts the recovery steps: a one-time link works only in the generation in which it was made
+    recovery_generation = models.PositiveIntegerField(default=0, db_default=0)
 
     USERNAME_FIELD = "email"
     EMAIL_FIELD = "email"
@@ -90,7 +96,8 @@ class Creator(AbstractBaseUser, PermissionsMixin):
                 app=[
                     "SELECT",
                     "INSERT",
-                    "UPDATE (password, last_login, email, holds_email, email_verified_at, display_name)",
+                    "UPDATE (password, last_login, email, holds_email, email_verified_at, display_name, "
+                    "recovery_generation)",
                     "DELETE",
                 ],
                 operator=WRITABLE,

@@ -1,19 +1,57 @@
 """What is sent by mail, and waits for an answer."""
 
-from typing import ClassVar
+from typing import Any, ClassVar, Self
+from uuid import UUID
 
 from django.db import models
+from django.db.models import F
+from django.utils import timezone
+
+from accounts import links
+from tenancy.constraints import Grant, Policy, Reference
 
 from .tenants import TenantModel, walls
 
 
+class LinkTokenQuerySet(models.QuerySet["LinkToken"]):
+    def matching(self, link: links.Link) -> Self:
+        """The token of this link, if it has not expired and its account is active."""
+        return self.filter(
+            creator_id=link.creator_id,
+            digest=link.digest,
+            expires_at__gt=timezone.now(),
+            creator__is_active=True,
+        )
+
+    def alive(self, link: links.Link) -> Self:
+        """The same, if the account still has the address and the recovery generation of the token."""
+        return self.matching(link).filter(
+            email=F("creator__email"), recovery_generation=F("creator__recovery_generation")
+        )
+
+    def issue(self, creator_id: UUID, **columns: Any) -> links.Link:
+        """A new link; only the digest of its token is stored."""
+        link = links.new(creator_id)
+        self.create(creator_id=creator_id, digest=link.digest, created_at=timezone.now(), **columns)
+        return link
+
+
 class LinkToken(TenantModel):
-    """A token sent by mail, of which only the SHA-256 digest stays here."""
+    """A token sent by mail, of which only the SHA-256 digest is stored.
+
+    `email` and `recovery_generation` are those of the account when the link was made. If either
+    changes, the link is dead; only a link that undoes a change of address stays alive
+    (docs/one-time-links.md).
+    """
 
     digest = models.BinaryField(max_length=32)
+    email = models.CharField(max_length=254)
+    recovery_generation = models.PositiveIntegerField()
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     used_at = models.DateTimeField(null=True)
+
+    objects: ClassVar = LinkTokenQuerySet.as_manager()
 
     class Meta:
         abstract = True
@@ -43,32 +81,94 @@ class PasswordResetToken(LinkToken):
         return f"password reset {self.id}"
 
 
-class EmailChange(TenantModel):
-    """A change of address on its way: confirmed from the new one, undone from the old one."""
+class EmailChangeQuerySet(models.QuerySet["EmailChange"]):
+    def reserving(self, email: str) -> Self:
+        """The changes whose undo could still need this address back."""
+        return self.filter(
+            old_email=email, confirmed_at__isnull=False, undone_at=None, undo_expires_at__gt=timezone.now()
+        )
 
+
+class EmailChange(TenantModel):
+    """A change of address: confirmed by a link to the new address, undone by a link to the old one.
+
+    `number` orders the changes of one account. At most the newest one can be confirmed; undoing one
+    undoes all later ones.
+    """
+
+    number = models.PositiveIntegerField()
     old_email = models.CharField(max_length=254)
     new_email = models.CharField(max_length=254)
-    confirm_digest = models.BinaryField(max_length=32, null=True)  # both set when the mails are written
-    undo_digest = models.BinaryField(max_length=32, null=True)
+    recovery_generation = models.PositiveIntegerField()  # of the account when the change was requested
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()  # of the confirmation
     undo_expires_at = models.DateTimeField()
     confirmed_at = models.DateTimeField(null=True)
+    superseded_at = models.DateTimeField(null=True)  # by a newer request
     undone_at = models.DateTimeField(null=True)
+
+    objects: ClassVar = EmailChangeQuerySet.as_manager()
 
     class Meta:
         db_table = "email_changes"
-        indexes: ClassVar = [models.Index(fields=["undo_expires_at"], name="email_changes_expiry")]
-        constraints: ClassVar = walls(
-            "email_changes", app=["SELECT", "INSERT", "UPDATE (confirmed_at, undone_at)"]
-        )
+        indexes: ClassVar = [
+            models.Index(fields=["undo_expires_at"], name="email_changes_expiry"),
+            models.Index(
+                fields=["old_email"],
+                name="email_changes_reserved",
+                condition=models.Q(confirmed_at__isnull=False, undone_at=None),
+            ),
+        ]
+        constraints: ClassVar = [
+            *walls(
+                "email_changes",
+                app=["SELECT", "INSERT", "UPDATE (confirmed_at, superseded_at, undone_at)"],
+            ),
+            models.UniqueConstraint(fields=["creator", "number"], name="email_changes_in_order"),
+            # for the trigger that keeps an old address reserved while its change can be undone
+            Policy(name="email_changes_lookup", role="lookup", expression="true"),
+            Grant(
+                name="email_changes_lookup_grant",
+                role="lookup",
+                privileges=["SELECT (creator_id, old_email, confirmed_at, undone_at, undo_expires_at)"],
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"e-mail change {self.id}"
 
 
+class EmailChangeToken(LinkToken):
+    """A link that confirms or undoes a change of address."""
+
+    class Purpose(models.TextChoices):
+        CONFIRM = "confirm"
+        UNDO = "undo"
+
+    change = models.ForeignKey(
+        EmailChange, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="tokens"
+    )
+    purpose = models.CharField(max_length=8, choices=Purpose.choices)
+
+    class Meta:
+        db_table = "email_change_tokens"
+        indexes: ClassVar = [models.Index(fields=["expires_at"], name="email_change_tokens_expiry")]
+        constraints: ClassVar = [
+            *walls("email_change_tokens", app=["SELECT", "INSERT", "UPDATE (used_at)"]),
+            Reference(
+                name="email_change_tokens_change",
+                fields=["creator", "change"],
+                to="accounts.EmailChange",
+                to_fields=["creator", "id"],
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"e-mail change link {self.id}"
+
+
 class SecurityNotice(TenantModel):
-    """Something the owner should hear about by mail, with what else happened around then."""
+    """Something that the owner should learn by mail, at the address that the account had at that time."""
 
     class Kind(models.TextChoices):
         PASSWORD_CHANGED = "password_changed"
@@ -77,6 +177,7 @@ class SecurityNotice(TenantModel):
         NEW_DEVICE = "new_device"
         TOKEN_REUSED = "token_reused"
         EMAIL_CHANGED = "email_changed"
+        EMAIL_CHANGE_UNDONE = "email_change_undone"
         SUPPORT_ENDED_SESSIONS = "support_ended_sessions"
         SUPPORT_DEACTIVATED = "support_deactivated"
         SUPPORT_REACTIVATED = "support_reactivated"
@@ -90,6 +191,7 @@ class SecurityNotice(TenantModel):
         RIGHTS_CHANGED = "rights_changed"
 
     kind = models.CharField(max_length=32, choices=Kind.choices)
+    email = models.CharField(max_length=254)
     at = models.DateTimeField()
     until = models.DateTimeField(null=True)  # of a lock
     ip_address = models.GenericIPAddressField(null=True)

@@ -51,7 +51,7 @@ def delete_account(caller: Caller, *, password: str, client: Client) -> None:
         WrongPasswordError, AccountLockedError, RateLimitedError: the password did not open.
 
     """
-    confirm_password(caller, password=password, client=client)
+    confirm_password(caller.id, email=caller.email, password=password, client=client)
     with tenant_scope(caller.id):
         remove(caller.id, email=caller.email)
         record(Event.ACCOUNT_DELETED, client=Client(request_id=client.request_id), creator_id=caller.id)

@@ -1,6 +1,7 @@
 """Security notices to the owner: written where the thing happens, mailed in bundles by the worker."""
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -27,18 +28,25 @@ BY_SUPPORT = {
 APART = timedelta(minutes=15)  # between two such mails; what happens in between waits for the next
 
 
-def add(kind: SecurityNotice.Kind, *, creator_id: UUID, client: Client) -> None:
-    """Keep a notice and queue its mail; called inside the creator's scope, part of what it tells of."""
+def add(kind: SecurityNotice.Kind, *, creator_id: UUID, client: Client, to: Sequence[str] = ()) -> None:
+    """Store a notice to the account's address, or to those in `to`, and queue its mail.
+
+    Called inside the creator's scope, in the transaction of what it reports. The address is fixed
+    here: a change of address before the mail is sent must not redirect it.
+    """
     from accounts import tasks
 
-    SecurityNotice.objects.create(
-        creator_id=creator_id,
-        kind=kind,
-        at=timezone.now(),
-        ip_address=client.ip_address,
-        device=device_of(client),
-    )
-    tasks.send_security_notices.enqueue(str(creator_id), _language())
+    addresses = to or Creator.objects.filter(pk=creator_id).values_list("email", flat=True)
+    for email in addresses:
+        notice = SecurityNotice.objects.create(
+            creator_id=creator_id,
+            kind=kind,
+            email=email,
+            at=timezone.now(),
+            ip_address=client.ip_address,
+            device=device_of(client),
+        )
+        tasks.send_security_notice.enqueue(str(notice.pk), _language())
 
 
 def report_lock(*, email: str, creator_id: UUID, until: datetime, client: Client) -> None:
@@ -62,24 +70,21 @@ def _language() -> str:
     return get_language() or settings.LANGUAGE_CODE
 
 
-def is_waiting(creator_id: UUID) -> bool:
-    return SecurityNotice.objects.filter(creator_id=creator_id, sent_at=None).exists()
-
-
-def due_at(creator_id: UUID) -> datetime:
-    """When the next bundle may go out."""
-    last = SecurityNotice.objects.filter(creator_id=creator_id).aggregate(at=Max("sent_at"))["at"]
+def due_at(notice: SecurityNotice) -> datetime:
+    """When the next bundle to the notice's address may be sent."""
+    sent = SecurityNotice.objects.filter(creator_id=notice.creator_id, email=notice.email)
+    last = sent.aggregate(at=Max("sent_at"))["at"]
     return last + APART if last else timezone.now()
 
 
-def send_bundle(creator: Creator, language: str) -> None:
-    """One mail with all that has gathered. Marked after it is sent: rather twice than never."""
-    waiting = list(SecurityNotice.objects.filter(creator=creator, sent_at=None).order_by("at"))
-    if not waiting:
-        return
+def send_bundle(notice: SecurityNotice, language: str) -> None:
+    """One mail with all that waits for the same address. Marked after it is sent: rather twice than never."""
+    creator: Creator = notice.creator
+    unsent = SecurityNotice.objects.filter(creator=creator, email=notice.email, sent_at=None)
+    waiting = list(unsent.order_by("at"))
     emails.send(
         "security_notice",
-        to=creator.email,
+        to=notice.email,
         language=language,
         display_name=creator.display_name,
         notices=_bundled(waiting),

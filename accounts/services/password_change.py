@@ -1,8 +1,10 @@
 """Changing the password of a signed-in creator."""
 
+from uuid import UUID
+
 from accounts.exceptions import InvalidTokenError, WrongPasswordError
 from accounts.models import Creator, SecurityNotice
-from accounts.services import lockout, notices, passwords, reset, sessions
+from accounts.services import lockout, notices, passwords, sessions
 from accounts.services.sessions import Caller
 from audit.book import record
 from audit.clients import Client
@@ -11,7 +13,7 @@ from tenancy.context import tenant_scope
 
 
 def change_password(caller: Caller, *, current_password: str, new_password: str, client: Client) -> None:
-    """Set the new password; every session but the caller's ends, and so does every link to reset it.
+    """Set the new password; every other session of the creator ends, and every one-time link.
 
     Raises:
         AccountLockedError, RateLimitedError, WrongPasswordError: about the current password.
@@ -19,33 +21,38 @@ def change_password(caller: Caller, *, current_password: str, new_password: str,
         WeakPasswordError: about the new one.
 
     """
-    encoded = confirm_password(caller, password=current_password, client=client)
+    encoded = confirm_password(caller.id, email=caller.email, password=current_password, client=client)
     passwords.judge(new_password, email=caller.email, display_name=caller.display_name, field="new_password")
     new_hash = passwords.hashed(new_password)
     with tenant_scope(caller.id):
         changed = Creator.objects.filter(pk=caller.id, password=encoded).update(password=new_hash)
         if changed:
             sessions.end_sessions(creator_id=caller.id, keep=caller.session_id)
-            reset.spend_links(caller.id)
+            Creator.objects.end_links(caller.id)
             record(Event.PASSWORD_CHANGED, client=client, creator_id=caller.id)
             notices.add(SecurityNotice.Kind.PASSWORD_CHANGED, creator_id=caller.id, client=client)
     if not changed:  # changed, reset or hashed anew in the meantime: is the password still right?
         change_password(caller, current_password=current_password, new_password=new_password, client=client)
 
 
-def confirm_password(caller: Caller, *, password: str, client: Client) -> str:
-    """Ask a signed-in creator for the password again; counts towards the lockout. Returns its hash."""
-    with tenant_scope(caller.id):
-        encoded = Creator.objects.filter(pk=caller.id).values_list("password", flat=True).first()
-    if encoded is None:  # deleted since the token was read
+def confirm_password(creator_id: UUID, *, email: str, password: str, client: Client) -> str:
+    """Ask the creator for the password again, and return its hash. Failures count towards the lockout.
+
+    Raises:
+        InvalidTokenError: the account was deleted meanwhile.
+        AccountLockedError, RateLimitedError: the password was not verified.
+        WrongPasswordError: it is wrong.
+
+    """
+    with tenant_scope(creator_id):
+        encoded = Creator.objects.filter(pk=creator_id).values_list("password", flat=True).first()
+    if encoded is None:
         raise InvalidTokenError
-    outcome = lockout.verify_password(email=caller.email, password=password, encoded=encoded)
+    outcome = lockout.verify_password(email=email, password=password, encoded=encoded)
     if outcome.verdict.is_right:
         return encoded
-    with tenant_scope(caller.id):
-        record(Event.PASSWORD_CHECK_FAILED, client=client, creator_id=caller.id)
+    with tenant_scope(creator_id):
+        record(Event.PASSWORD_CHECK_FAILED, client=client, creator_id=creator_id)
         if outcome.locked_until:
-            notices.report_lock(
-                email=caller.email, creator_id=caller.id, until=outcome.locked_until, client=client
-            )
+            notices.report_lock(email=email, creator_id=creator_id, until=outcome.locked_until, client=client)
     raise WrongPasswordError

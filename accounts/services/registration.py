@@ -1,6 +1,9 @@
 """Signing up, with the same answer and the same work for every address."""
 
+from contextlib import suppress
+
 from django.conf import settings
+from django.db import IntegrityError, transaction
 from django.utils.translation import get_language
 from uuid_utils.compat import uuid7
 
@@ -11,7 +14,7 @@ from accounts.services import passwords
 from audit.book import record
 from audit.clients import Client
 from audit.events import Event
-from tenancy.context import tenant_scope
+from tenancy.context import current_alias, tenant_scope
 
 
 def register(*, email: str, password: str, display_name: str, client: Client) -> None:
@@ -36,10 +39,19 @@ def register(*, email: str, password: str, display_name: str, client: Client) ->
     )
     mail = limits.allows_mail("verify", email, client)
     with tenant_scope(creator.id):
-        Creator.objects.bulk_create([creator], ignore_conflicts=True)
+        _create(creator)
         record(Event.REGISTRATION_REQUESTED, client=client, creator_id=creator.id, email=email)
         if mail:
             tasks.send_registration_mail.enqueue(str(creator.id), email, _language())
+
+
+def _create(creator: Creator) -> None:
+    """Nothing is created if the account would hold an address that is taken or reserved."""
+    if not creator.holds_email:
+        creator.save(force_insert=True)
+        return
+    with suppress(IntegrityError), transaction.atomic(using=current_alias()):
+        creator.save(force_insert=True)
 
 
 def resend_verification(*, email: str, client: Client) -> None:

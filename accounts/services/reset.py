@@ -1,6 +1,7 @@
 """A forgotten password: a link by mail, a new password, everybody else out."""
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -45,10 +46,10 @@ def is_usable(uid: str, token: str) -> bool:
 
 
 def reset_password(*, uid: str, token: str, new_password: str, client: Client) -> None:
-    """Set the password, end all sessions, lift the lock and tell the owner; signs nobody in.
+    """Set the password, end all sessions and links, unlock the account, notify the owner.
 
     Raises:
-        InvalidLinkError: no such link, spent or expired.
+        InvalidLinkError: the link is dead.
         WeakPasswordError: the validators refuse the password; the link is not spent.
 
     """
@@ -57,8 +58,10 @@ def reset_password(*, uid: str, token: str, new_password: str, client: Client) -
     passwords.judge(new_password, email=owner.email, display_name=owner.display_name, field="new_password")
     encoded = passwords.hashed(new_password)
     with tenant_scope(owner.id):
-        won = _spend(link)
+        Creator.objects.locked(owner.id)  # of two links one is first, and so are a reset and a sign-in
+        won = bool(_usable(link).update(used_at=timezone.now()))
         if won:
+            Creator.objects.end_links(owner.id)
             Creator.objects.filter(pk=owner.id).update(password=encoded)
             sessions.end_sessions(creator_id=owner.id)
             lockout.lift(owner.email)
@@ -68,10 +71,8 @@ def reset_password(*, uid: str, token: str, new_password: str, client: Client) -
         raise InvalidLinkError
 
 
-def _usable(link: links.Link) -> QuerySet[PasswordResetToken]:
-    return PasswordResetToken.objects.filter(
-        creator_id=link.creator_id, digest=link.digest, used_at=None, expires_at__gt=timezone.now()
-    )
+def _usable(link: links.Link) -> QuerySet[Any]:
+    return PasswordResetToken.objects.alive(link).filter(used_at=None)
 
 
 def _owner(link: links.Link) -> _Owner:
@@ -85,21 +86,3 @@ def _owner(link: links.Link) -> _Owner:
     if not usable or row is None:
         raise InvalidLinkError
     return _Owner(*row)
-
-
-def _spend(link: links.Link) -> bool:
-    """One conditional UPDATE picks the winner; the other links of the account go with it.
-
-    The account's row is locked first: two links of one account come one after the other, and so
-    do a reset and a sign-in.
-    """
-    Creator.objects.locked(link.creator_id)
-    won = _usable(link).update(used_at=timezone.now())
-    if won:
-        spend_links(link.creator_id)
-    return bool(won)
-
-
-def spend_links(creator_id: UUID) -> None:
-    """No link of the account works any more; called inside the creator's scope."""
-    PasswordResetToken.objects.filter(creator_id=creator_id, used_at=None).update(used_at=timezone.now())

@@ -133,6 +133,11 @@ def live_sessions(creator_id: UUID) -> QuerySet[Session]:
     return alive
 
 
+def is_live(caller: Caller) -> bool:
+    """Whether the caller's session can still be used; called inside the creator's scope."""
+    return live_sessions(caller.id).filter(pk=caller.session_id).exists()
+
+
 def end_session(*, creator_id: UUID, session_id: UUID, client: Client) -> bool:
     """End one session by its id; False where there is no such live one."""
     with tenant_scope(creator_id):
@@ -226,8 +231,9 @@ def log_out(*, refresh: str, access: AccessToken | None, client: Client) -> None
 
 
 def log_out_everywhere(*, creator_id: UUID, client: Client) -> None:
-    """End every session of the creator; their access tokens die with the next request."""
+    """End every session of the creator and every one-time link; access tokens die with the next request."""
     with tenant_scope(creator_id):
+        Creator.objects.end_links(creator_id)
         alive = live_sessions(creator_id).values_list("pk", flat=True)
         ended = _end(creator_id, list(alive), Session.End.LOGOUT_ALL)
         record(Event.SESSIONS_ENDED, client=client, creator_id=creator_id, count=ended)

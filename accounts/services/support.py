@@ -12,7 +12,7 @@ from django.utils import translation
 from accounts import limits, tasks
 from accounts.exceptions import AddressTakenError, NoSuchCreatorError, RateLimitedError
 from accounts.models import Creator, SecurityNotice, Session, UserSession
-from accounts.services import departure, lockout, notices, reset, sessions, transparency, verification
+from accounts.services import departure, lockout, notices, sessions, transparency, verification
 from audit.clients import Client
 from audit.events import Event
 from tenancy.context import current_alias
@@ -51,6 +51,7 @@ def perform(name: str, *, creator_id: UUID, operator_id: UUID, client: Client) -
         if not act.applies(creator):
             return False
         facts = act.do(creator, client) | {"reason": reason}
+        Creator.objects.end_links(creator.pk)
         if act.notice and creator.holds_email:  # or the address may be a stranger's
             notices.add(act.notice, creator_id=creator_id, client=Client())
         transparency.record_act(
@@ -83,7 +84,6 @@ def _send_reset(creator: Creator, client: Client) -> Facts:
 def _deactivate(creator: Creator, client: Client) -> Facts:
     """Nothing of before comes back to life with the account."""
     Creator.objects.filter(pk=creator.pk).update(is_active=False)
-    reset.spend_links(creator.pk)
     visitors = UserSession.objects.filter(creator_id=creator.pk)
     visitors._raw_delete(visitors.db)
     return _end_sessions(creator, client)

@@ -1,12 +1,12 @@
 """Confirming an e-mail address: the link proves the mailbox, the password that the sign-up is theirs."""
 
-from dataclasses import dataclass
-from datetime import datetime
+from enum import Enum, auto
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from accounts import links
@@ -22,59 +22,62 @@ from tenancy.context import current_alias, tenant_scope
 MAXIMUM_ATTEMPTS = 5  # passwords for one link
 
 
-@dataclass(frozen=True)
-class _Attempt:
-    creator_id: UUID
-    token_id: UUID
-    password: str  # hash
+class Outcome(Enum):
+    CONFIRMED = auto()
+    REPEATED = auto()  # confirmed before, by a link of the same sign-up
+    REFUSED = auto()
 
 
-def issue_token(creator_id: UUID) -> links.Link:
-    """A new token for the worker to mail; only its digest stays."""
-    link, now = links.new(creator_id), timezone.now()
-    EmailVerificationToken.objects.create(
-        creator_id=creator_id,
-        digest=link.digest,
-        created_at=now,
-        expires_at=now + settings.EMAIL_VERIFICATION_TOKEN_LIFETIME,
+def issue_link(creator: Creator) -> links.Link:
+    """A new link for the worker to mail."""
+    return EmailVerificationToken.objects.issue(
+        creator.pk,
+        email=creator.email,
+        recovery_generation=creator.recovery_generation,
+        expires_at=timezone.now() + settings.EMAIL_VERIFICATION_TOKEN_LIFETIME,
     )
-    return link
 
 
-def verify_email(*, uid: str, token: str, password: str, client: Client) -> UUID:
-    """Make the sign-up an account and return its id.
+def verify_email(*, uid: str, token: str, password: str, client: Client) -> None:
+    """Make the sign-up an account. A second time, with the same link and password, it changes nothing.
+
+    So a client whose first response was lost can go on.
 
     Raises:
-        InvalidLinkError: no such link, spent, expired, out of attempts, wrong password, or somebody
-            else confirmed the address first.
+        InvalidLinkError: the link is dead or out of attempts, the password is wrong, or another
+            sign-up confirmed the address first.
 
     """
-    attempt = _begin(links.read(uid, token))
-    verdict = passwords.verify(password, attempt.password)
-    if not verdict.is_right:
-        record(Event.EMAIL_VERIFICATION_FAILED, client=client, creator_id=attempt.creator_id)
-        raise InvalidLinkError
-    with tenant_scope(attempt.creator_id):
-        confirmed = _confirm(attempt, timezone.now())
-        if confirmed:
-            record(Event.EMAIL_VERIFIED, client=client, creator_id=attempt.creator_id)
-    if not confirmed:
-        raise InvalidLinkError
-    return attempt.creator_id
+    _verify(links.read(uid, token), password, client)
 
 
 def verify_email_and_log_in(*, uid: str, token: str, password: str, client: Client) -> TokenPair:
     """`verify_email`, and a session for the client that did it."""
-    creator_id = verify_email(uid=uid, token=token, password=password, client=client)
+    verified = _verify(links.read(uid, token), password, client)
     now = timezone.now()
-    new = sessions.new_session(creator_id=creator_id, client=client, now=now)
-    with tenant_scope(creator_id):
-        start = sessions.start_session(new)
-        if start is None:  # deactivated in the meantime
-            raise InvalidLinkError
-        session = str(start.token.session_id)
-        record(Event.LOGIN_SUCCEEDED, client=client, creator_id=creator_id, session=session)
+    new = sessions.new_session(creator_id=verified.id, client=client, now=now)
+    with tenant_scope(verified.id):
+        start = sessions.start_session(new, looked_at=verified.password)
+        if start is not None:
+            session = str(start.token.session_id)
+            record(Event.LOGIN_SUCCEEDED, client=client, creator_id=verified.id, session=session)
+    if start is None:  # deactivated, or the password was reset, meanwhile
+        raise InvalidLinkError
     return sessions.token_pair(start.token, now=now)
+
+
+def _verify(link: links.Link, password: str, client: Client) -> Creator:
+    creator = _count_attempt(link)
+    if not passwords.verify(password, creator.password).is_right:
+        record(Event.EMAIL_VERIFICATION_FAILED, client=client, creator_id=creator.pk)
+        raise InvalidLinkError
+    with tenant_scope(creator.pk):
+        outcome = _confirm(link)
+        if outcome is Outcome.CONFIRMED:
+            record(Event.EMAIL_VERIFIED, client=client, creator_id=creator.pk)
+    if outcome is Outcome.REFUSED:
+        raise InvalidLinkError
+    return creator
 
 
 def is_usable(uid: str, token: str) -> bool:
@@ -87,51 +90,39 @@ def is_usable(uid: str, token: str) -> bool:
         return _usable(link).exists()
 
 
-def _usable(link: links.Link) -> QuerySet[EmailVerificationToken]:
-    return EmailVerificationToken.objects.filter(
-        creator_id=link.creator_id,
-        digest=link.digest,
-        used_at=None,
-        expires_at__gt=timezone.now(),
-        attempts__lt=MAXIMUM_ATTEMPTS,
-    )
+def _usable(link: links.Link) -> QuerySet[Any]:
+    """After the confirmation only the link that confirmed is of use, to a client that lost the response."""
+    tokens = EmailVerificationToken.objects.alive(link).filter(attempts__lt=MAXIMUM_ATTEMPTS)
+    return tokens.filter(Q(creator__email_verified_at=None) | Q(used_at__isnull=False))
 
 
-def _begin(link: links.Link) -> _Attempt:
-    """Count the attempt before the password is looked at, so that a race has no more than five either."""
+def _count_attempt(link: links.Link) -> Creator:
+    """Count the attempt before the password is verified, so that a race has no more than five either."""
     with tenant_scope(link.creator_id):
+        creator = Creator.objects.locked(link.creator_id)
         counted = _usable(link).update(attempts=F("attempts") + 1)
-        row = (
-            Creator.objects.filter(pk=link.creator_id, is_active=True)
-            .values_list("password", flat=True)
-            .first()
-        )
-        token = EmailVerificationToken.objects.filter(digest=link.digest, creator_id=link.creator_id).first()
-    if not counted or row is None or token is None:
+    if creator is None or not counted:
         raise InvalidLinkError
-    return _Attempt(link.creator_id, token.pk, row)
+    return creator
 
 
-def _confirm(attempt: _Attempt, now: datetime) -> bool:
-    """One conditional UPDATE picks the winner of a link, one unique index the winner of an address."""
-    unused = EmailVerificationToken.objects.filter(creator_id=attempt.creator_id, used_at=None)
-    Creator.objects.locked(attempt.creator_id)  # two links of one sign-up come one after the other
-    if not unused.filter(pk=attempt.token_id).update(used_at=now):
-        return False
-    return hold_address(attempt.creator_id)
+def _confirm(link: links.Link) -> Outcome:
+    """The link is judged again under the account's lock: a recovery step may have come between."""
+    creator = Creator.objects.locked(link.creator_id)
+    token = EmailVerificationToken.objects.alive(link).first()
+    if creator is None or token is None:
+        return Outcome.REFUSED
+    if creator.email_verified_at:
+        return Outcome.REPEATED if token.used_at else Outcome.REFUSED
+    EmailVerificationToken.objects.filter(pk=token.pk).update(used_at=timezone.now())
+    return Outcome.CONFIRMED if hold_address(creator.pk) else Outcome.REFUSED
 
 
 def hold_address(creator_id: UUID) -> bool:
-    """Make the sign-up the account of its address, and its links useless; False where there is another.
-
-    Called inside a transaction.
-    """
-    now = timezone.now()
+    """Make the sign-up the account of its address; False if another has it. Called in a transaction."""
     try:
         with transaction.atomic(using=current_alias()):
-            Creator.objects.filter(pk=creator_id).update(holds_email=True, email_verified_at=now)
+            Creator.objects.filter(pk=creator_id).update(holds_email=True, email_verified_at=timezone.now())
     except IntegrityError:
         return False
-    unused = EmailVerificationToken.objects.filter(creator_id=creator_id, used_at=None)
-    unused.update(used_at=now)  # a link that was sent twice confirms once
     return True

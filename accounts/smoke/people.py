@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from axes.models import AccessAttempt
-from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
 from accounts import links
-from accounts.models import ApiKey, Creator, EmailChange, EmailVerificationToken
+from accounts.models import ApiKey, Creator, EmailChange, EmailChangeToken, EmailVerificationToken
 from accounts.services import verification
 from accounts.services.api_keys import create_api_key
-from accounts.tasks import issue_reset_link
+from accounts.tasks import issue_change_link, issue_reset_link
 
 from .service import demand
 
@@ -79,11 +78,11 @@ class Cast:
 
 
 def verification_link(person: Person) -> links.Link:
-    return verification.issue_token(person.row().pk)
+    return verification.issue_link(person.row())
 
 
 def reset_link(person: Person) -> links.Link:
-    return issue_reset_link(person.row().pk)
+    return issue_reset_link(person.row())
 
 
 def wait_for_mail(person: Person) -> None:
@@ -93,15 +92,12 @@ def wait_for_mail(person: Person) -> None:
 
 
 def change_links(person: Person) -> tuple[links.Link, links.Link]:
-    """Links to confirm and to undo a change of address, in place of those that the worker mailed."""
-    creator_id = person.row().pk
-    waiting = EmailChange.objects.filter(
-        creator_id=creator_id, undone_at=None, created_at__lte=timezone.now()
-    )
-    written = waiting.exclude(confirm_digest=None)
+    """Links to confirm and to undo the pending change of address, beside those that the worker mailed."""
+    written = EmailChangeToken.objects.filter(creator=person.row(), purpose=EmailChangeToken.Purpose.UNDO)
     demand(_happens(written.exists), f"no mail was written in {WORKER_SECONDS} s: does the worker run?")
-    confirm, undo = links.new(creator_id), links.new(creator_id)
-    waiting.update(confirm_digest=confirm.digest, undo_digest=undo.digest)
+    change = EmailChange.objects.get(creator=person.row(), confirmed_at=None, superseded_at=None)
+    confirm = issue_change_link(change, EmailChangeToken.Purpose.CONFIRM, change.expires_at)
+    undo = issue_change_link(change, EmailChangeToken.Purpose.UNDO, change.undo_expires_at)
     return confirm, undo
 
 

@@ -14,6 +14,7 @@ from django.core import mail
 from django.db import connections
 from django.utils import timezone
 
+from accounts.models.creators import CreatorManager
 from accounts.services import passwords, reset
 from accounts.tests.journeys import all_at_once, events, link_in, log_in, sign_up
 from audit.clients import Client as AuditClient
@@ -122,16 +123,16 @@ def test_uses_that_both_found_the_link_unspent_have_one_winner(
 def test_two_links_of_one_account_come_one_after_the_other(
     ada: Person, ask: Callable[..., list[Link]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each would spend the other's link as well: without an order they wait for one another for ever."""
+    """Each ends the other's link: both are judged under the account's lock, or both would win."""
     links = [*ask(ada.email), *ask(ada.email)]
-    meeting, spend_others = threading.Barrier(2), reset.spend_links
+    meeting, end_links = threading.Barrier(2), CreatorManager.end_links
 
-    def met(creator_id: UUID) -> None:
+    def met(self: CreatorManager, creator_id: UUID) -> None:
         with contextlib.suppress(threading.BrokenBarrierError):
             meeting.wait(0.5)
-        spend_others(creator_id)
+        end_links(self, creator_id)
 
-    monkeypatch.setattr(reset, "spend_links", met)
+    monkeypatch.setattr(CreatorManager, "end_links", met)
     assert sorted(all_at_once(2, lambda number: told(confirm(links[number])))) == [DONE, INVALID]
 
 
