@@ -102,6 +102,44 @@ def test_events_from_before_there_were_seals_wait_for_theirs(fresh: psycopg.Conn
     assert "5 rows are not sealed yet" in manage("verify_audit").stdout
 
 
+def test_links_and_notices_from_before_they_had_an_address_get_that_of_their_account(
+    fresh: psycopg.Connection,
+) -> None:
+    assert manage("migrate", "accounts", "0011", "--verbosity=0").stderr == ""
+    fresh.execute(
+        """
+        INSERT INTO creators (id, password, is_superuser, email, holds_email, display_name, is_active, is_staff,
+                              created_at)
+        SELECT gen_random_uuid(), '', false, name || '@example.com', true, '', true, false, now()
+        FROM unnest(ARRAY['ada', 'bob']) name;
+        INSERT INTO password_reset_tokens (id, creator_id, digest, created_at, expires_at)
+        SELECT gen_random_uuid(), id, 'r', now(), now() + interval '1 hour' FROM creators;
+        INSERT INTO email_verification_tokens (id, creator_id, digest, created_at, expires_at, attempts)
+        SELECT gen_random_uuid(), id, 'v', now(), now() + interval '1 hour', 0 FROM creators;
+        INSERT INTO security_notices (id, creator_id, kind, at, device)
+        SELECT gen_random_uuid(), id, 'new_device', now(), '' FROM creators;
+        INSERT INTO email_changes (id, creator_id, old_email, new_email, confirm_digest, undo_digest, created_at,
+                                   expires_at, undo_expires_at)
+        SELECT gen_random_uuid(), id, email, 'new@example.com', 'c', digest::bytea, now() + day * interval '1 day',
+               now(), now() + interval '7 days'
+        FROM creators, (VALUES (1, 'u'), (2, NULL)) change (day, digest);
+        """
+    )
+    assert manage("migrate", "--verbosity=0").stderr == ""
+    for table in ("password_reset_tokens", "email_verification_tokens", "security_notices"):
+        rows = fresh.execute(
+            f"SELECT count(*) FROM {table} t JOIN creators c ON c.id = t.creator_id AND c.email = t.email".encode()
+        )
+        assert rows.fetchone() == (2,), table
+    numbers = fresh.execute("SELECT number FROM email_changes ORDER BY creator_id, created_at").fetchall()
+    assert numbers == [(1,), (2,)] * 2
+    links = fresh.execute(
+        "SELECT purpose, digest, count(*) FROM email_change_tokens t JOIN creators c "
+        "ON c.id = t.creator_id AND c.email = t.email GROUP BY 1, 2 ORDER BY 1"
+    ).fetchall()
+    assert links == [("confirm", b"c", 4), ("undo", b"u", 2)]
+
+
 @pytest.mark.django_db(transaction=True, databases="__all__")
 def test_a_deployment_has_nothing_to_warn_of() -> None:
     usual = {name: os.environ[name] for name in os.environ if name.endswith("DATABASE_URL")}

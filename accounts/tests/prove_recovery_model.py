@@ -1,0 +1,40 @@
+"""`make prove`: account theft in every order of three steps, and in 10,000 random orders of up to ten."""
+
+from collections.abc import Callable
+from itertools import product
+
+import hypothesis
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import strategies as st
+
+from accounts.tests.recovery_model import STEPS, Case, assert_ada_recovers
+from accounts.tests.test_recovery_model import case  # noqa: F401
+from config.tests.proofs import whole
+
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+# a step of these is a whole attack or a whole defence; one address of each party is enough
+WHOLE_STEPS = [
+    name
+    for name in STEPS
+    if not name.endswith(("second address", "signs in", "refreshes", "requests a reset"))
+]
+
+
+def test_owner_recovers_the_account_after_every_order_of_steps(case: Callable[[], Case]) -> None:  # noqa: F811
+    for names in product(WHOLE_STEPS, repeat=whole(3, short=2)):
+        assert_ada_recovers(case(), names, undo_first=len(names[0]) % 2 == 0)
+
+
+@hypothesis.settings(
+    max_examples=whole(10_000, short=200),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(names=st.lists(st.sampled_from(sorted(STEPS)), min_size=2, max_size=10), undo_first=st.booleans())
+def test_owner_recovers_the_account_after_random_steps(
+    case: Callable[[], Case],  # noqa: F811
+    names: list[str],
+    undo_first: bool,
+) -> None:
+    assert_ada_recovers(case(), names, undo_first=undo_first)

@@ -1,0 +1,254 @@
+"""A change of address: who confirms it, who is notified, what is reserved, and what ends it."""
+
+import re
+from typing import Any
+
+import psycopg
+import pytest
+from django.core import mail
+from django.test import Client
+
+from accounts.exceptions import InvalidTokenError
+from accounts.models import Creator, SecurityNotice
+from accounts.services import email_change, lockout, sessions
+from accounts.tests.journeys import all_at_once, confirm, link_in, log_in, sign_up
+from accounts.tokens import AccessToken
+from audit.clients import Client as AuditClient
+from config.tests.fixtures import API, Person, make_creator, sign_in
+from tenancy.context import OPERATOR, using_alias
+
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+browser = Client(raise_request_exception=False)
+NEW = "another lovely sentence of hers"
+
+
+@pytest.fixture(autouse=True)
+def mails(settings: Any) -> list[Any]:
+    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+    mail.outbox = []
+    return mail.outbox
+
+
+class Links:
+    """The links of one change, by the mails about it."""
+
+    def __init__(self, api: API, run_jobs: Any, person: Person, new_email: str) -> None:
+        before = len(mail.outbox)
+        body = {"new_email": new_email, "password": person.password}
+        assert api.post("email/change", body, token=person.access).status_code == 202
+        run_jobs()
+        self.api, self.run_jobs = api, run_jobs
+        text = "".join(str(message.body) for message in mail.outbox[before:])
+        found = {
+            page: (uid, token)
+            for page, uid, token in re.findall(
+                r"/account/(email-change(?:/undo)?)/([\w-]{22})/([\w-]+)/", text
+            )
+        }
+        self.confirmation, self.undo_link = found["email-change"], found["email-change/undo"]
+
+    def confirm(self) -> int:
+        uid, token = self.confirmation
+        status: int = self.api.post("email/change/confirm", {"uid": uid, "token": token}).status_code
+        self.run_jobs()
+        return status
+
+    def undo(self) -> int:
+        uid, token = self.undo_link
+        answer = browser.post(f"/account/email-change/undo/{uid}/{token}/", {"confirm": "on"})
+        self.run_jobs()
+        return answer.status_code
+
+
+@pytest.fixture
+def change(api: API, run_jobs: Any) -> Any:
+    def requested(person: Person, new_email: str = "countess@example.com") -> Links:
+        return Links(api, run_jobs, person, new_email)
+
+    return requested
+
+
+def email_of(person: Person) -> str:
+    with using_alias(OPERATOR):
+        return Creator.objects.get(pk=person.id).email
+
+
+def test_link_to_a_mistyped_address_is_dead_once_another_is_requested(ada: Person, change: Any) -> None:
+    typo, right = change(ada, "countes@example.com"), change(ada, "countess@example.com")
+    assert typo.confirm() == 400
+    assert right.confirm() == 204
+    assert typo.confirm() == 400
+    assert email_of(ada) == "countess@example.com"
+
+
+def test_confirmed_and_undone_change_is_announced_to_both_addresses(ada: Person, change: Any) -> None:
+    links = change(ada)
+    mail.outbox.clear()
+    assert links.confirm() == 204
+    assert [(one.to, "was changed" in one.subject) for one in mail.outbox] == [
+        ([ada.email], True), (["countess@example.com"], True),
+    ]  # fmt: skip
+    assert links.undo() == 302
+    with using_alias(OPERATOR):
+        undone = SecurityNotice.objects.filter(kind="email_change_undone").values_list("email", flat=True)
+        assert sorted(undone) == [ada.email, "countess@example.com"]
+
+
+def test_notice_that_waits_goes_to_the_address_of_its_event(
+    api: API, ada: Person, change: Any, run_jobs: Any, superuser: psycopg.Connection
+) -> None:
+    links = change(ada)
+    body = {"current_password": ada.password, "new_password": NEW}
+    uid, token = links.confirmation
+    assert api.post("email/change/confirm", {"uid": uid, "token": token}).status_code == 204
+    mail.outbox.clear()
+    run_jobs()  # the notices of the change; what follows waits a quarter of an hour
+    assert api.post("password/change", body, token=ada.access).status_code == 204
+    assert links.undo() == 302
+    mail.outbox.clear()
+    superuser.execute("UPDATE security_notices SET sent_at = sent_at - interval '1 hour'")
+    superuser.execute("UPDATE django_tasks_database_dbtaskresult SET run_after = now()")
+    run_jobs()
+    to_new = next(one for one in mail.outbox if one.to == ["countess@example.com"])
+    to_old = next(one for one in mail.outbox if one.to == [ada.email])
+    assert "Your password was changed" in to_new.body
+    assert "Your password was changed" not in to_old.body
+
+
+def test_change_that_is_requested_while_its_owner_signs_out_everywhere_comes_to_nothing(
+    ada: Person, monkeypatch: pytest.MonkeyPatch, superuser: psycopg.Connection
+) -> None:
+    """A thief's request is verifying the password while the owner ends all sessions."""
+    caller = sessions.caller_of(AccessToken.verified(ada.access))
+
+    def meanwhile(**account: Any) -> Any:
+        outcome = verify(**account)
+        sessions.log_out_everywhere(creator_id=ada.id, client=AuditClient())
+        return outcome
+
+    verify = lockout.verify_password
+    monkeypatch.setattr(lockout, "verify_password", meanwhile)
+    with pytest.raises(InvalidTokenError):
+        email_change.request_change(
+            caller, new_email="mallory@example.com", password=ada.password, client=AuditClient()
+        )
+    assert superuser.execute("SELECT count(*) FROM email_changes").fetchone() == (0,)
+
+
+def test_of_two_changes_requested_at_once_one_is_pending(
+    api: API, ada: Person, superuser: psycopg.Connection
+) -> None:
+    caller = sessions.caller_of(AccessToken.verified(ada.access))
+    all_at_once(
+        4,
+        lambda n: email_change.request_change(
+            caller, new_email=f"new{n}@example.com", password=ada.password, client=AuditClient()
+        ),
+    )
+    rows = superuser.execute(
+        "SELECT number, superseded_at IS NULL FROM email_changes ORDER BY number"
+    ).fetchall()
+    assert rows == [(1, False), (2, False), (3, False), (4, True)]
+
+
+def test_change_and_undo_at_once_leave_the_old_address(ada: Person, change: Any) -> None:
+    for n in range(5):
+        links = change(sign_in(ada), f"countess{n}@example.com")
+        steps = (links.confirm, links.undo)
+        all_at_once(2, lambda number: steps[number]())  # noqa: B023  over before the next round
+        assert email_of(ada) == ada.email
+
+
+# --- an address stays reserved while its change can be undone --------------------------------------
+
+
+@pytest.fixture
+def moved(ada: Person, change: Any) -> Any:
+    """Ada's account has another address, and she can still undo that."""
+    links = change(ada)
+    assert links.confirm() == 204
+    mail.outbox.clear()
+    return links
+
+
+def assert_undone(ada: Person, moved: Any) -> None:
+    assert moved.undo() == 302
+    assert email_of(ada) == ada.email
+
+
+def test_sign_up_at_a_reserved_address_gets_no_link(api: API, ada: Person, moved: Any, run_jobs: Any) -> None:
+    sign_up(api, ada.email, "a sentence of somebody else")
+    run_jobs()
+    (message,) = mail.outbox
+    assert message.to == [ada.email]
+    assert "reserved" in message.body
+    assert "/verify-email/" not in message.body
+    assert_undone(ada, moved)
+
+
+def test_sign_up_from_before_the_change_can_not_confirm_a_reserved_address(
+    api: API, ada: Person, change: Any, run_jobs: Any, superuser: psycopg.Connection
+) -> None:
+    links = change(ada)
+    assert links.confirm() == 204
+    superuser.execute("UPDATE email_changes SET undone_at = now()")  # not reserved, for the moment
+    sign_up(api, ada.email)
+    mail.outbox.clear()
+    run_jobs()
+    link = link_in(mail.outbox[-1])
+    superuser.execute("UPDATE email_changes SET undone_at = NULL")
+    assert confirm(api, link).status_code == 400
+    assert_undone(ada, links)
+
+
+def test_reserved_address_is_nobodys_without_verification_either(
+    api: API, ada: Person, moved: Any, settings: Any
+) -> None:
+    settings.REQUIRE_EMAIL_VERIFICATION = False
+    sign_up(api, ada.email, "a sentence of somebody else")
+    assert log_in(api, ada.email, "a sentence of somebody else").status_code == 401
+    assert_undone(ada, moved)
+
+
+def test_another_account_can_not_move_to_a_reserved_address(
+    ada: Person, bob: Person, moved: Any, api: API, run_jobs: Any
+) -> None:
+    body = {"new_email": ada.email, "password": bob.password}
+    assert api.post("email/change", body, token=bob.access).status_code == 202
+    run_jobs()
+    assert not [one for one in mail.outbox if "/email-change/" in str(one.body) and one.to == [ada.email]]
+    with using_alias(OPERATOR), pytest.raises(Exception, match="reserved while its change can be undone"):
+        Creator.objects.filter(pk=bob.id).update(email=ada.email)
+    assert_undone(ada, moved)
+
+
+def test_address_is_free_once_the_change_can_not_be_undone(
+    ada: Person, moved: Any, superuser: psycopg.Connection
+) -> None:
+    superuser.execute("UPDATE email_changes SET undo_expires_at = now()")
+    assert make_creator(ada.email).id != ada.id
+
+
+def test_owner_moves_back_to_the_reserved_address(ada: Person, moved: Any, change: Any) -> None:
+    back = change(ada, ada.email)
+    assert back.confirm() == 204
+    assert email_of(ada) == ada.email
+    assert back.undo() == 400  # mailed to the address in between
+    assert moved.undo() == 400  # done
+
+
+def test_reservation_is_seen_by_who_waited_for_the_change(
+    ada: Person, change: Any, superuser: psycopg.Connection, settings: Any
+) -> None:
+    """A sign-up that waits for the index while the address is given up must not get it afterwards."""
+    settings.REQUIRE_EMAIL_VERIFICATION = False
+    links = change(ada)
+    password = "a sentence of somebody else"
+    for _ in range(3):
+        results = all_at_once(
+            4,
+            lambda n: links.confirm() if n == 0 else sign_up(API(), ada.email, password).status_code,
+        )
+        assert set(results[1:]) == {202}
+    assert log_in(API(), ada.email, password).status_code == 401
+    assert_undone(ada, links)

@@ -1,0 +1,253 @@
+"""Which link works after which event: every cell of the table in docs/one-time-links.md is tried."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from django.core import mail
+from django.test import Client
+
+from accounts.models import EmailChangeToken, EmailVerificationToken, LinkToken, PasswordResetToken
+from accounts.services import support, transparency
+from accounts.tests.journeys import sign_up
+from audit.clients import Client as AuditClient
+from config.tests.fixtures import API, PASSWORD
+from tenancy.context import OPERATOR, using_alias
+
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+TABLE = Path(__file__).resolve().parents[2] / "docs" / "one-time-links.md"
+LINK = re.compile(r"/account/(verify-email|reset|email-change/undo|email-change)/([\w-]+)/([\w-]+)/")
+KINDS = {"verify-email": "verify", "reset": "reset", "email-change": "change", "email-change/undo": "undo"}
+TOKENS = {
+    "verify": EmailVerificationToken,
+    "reset": PasswordResetToken,
+    "change": EmailChangeToken,
+    "undo": EmailChangeToken,
+}
+NEW = "another lovely sentence of hers"
+Link = tuple[str, str, str]  # kind, uid, token
+
+
+class Ada:
+    """An account, what its owner can do with it, and the mailboxes at all addresses.
+
+    It works without a confirmed address, so that each kind of link can meet each event.
+    """
+
+    def __init__(self, run_jobs: Callable[[], int], superuser: psycopg.Connection) -> None:
+        self.run_jobs, self.superuser = run_jobs, superuser
+        self.api, self.browser = API(raise_request_exception=False), Client(raise_request_exception=False)
+        self.email, self.password = f"ada-{uuid4().hex[:8]}@example.com", PASSWORD
+        sign_up(self.api, self.email)
+        self.new_link("verify", lambda: None)
+        self.sign_in()
+        me = self.api.get("me", token=self.access).json()
+        self.id = me["id"]
+
+    def sign_in(self) -> None:
+        response = self.api.post("login", {"email": self.email, "password": self.password})
+        assert response.status_code == 200, response.content
+        self.access, self.refresh = response.json()["access"], response.json()["refresh"]
+
+    def new_link(self, kind: str, ask: Callable[[], Any]) -> Link:
+        """The link that is mailed because of `ask`."""
+        mail.outbox.clear()
+        ask()
+        self.run_jobs()
+        links = [found.groups() for message in mail.outbox for found in LINK.finditer(str(message.body))]
+        (link,) = {link for link in links if KINDS[link[0]] == kind}
+        return kind, link[1], link[2]
+
+    def new_verify_link(self) -> Link:
+        return self.new_link("verify", lambda: self.api.post("email/verify/resend", {"email": self.email}))
+
+    def new_reset_link(self) -> Link:
+        return self.new_link("reset", lambda: self.api.post("password/reset", {"email": self.email}))
+
+    def new_change_link(self) -> Link:
+        return self.new_link("change", self.request_change)
+
+    def new_undo_link(self) -> Link:
+        return self.new_link("undo", self.request_change)
+
+    def request_change(self, to: str = "") -> None:
+        body = {"new_email": to or f"new-{uuid4().hex[:8]}@example.com", "password": self.password}
+        assert self.api.post("email/change", body, token=self.access).status_code == 202
+
+    def use(self, link: Link) -> bool:
+        """Whether the link did what it is for."""
+        kind, uid, token = link
+        body = {"uid": uid, "token": token}
+        if kind == "undo":
+            page = f"/account/email-change/undo/{uid}/{token}/"
+            return self.browser.post(page, {"confirm": "on"}).status_code == 302
+        path, more = {
+            "verify": ("email/verify", {"password": self.password}),
+            "reset": ("password/reset/confirm", {"new_password": NEW}),
+            "change": ("email/change/confirm", {}),
+        }[kind]
+        return self.api.post(path, body | more).status_code in {200, 204}
+
+    def move(self, to: str = "") -> Link:
+        """Change the address and confirm it; returns the link that undoes it."""
+        mail.outbox.clear()
+        self.request_change(to)
+        self.run_jobs()
+        found = [LINK.search(str(message.body)) for message in mail.outbox]
+        links = {KINDS[one[1]]: (KINDS[one[1]], one[2], one[3]) for one in found if one}
+        assert self.use(links["change"])
+        self.email = self.api.get("me", token=self.access).json()["email"]
+        return links["undo"]
+
+    def support(self, *actions: str) -> None:
+        operator, client = uuid4(), AuditClient()
+        with using_alias(OPERATOR):
+            known: dict[str, Any] = {"creator_id": self.id, "operator_id": operator, "client": client}
+            transparency.give_reason(reason="ticket number 1234", **known)
+            for action in actions:
+                assert support.perform(action, **known), action
+
+
+def _expire(ada: Ada, link: Link) -> None:
+    table = TOKENS[link[0]]._meta.db_table
+    ada.superuser.execute(f"UPDATE {table} SET expires_at = now() WHERE creator_id = %s".encode(), [ada.id])
+
+
+def _sign_in_and_out(ada: Ada, link: Link) -> None:
+    ada.sign_in()
+    ada.refresh = ada.api.post("refresh", {"refresh": ada.refresh}).json()["refresh"]
+    assert ada.api.post("logout", {"refresh": ada.refresh}).status_code == 204
+
+
+def _change_password(ada: Ada, link: Link) -> None:
+    body = {"current_password": ada.password, "new_password": NEW}
+    assert ada.api.post("password/change", body, token=ada.access).status_code == 204
+    ada.password = NEW
+
+
+def _reset(ada: Ada, link: Link) -> None:
+    assert ada.use(ada.new_reset_link())
+    ada.password = NEW
+
+
+def _fail(ada: Ada, link: Link) -> None:
+    for _ in range(5):
+        ada.api.post("login", {"email": ada.email, "password": "wrong"})
+
+
+def _unlock(ada: Ada, link: Link) -> None:
+    _fail(ada, link)
+    ada.support("lift_lock")
+
+
+def _use_another(ada: Ada, link: Link) -> None:
+    assert ada.use(getattr(ada, f"new_{link[0]}_link")())
+    ada.password = NEW if link[0] == "reset" else ada.password
+
+
+def _undo_later(ada: Ada, link: Link) -> None:
+    assert ada.use(ada.move())
+
+
+def _undo_earlier(ada: Ada, kind: str) -> tuple[Link, Callable[[], Any]]:
+    undo = ada.move()
+    return _link(ada, kind), lambda: ada.use(undo)
+
+
+def _move_back(ada: Ada, kind: str) -> tuple[Link, Callable[[], Any]]:
+    before, undo = ada.email, ada.move()
+    return (undo if kind == "undo" else _link(ada, kind)), lambda: ada.move(before)
+
+
+def _link(ada: Ada, kind: str) -> Link:
+    if kind == "verify":  # there is no such link once an address is confirmed
+        ada.superuser.execute("UPDATE creators SET email_verified_at = NULL WHERE id = %s", [ada.id])
+    link: Link = getattr(ada, f"new_{kind}_link")()
+    return link
+
+
+def _delete(ada: Ada, link: Link) -> None:
+    assert ada.api.post("me/delete", {"password": ada.password}, token=ada.access).status_code == 204
+
+
+def _ask_three_times(ada: Ada, link: Link) -> None:
+    for _ in range(3):
+        getattr(ada, f"new_{link[0]}_link")()
+
+
+# what happens after the link was made
+EVENTS: dict[str, Callable[[Ada, Link], Any]] = {
+    "nothing": lambda ada, link: None,
+    "its own use": lambda ada, link: ada.use(link) or pytest.fail("dead from the start"),
+    "its time is over": _expire,
+    "another link of the kind is requested": lambda ada, link: getattr(ada, f"new_{link[0]}_link")(),
+    "its kind is requested three more times": _ask_three_times,
+    "another link of the kind is used": _use_another,
+    "signed in, refreshed and signed out": _sign_in_and_out,
+    "signed out everywhere": lambda ada, link: ada.api.post("logout/all", token=ada.access),
+    "password changed": _change_password,
+    "password reset": _reset,
+    "five wrong passwords at the sign-in": _fail,
+    "display name changed": lambda ada, link: ada.api.patch("me", {"display_name": "A"}, token=ada.access),
+    "change of address requested": lambda ada, link: ada.request_change(),
+    "change of address confirmed": lambda ada, link: ada.move(),
+    "later change of address undone": _undo_later,
+    "support ends a lock": _unlock,
+    "support ends all sessions": lambda ada, link: ada.support("end_sessions"),
+    "support sends a reset link": lambda ada, link: ada.support("send_reset"),
+    "support marks the address as verified": lambda ada, link: ada.support("mark_verified"),
+    "deactivated": lambda ada, link: ada.support("deactivate"),
+    "deactivated and reactivated": lambda ada, link: ada.support("deactivate", "reactivate"),
+    "deleted": _delete,
+}
+# what begins before the link is made: returns the link, and the rest of the event
+LONGER: dict[str, Callable[[Ada, str], tuple[Link, Callable[[], Any]]]] = {
+    "earlier change of address undone": _undo_earlier,
+    "address moved back to that of before": _move_back,
+}
+
+
+def _table() -> dict[str, dict[str, str]]:
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in TABLE.read_text().partition("## What each event")[2].splitlines()
+        if line.startswith("| ")
+    ]
+    header, *body = rows
+    return {event: dict(zip(header[1:], cells, strict=True)) for event, *cells in body}
+
+
+CELLS = _table()
+
+
+@pytest.fixture
+def ada(api: API, run_jobs: Any, superuser: psycopg.Connection, settings: Any) -> Callable[[], Ada]:
+    settings.REQUIRE_EMAIL_VERIFICATION = False
+    return lambda: Ada(run_jobs, superuser)
+
+
+def test_table_has_every_kind_of_link_and_every_event() -> None:
+    assert set(TOKENS.values()) == set(LinkToken.__subclasses__())
+    assert {purpose.value for purpose in EmailChangeToken.Purpose} == {"confirm", "undo"}
+    assert set(CELLS) == EVENTS.keys() | LONGER.keys()
+    assert all(set(row) == set(TOKENS) for row in CELLS.values())
+
+
+@pytest.mark.parametrize("event", CELLS)
+def test_link_is_alive_or_dead_after_the_event_as_the_table_says(event: str, ada: Callable[[], Ada]) -> None:
+    for kind, cell in CELLS[event].items():
+        expected = cell.strip("¹²")
+        if expected not in {"alive", "dead"}:
+            continue
+        owner = ada()
+        if event in LONGER:
+            link, happen = LONGER[event](owner, kind)
+            happen()
+        else:
+            link = _link(owner, kind)
+            EVENTS[event](owner, link)
+        assert ("alive" if owner.use(link) else "dead") == expected, kind
