@@ -1,5 +1,6 @@
 """One believable row for any tenant table, from the model's own metadata."""
 
+import secrets
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,6 +21,7 @@ _VALUES: dict[str, Callable[[], Any]] = {
     "DateTimeField": timezone.now,
     "GenericIPAddressField": lambda: ADDRESS,
     "JSONField": dict,
+    "PositiveIntegerField": lambda: secrets.randbelow(2**31),  # it may be part of a key
     "UUIDField": uuid.uuid4,
 }
 

@@ -69,7 +69,8 @@ class RegisterView(PublicView):
 class VerifyEmailView(PublicView):
     """Confirm the address with the link's uid and token, and sign in.
 
-    The password is the one chosen at sign-up; five wrong ones end the link.
+    The password is the one chosen at sign-up; the link takes five attempts. A client that lost the
+    response sends the same request again.
     """
 
     limit = "email_verify"

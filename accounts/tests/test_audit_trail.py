@@ -47,7 +47,9 @@ def test_sign_up_and_confirmation(api: API, run_jobs: Any, mailoutbox: list[Any]
     (verified, signed_in) = book()
     assert verified[:2] == ("email.verified", {})
     assert signed_in[:2] == ("login.succeeded", {"session": unpack(pair["access"])[1]["sid"]})
-    confirm(api, link)
+    confirm(api, link)  # the first response may have been lost
+    assert types(book) == ["login.succeeded"]
+    confirm(api, (link[0], "A" * 43))
     assert book() == []  # a dead link is nobody's event
 
 

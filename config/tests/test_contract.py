@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from django.core import mail
 
+from accounts.models import Creator
 from accounts.services import verification
 from accounts.services.api_keys import create_api_key
 from accounts.tasks import issue_reset_link
@@ -241,7 +242,7 @@ class World:
     def _zoe(self) -> Any:
         """Signed up, and not confirmed; the link is."""
         return self._link(
-            verification.issue_token, make_creator(ZOE, holds_email=False, email_verified_at=None)
+            verification.issue_link, make_creator(ZOE, holds_email=False, email_verified_at=None)
         )
 
     def _reset(self) -> Any:
@@ -249,7 +250,7 @@ class World:
 
     def _link(self, issue: Any, person: Person) -> Any:
         with using_alias(OPERATOR):
-            return issue(person.id)
+            return issue(Creator.objects.get(pk=person.id))
 
     def _change(self) -> tuple[str, str]:
         self.api.post("email/change", {"new_email": ZOE, "password": PASSWORD}, token=self.person.access)

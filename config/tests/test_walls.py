@@ -30,6 +30,7 @@ TENANT_TABLES = {
     "audit_logs": "select insert",
     "audit_personal_data": "select insert delete",
     "creators": "select insert update delete",
+    "email_change_tokens": "select insert update",
     "email_changes": "select insert update",
     "email_verification_tokens": "select insert update",
     "jwt_blacklist": "select insert",
