@@ -1,7 +1,7 @@
 """`make prove`: account theft in every order of three steps, and in 10,000 random orders of up to ten."""
 
 from collections.abc import Callable
-from itertools import product
+from itertools import islice, product
 
 import hypothesis
 import pytest
@@ -22,12 +22,12 @@ WHOLE_STEPS = [
 
 
 def test_owner_recovers_the_account_after_every_order_of_steps(case: Callable[[], Case]) -> None:  # noqa: F811
-    for names in product(WHOLE_STEPS, repeat=whole(3, short=2)):
+    for names in islice(product(WHOLE_STEPS, repeat=whole(3, short=2)), 0, None, whole(1, short=5)):
         assert_ada_recovers(case(), names, undo_first=len(names[0]) % 2 == 0)
 
 
 @hypothesis.settings(
-    max_examples=whole(10_000, short=200),
+    max_examples=whole(10_000, short=100),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
