@@ -34,7 +34,10 @@ class PasswordForm(forms.Form):
 
 
 class UndoForm(forms.Form):
-    confirm = forms.BooleanField(label=_("I want my account to have its old address again."))
+    confirm = forms.BooleanField(
+        label=_("I want my account to have its old address again"),
+        error_messages={"required": _("Tick the box to undo the change.")},
+    )
 
 
 class PasswordResetForm(forms.Form):
