@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
 from django_tasks import task
@@ -17,7 +18,7 @@ from accounts.services import notices, verification
 from audit.book import erase_personal_data, record
 from audit.clients import Client
 from audit.events import Event
-from tenancy.context import tenant_scope
+from tenancy.context import current_alias, tenant_scope
 
 RESET_LINKS_ALIVE = 3  # at most, for one account
 MAILS_PER_RESEND = 3  # the newest sign-ups that wait at one address
@@ -33,7 +34,7 @@ def send_registration_mail(creator_id: str, email: str, language: str) -> None:
             _send_link(creator, language)
         return
     reset_url = settings.PUBLIC_URL + reverse("password-reset")
-    emails.send("address_used", to=email, language=language, reset_url=reset_url)
+    emails.send("address_used", to=email, language=language, creator_id=holder.pk, reset_url=reset_url)
     # only now: a mail that fails is tried again, and its event would be written each time
     waiting = Creator.objects.filter(pk=UUID(creator_id), holds_email=False)
     with tenant_scope(holder.pk):
@@ -43,12 +44,30 @@ def send_registration_mail(creator_id: str, email: str, language: str) -> None:
 
 @task()
 def resend_verification_mails(email: str, language: str) -> None:
-    """A new link for each sign-up that waits: nobody knows which of them is the mailbox owner's."""
-    if Creator.objects.filter(email=email, email_verified_at__isnull=False).exists():
+    """A new link for each sign-up that waits: nobody knows which of them is the mailbox owner's.
+
+    Each has a job of its own: what becomes of one mail neither repeats nor suppresses another.
+    """
+    if _is_verified(email):
         return
     waiting = Creator.objects.filter(email=email, is_active=True, is_staff=False)
-    for creator in waiting.order_by("-created_at")[:MAILS_PER_RESEND]:
+    newest = waiting.order_by("-created_at").values_list("pk", flat=True)[:MAILS_PER_RESEND]
+    with transaction.atomic(using=current_alias()):
+        for creator_id in newest:
+            send_verification_mail.enqueue(str(creator_id), language)
+
+
+@task()
+def send_verification_mail(creator_id: str, language: str) -> None:
+    """A new link for one sign-up, if it still waits."""
+    waiting = Creator.objects.filter(pk=UUID(creator_id), is_active=True, email_verified_at=None)
+    creator = waiting.first()
+    if creator is not None and not _is_verified(creator.email):
         _send_link(creator, language)
+
+
+def _is_verified(email: str) -> bool:
+    return Creator.objects.filter(email=email, email_verified_at__isnull=False).exists()
 
 
 @task()
@@ -154,7 +173,7 @@ def _send_link(creator: Creator, language: str) -> None:
         "verify_email",
         to=creator.email,
         language=language,
-        display_name=creator.display_name,
+        creator_id=creator.pk,
         link=link.url("verify-email"),
         expires_hours=settings.EMAIL_VERIFICATION_TOKEN_LIFETIME // timedelta(hours=1),
     )

@@ -1,7 +1,14 @@
 """Columns, constraints and predicates. The rules are in `services/`."""
 
 from .creators import Creator, Operator
-from .mails import EmailChange, EmailVerificationToken, LinkToken, PasswordResetToken, SecurityNotice
+from .mails import (
+    EmailChange,
+    EmailVerificationToken,
+    LinkToken,
+    PasswordResetToken,
+    RefusedMail,
+    SecurityNotice,
+)
 from .second_factor import Authenticator, RecoveryCode
 from .service import ApiKey, Counter, LoginReservation, SigningKey
 from .sessions import BlacklistedToken, RefreshToken, Session, UserSession
@@ -21,6 +28,7 @@ __all__ = [
     "PasswordResetToken",
     "RecoveryCode",
     "RefreshToken",
+    "RefusedMail",
     "SecurityNotice",
     "Session",
     "SigningKey",

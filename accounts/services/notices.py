@@ -81,6 +81,7 @@ def send_bundle(creator: Creator, language: str) -> None:
         "security_notice",
         to=creator.email,
         language=language,
+        creator_id=creator.pk,
         display_name=creator.display_name,
         notices=_bundled(waiting),
         is_staff=creator.is_staff,
