@@ -59,7 +59,7 @@ def reset_password(*, uid: str, token: str, new_password: str, client: Client) -
     with tenant_scope(owner.id):
         won = _spend(link)
         if won:
-            Creator.objects.filter(pk=owner.id).update(password=encoded)
+            Creator.objects.filter(pk=owner.id).update(password=encoded, email_verified_at=timezone.now())
             sessions.end_sessions(creator_id=owner.id)
             lockout.lift(owner.email)
             record(Event.PASSWORD_RESET, client=client, creator_id=owner.id)
