@@ -79,7 +79,7 @@ def compose(kind: str, *, to: str, language: str, **context: Any) -> EmailMultiA
     message_id = make_msgid(domain=settings.EMAIL_SENDER.rpartition("@")[2])
     mail = EmailMultiAlternatives(subject, text, to=[to], headers={**HEADERS, "Message-ID": message_id})
     mail.reply_to = [settings.EMAIL_REPLY_TO] if settings.EMAIL_REPLY_TO else []
-    mail.encoding = None if text.isascii() else QUOTED_PRINTABLE  # type: ignore[assignment]
+    mail.encoding = None if text.isascii() else QUOTED_PRINTABLE
     mail.attach_alternative(html.encode("ascii", "xmlcharrefreplace").decode(), "text/html")
     return mail
 

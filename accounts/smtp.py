@@ -113,7 +113,7 @@ class EmailBackend(DjangoBackend):
     def deliver(self, message: EmailMessage) -> Receipt:
         """Raises NotDeliveredError."""
         recipient = _envelope(message)
-        data = message.message().as_bytes(linesep="\r\n")
+        data = message.message().as_bytes(linesep="\r\n")  # type: ignore[call-arg]
         with self._session() as smtp:
             size = [f"size={len(data)}"] if smtp.has_extn("size") else []
             with _at(Stage.MAIL):
@@ -130,7 +130,7 @@ class EmailBackend(DjangoBackend):
         """Connected, with TLS and AUTH as EMAIL_URL says; closed in the end, however it ends."""
         with self._socket() as connected:
             with _at(Stage.CONNECT):
-                smtp = _Session(self.host, connected, self.timeout)
+                smtp = _Session(self.host, connected)
             with closing(smtp):
                 try:
                     self._sign_in(smtp)
@@ -169,11 +169,11 @@ class EmailBackend(DjangoBackend):
 
 
 class _Session(smtplib.SMTP):
-    """Over a connection that is there already."""
+    """Over a connection that is there already, with its timeout."""
 
-    def __init__(self, host: str, connected: socket.socket, timeout: float) -> None:
+    def __init__(self, host: str, connected: socket.socket) -> None:
         self._connected = connected
-        super().__init__(host, local_hostname=settings.EMAIL_HELO, timeout=timeout)
+        super().__init__(host, local_hostname=settings.EMAIL_HELO)
 
     def _get_socket(self, *_: object) -> socket.socket:
         return self._connected

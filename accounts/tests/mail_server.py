@@ -43,7 +43,7 @@ class Received:
 
     @property
     def message(self) -> EmailMessage:
-        return message_from_bytes(self.data, policy=policy.default)  # type: ignore[return-value]
+        return message_from_bytes(self.data, policy=policy.default)
 
     @property
     def text(self) -> str:
@@ -114,7 +114,7 @@ class Talker(SMTP):
 
     async def push(self, status: Any) -> None:
         refusal = self.event_handler.refuses.get("connection")
-        if refusal and str(status).startswith("220 ") and not self.session.host_name:
+        if refusal and str(status).startswith("220 ") and self.session and not self.session.host_name:
             status = refusal
         await super().push(status)
 
@@ -134,7 +134,7 @@ class Listener(Controller):
         """aiosmtpd leaves its connections to the garbage collector, which complains."""
         for talker in self.talkers:
             if talker.transport:
-                talker.transport.abort()  # type: ignore[attr-defined]
+                talker.transport.abort()
         at_work = [talker._handler_coroutine for talker in self.talkers if talker._handler_coroutine]
         await asyncio.gather(*at_work, return_exceptions=True)
         await asyncio.sleep(0)

@@ -138,7 +138,8 @@ def test_each_link_that_is_sent_again_has_a_job_of_its_own(
     run_jobs()
     server.mails.clear()
     api.post("email/verify/resend", {"email": "zoe@example.com"})
-    really, failed = server.handle_DATA, []
+    really = server.handle_DATA
+    failed: list[int] = []
 
     async def fails_once(*args: Any) -> str:
         if not failed:
@@ -146,7 +147,7 @@ def test_each_link_that_is_sent_again_has_a_job_of_its_own(
             return "451 4.3.0 later"
         return await really(*args)
 
-    server.handle_DATA = fails_once  # type: ignore[method-assign]
+    server.handle_DATA = fails_once  # type: ignore[assignment, method-assign]
     run_jobs()
     assert len(server.mails) == 1
     later(superuser, seconds=6)
