@@ -30,7 +30,8 @@ def record_refusal(error: NotDeliveredError, *, kind: str, email: str, creator_i
     facts = {"kind": kind, "stage": error.stage.value, "code": error.code, "words": words}
     with tenant_scope(creator_id or NO_TENANT):
         RefusedMail.objects.create(account_id=creator_id, email=email, at=now, **facts)
-        record(Event.MAIL_REFUSED, client=Client(), creator_id=creator_id, email=email, **facts)
+        known = email if creator_id else ""  # what is nobody's is never erased
+        record(Event.MAIL_REFUSED, client=Client(), creator_id=creator_id, email=known, **facts)
     if error.is_undeliverable:
         mark_undeliverable(email, reason=f"{error.code} {words}", now=now)
 

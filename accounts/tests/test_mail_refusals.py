@@ -179,6 +179,7 @@ def test_address_of_nobody_is_refused_under_nobodys_name(
         emails.send("email_change", to="new@example.com", language="en", link="https://x/", expires_minutes=9)
     (row,) = refused()
     assert row.account_id is None
+    assert superuser.execute("SELECT count(*) FROM audit_personal_data WHERE email <> ''").fetchone() == (0,)
     assert "mail.refused" in events(superuser)
 
 
