@@ -23,6 +23,7 @@ _STATUS = re.compile(r"(5\.\d{1,3}\.\d{1,3})\b")  # RFC 3463, at the beginning o
 _OF_THE_RECIPIENT = ("5.0.", "5.1.", "5.2.", "5.4.")
 _OF_THE_SENDER = {"5.1.7", "5.1.8"}
 _MAILBOX_FULL = {"5.2.2", "5.2.3"}
+_ADDRESS = re.compile(r"\S*@\S*")
 # from servers that give no status
 _NOT_OF_THE_RECIPIENT = re.compile(r"relay|authenticat|sender", re.IGNORECASE)
 
@@ -95,7 +96,7 @@ class NotDeliveredError(Exception):
         if self.status:
             return self.status.startswith(_OF_THE_RECIPIENT) and self.status not in _OF_THE_SENDER
         # 554 alone says only that the transaction failed
-        return self.code != 554 and not _NOT_OF_THE_RECIPIENT.search(self.words)  # noqa: PLR2004
+        return self.code != 554 and not _NOT_OF_THE_RECIPIENT.search(_ADDRESS.sub("", self.words))  # noqa: PLR2004
 
     def __str__(self) -> str:
         """One line, as for the log: without the words."""

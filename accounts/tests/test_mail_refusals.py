@@ -242,6 +242,14 @@ def test_many_reports_at_once_mark_once(ada: Person, superuser: psycopg.Connecti
     assert events(superuser).count("email.undeliverable") == 1
 
 
+def test_address_that_is_called_sender_is_a_recipient_all_the_same(serve: Serve, deploy: Any) -> None:
+    server = serve(refuses={"RCPT TO": "550 <{address}> is not known here"})
+    deploy(EMAIL_URL=f"smtp://127.0.0.1:{server.port}")
+    with using_alias(OPERATOR):
+        emails.send("test", to="sender@relay.example", language="en")
+    assert [row.code for row in refused()] == [550]
+
+
 def test_sign_up_that_waits_is_not_marked(ada: Person) -> None:
     waiting = make_creator("zoe@example.com", holds_email=False, email_verified_at=None)
     assert mark(waiting.email) == "No account holds this address."
