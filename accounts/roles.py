@@ -9,6 +9,7 @@ _SUPPORT = {
     "accounts.lift_lock",
     "accounts.end_sessions",
     "accounts.send_reset",
+    "accounts.view_refusedmail",
 }
 _SECURITY = _SUPPORT | {
     "accounts.deactivate_creator",  # and reactivate

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import F, Q
 from django.urls import reverse
 from django.utils import timezone
@@ -18,7 +19,7 @@ from accounts.services import notices, verification
 from audit.book import erase_personal_data, record
 from audit.clients import Client
 from audit.events import Event
-from tenancy.context import tenant_scope
+from tenancy.context import current_alias, tenant_scope
 
 RESET_LINKS_ALIVE = 3  # at most, for one account
 MAILS_PER_RESEND = 3  # the newest sign-ups that wait at one address
@@ -43,12 +44,30 @@ def send_registration_mail(creator_id: str, email: str, language: str) -> None:
 
 @task()
 def resend_verification_mails(email: str, language: str) -> None:
-    """A new link for each sign-up that waits: nobody knows which of them is the mailbox owner's."""
-    if Creator.objects.filter(email=email, email_verified_at__isnull=False).exists():
+    """A new link for each sign-up that waits: nobody knows which of them is the mailbox owner's.
+
+    Each has a job of its own: what becomes of one mail neither repeats nor suppresses another.
+    """
+    if _is_verified(email):
         return
     waiting = Creator.objects.filter(email=email, is_active=True, is_staff=False)
-    for creator in waiting.order_by("-created_at")[:MAILS_PER_RESEND]:
+    newest = waiting.order_by("-created_at").values_list("pk", flat=True)[:MAILS_PER_RESEND]
+    with transaction.atomic(using=current_alias()):
+        for creator_id in newest:
+            send_verification_mail.enqueue(str(creator_id), language)
+
+
+@task()
+def send_verification_mail(creator_id: str, language: str) -> None:
+    """A new link for one sign-up, if it still waits."""
+    waiting = Creator.objects.filter(pk=UUID(creator_id), is_active=True, email_verified_at=None)
+    creator = waiting.first()
+    if creator is not None and not _is_verified(creator.email):
         _send_link(creator, language)
+
+
+def _is_verified(email: str) -> bool:
+    return Creator.objects.filter(email=email, email_verified_at__isnull=False).exists()
 
 
 @task()
@@ -112,6 +131,7 @@ def send_email_change_link(change_id: str, language: str) -> None:
         "email_change",
         to=change.new_email,
         language=language,
+        creator_id=change.creator_id,
         link=link.url("email-change"),
         expires_minutes=settings.EMAIL_CHANGE_LIFETIME // timedelta(minutes=1),
     )
@@ -128,6 +148,7 @@ def send_email_change_notice(change_id: str, language: str) -> None:
         "email_change_notice",
         to=change.old_email,
         language=language,
+        creator_id=change.creator_id,
         new_email=change.new_email,
         link=link.url("email-change-undo"),
     )
@@ -155,7 +176,7 @@ def _holder(email: str, *, apart_from: UUID) -> Creator | None:
 def _send_address_taken(email: str, holder: Creator, language: str) -> None:
     reset_url = settings.PUBLIC_URL + reverse("password-reset")
     kind = "address_used" if holder.email == email else "address_reserved"
-    emails.send(kind, to=email, language=language, reset_url=reset_url)
+    emails.send(kind, to=email, language=language, creator_id=holder.pk, reset_url=reset_url)
 
 
 def _pending_change(change_id: str) -> EmailChange | None:
@@ -196,7 +217,7 @@ def _send_link(creator: Creator, language: str) -> None:
         "verify_email",
         to=creator.email,
         language=language,
-        display_name=creator.display_name,
+        creator_id=creator.pk,
         link=link.url("verify-email"),
         expires_hours=settings.EMAIL_VERIFICATION_TOKEN_LIFETIME // timedelta(hours=1),
     )

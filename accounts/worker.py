@@ -27,7 +27,7 @@ POLL = 0.5  # seconds between looks at an empty queue
 CHORES_EVERY = timedelta(seconds=30)
 SEAL_EVERY = timedelta(minutes=1)
 LOOK_EVERY = timedelta(seconds=5)  # for the metrics
-LEASE = timedelta(minutes=2)  # far above what a mail takes (EMAIL_TIMEOUT)
+LEASE = timedelta(minutes=2)  # far above what a mail takes (smtp.EXCHANGE_SECONDS)
 FIRST_RETRY = timedelta(seconds=5)
 LONGEST_RETRY = timedelta(minutes=15)
 ERASED: dict[str, Any] = {"args": [], "kwargs": {}}

@@ -12,6 +12,7 @@ class Event(StrEnum):
     EMAIL_CHANGE_UNDONE = "email.change_undone"
     END_USER_SESSION_ENDED = "end_user_session.ended"
     EMAIL_MARKED_VERIFIED = "email.marked_verified"  # by an operator
+    EMAIL_UNDELIVERABLE = "email.undeliverable"  # refused for good, or so marked by an operator
     EMAIL_VERIFIED = "email.verified"
     EMAIL_VERIFICATION_FAILED = "email.verification_failed"
     LOGIN_SUCCEEDED = "login.succeeded"
@@ -29,6 +30,7 @@ class Event(StrEnum):
     AUDIT_EXPORTED = "audit.exported"  # by an operator
     BREACH_CHECK_FAILED = "breach_check.failed"
     OPERATOR_ACTED = "operator.acted"  # in the operator's own book, beside an event in the creator's
+    MAIL_REFUSED = "mail.refused"  # for good, by the mail server
     PASSWORD_CHANGED = "password.changed"
     PASSWORD_CHECK_FAILED = "password.check_failed"
     PASSWORD_RESET = "password.reset"
@@ -58,6 +60,7 @@ SUMMARIES = {
     Event.REGISTRATION_REQUESTED: "Someone signed up with your address.",
     Event.REGISTRATION_REPEATED: "Someone signed up again with the address of your account.",
     Event.EMAIL_MARKED_VERIFIED: "Support marked your e-mail address as confirmed.",
+    Event.EMAIL_UNDELIVERABLE: "Mail to your e-mail address can't be delivered.",
     Event.EMAIL_VERIFIED: "You confirmed your e-mail address.",
     Event.EMAIL_VERIFICATION_FAILED: "A confirmation link was used with a wrong password.",
     Event.LOGIN_SUCCEEDED: "You signed in.",
@@ -79,6 +82,7 @@ SUMMARIES = {
     Event.END_USER_SESSION_ENDED: "The session of one of your visitors was ended.",
     Event.TOKEN_REVOKED: "A token of yours was revoked by a server that trusts this service.",
     Event.BREACH_CHECK_FAILED: "A password could not be checked for data breaches.",
+    Event.MAIL_REFUSED: "A mail to you was refused by the mail server.",
     Event.PASSWORD_CHANGED: "You changed your password.",
     Event.PASSWORD_CHECK_FAILED: "A wrong password was given where yours was asked for again.",
     Event.PASSWORD_RESET: "Your password was reset by a link from your mailbox.",

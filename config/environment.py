@@ -2,17 +2,30 @@
 
 import ipaddress
 import re
+from email.headerregistry import Address
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import environ
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.validators import validate_email
+from django.utils.encoding import punycode
 from environ.compat import ImproperlyConfigured as EnvironError
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 SHORTEST_SECRET = 32
 INSTANCE_FILE = "instance.env"  # in DATA_DIR, written by the launcher
+MAIL_SCHEMES = {  # of EMAIL_URL: the default port, and Django's setting for TLS
+    "smtp": (25, None),
+    "smtp+tls": (587, "EMAIL_USE_TLS"),  # STARTTLS
+    "smtp+starttls": (587, "EMAIL_USE_TLS"),
+    "smtps": (465, "EMAIL_USE_SSL"),  # TLS from the first byte
+    "smtp+ssl": (465, "EMAIL_USE_SSL"),
+}
+MAIL_URL = "takes smtp+tls://USER:PASSWORD@HOST:PORT (or smtp, smtps), user and password percent-encoded"
+MAILBOX = "takes one e-mail address, or a name and an address: Acme <accounts@acme.example>"
+LONGEST_NAME = 64  # of a sender; longer ones no mail program shows
 
 
 def refuse(name: str, takes: str) -> NoReturn:
@@ -129,16 +142,34 @@ class Environment:
         return config
 
     def mail(self) -> dict[str, Any]:
-        """Django's EMAIL_* settings from EMAIL_URL, {} where it is unset."""
-        if not self.text("EMAIL_URL", ""):
+        """Django's EMAIL_* settings for the server of EMAIL_URL, {} if it is unset."""
+        url = self.text("EMAIL_URL", "")
+        if not url:
             return {}
-        try:
-            config: dict[str, Any] = self._env.email_url("EMAIL_URL")
-        except (ValueError, KeyError, EnvironError):
-            refuse("EMAIL_URL", "takes smtp+tls://USER:PASSWORD@HOST:PORT")
-        if config["EMAIL_BACKEND"].endswith("smtp.EmailBackend") and not config.get("EMAIL_HOST"):
-            refuse("EMAIL_URL", "takes smtp+tls://USER:PASSWORD@HOST:PORT")
-        return config
+        if not _is_url(url, tuple(MAIL_SCHEMES)):
+            refuse("EMAIL_URL", MAIL_URL)
+        parts = urlsplit(url)
+        user, password = (unquote(text or "") for text in (parts.username, parts.password))
+        if parts.path.strip("/") or parts.query or parts.fragment:
+            refuse("EMAIL_URL", f"{MAIL_URL}; no path and no parameters")
+        if bool(user) != bool(password) or not (user + password).isascii():  # smtplib sends ASCII only
+            refuse("EMAIL_URL", f"{MAIL_URL}; both or neither, in ASCII")
+        return _mail_server(parts, user, password)
+
+    def mailbox(self, name: str, default: str) -> str:
+        """`NAME <ADDRESS>` or `ADDRESS`, as a header takes it (RFC 5322, 3.4)."""
+        value = self.text(name, "")
+        mailbox = _mailbox(value) if value else default
+        if mailbox is None:
+            refuse(name, MAILBOX)
+        return mailbox
+
+    def mail_host(self, name: str, default: str) -> str:
+        """What EHLO says (RFC 5321, 4.1.1.1): a domain, or an address in brackets."""
+        value = self.text(name, default)
+        if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[A-Za-z0-9:.]+\]", value):
+            refuse(name, "takes a host name, or an IP address in brackets")
+        return value
 
     def public_url(self, default: str, *, debug: bool) -> str:
         url = self.text("PUBLIC_URL", default).rstrip("/")
@@ -158,6 +189,41 @@ def _is_url(value: str, schemes: tuple[str, ...]) -> bool:
     except ValueError:
         return False
     return parts.scheme in schemes and bool(parts.hostname) and not re.search(r"\s", value)
+
+
+def _mailbox(value: str) -> str | None:
+    """The name quoted if need be, the domain in ASCII; None if it is malformed."""
+    found = re.fullmatch(r'"?([^<>"]*?)"?\s*<([^<>\s]+)>|([^<>\s]+)', value)
+    name, address = (found[1] or "", found[2] or found[3]) if found else ("", "")
+    local, _, domain = address.rpartition("@")
+    try:
+        address = f"{local}@{punycode(domain)}"
+        validate_email(address)
+    except (ValidationError, UnicodeError):
+        return None
+    if len(name) > LONGEST_NAME or not name.isprintable():
+        return None
+    return str(Address(name.strip(), addr_spec=address))
+
+
+def _mail_server(parts: SplitResult, user: str, password: str) -> dict[str, Any]:
+    port, tls = MAIL_SCHEMES[parts.scheme]
+    return {
+        "EMAIL_BACKEND": "accounts.smtp.EmailBackend",
+        "EMAIL_HOST": parts.hostname,
+        "EMAIL_PORT": parts.port or port,
+        "EMAIL_HOST_USER": user,
+        "EMAIL_HOST_PASSWORD": password,
+    } | ({tls: True} if tls else {})
+
+
+def mail_domain(host: str) -> str:
+    """A host of a URL as the domain of an e-mail address: IP addresses in brackets (RFC 5321, 4.1.3)."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    return f"[IPv6:{address}]" if address.version == 6 else f"[{address}]"  # noqa: PLR2004
 
 
 def is_loopback(host: str) -> bool:

@@ -31,7 +31,7 @@ class Instance:
     port: int
     data_dir: Path
     public_url: str
-    given: Mapping[str, str]  # of SECRET_KEY and DATABASE_URLS those that the user has set
+    given: Mapping[str, str]  # of SECRET_KEY, DATABASE_URLS and EMAIL_URL those that the user has set
 
     @property
     def env_file(self) -> Path:
@@ -56,7 +56,7 @@ class Instance:
 def read_instance() -> Instance:
     facts = {**read_env(ROOT / ".env"), **os.environ}
     host = facts.get("HOST") or "127.0.0.1"
-    given = {name: facts[name] for name in ("SECRET_KEY", *DATABASE_URLS) if facts.get(name)}
+    given = {name: facts[name] for name in ("SECRET_KEY", *DATABASE_URLS, "EMAIL_URL") if facts.get(name)}
     if "DATABASE_URL" not in given and (half := given.keys() & set(DATABASE_URLS)):
         message = f"{min(half)} is set, DATABASE_URL is not: set both, or neither for an embedded PostgreSQL"
         raise StartError(message)

@@ -47,13 +47,18 @@ PATIENCE_SECONDS = 10  # then a line says what is being waited for
 FIRST_STEPS = r"""Ready: %(public)s (Ctrl-C stops it)
   Documentation: /api/docs/    Operators: /admin/, with an authenticator app, after
     %(which)s.venv/bin/python manage.py createsuperuser
-  To sign up and in (mails are files here):
+  To sign up and in (%(mail)s):
     api() { curl -sS -H 'Content-Type: application/json' %(base)s/api/v1/auth/"$@"; echo; }
     word='seven lanterns above a quiet harbour'
-    api register -d "{\"email\": \"ada@example.com\", \"password\": \"$word\"}"
-    sleep 3; mail=%(mails)s/$(ls -t %(mails)s | head -1); cat "$mail"
+    api register -d "{\"email\": \"%(address)s\", \"password\": \"$word\"}"
+"""
+BY_FILE = r"""    sleep 3; mail=%(mails)s/$(ls -t %(mails)s | head -1); cat "$mail"
     set -- $(grep -o 'verify-email/[^/]*/[^/]*' "$mail" | head -1 | tr / ' ')
     pair=$(api email/verify -d "{\"uid\": \"$2\", \"token\": \"$3\", \"password\": \"$word\"}"); echo "$pair"
+    api me -H "Authorization: Bearer $(echo "$pair" | sed 's/.*"access": *"\([^"]*\).*/\1/')"
+"""
+BY_MAIL = r"""    # open the link in the mail and give the password: $word. Then:
+    pair=$(api login -d "{\"email\": \"%(address)s\", \"password\": \"$word\"}"); echo "$pair"
     api me -H "Authorization: Bearer $(echo "$pair" | sed 's/.*"access": *"\([^"]*\).*/\1/')"
 """
 
@@ -263,9 +268,12 @@ def readiness(instance: Instance) -> str:
 
 def first_steps(instance: Instance) -> str:
     at_home = instance.data_dir == ROOT / "var"
-    return FIRST_STEPS % {
+    by_mail = "EMAIL_URL" in instance.given
+    return (FIRST_STEPS + (BY_MAIL if by_mail else BY_FILE)) % {
         "public": instance.public_url or instance.base_url,
         "base": instance.base_url,
+        "mail": "mails go to the server of EMAIL_URL" if by_mail else "mails are files here",
+        "address": "YOU@YOUR.DOMAIN" if by_mail else "ada@example.com",
         "mails": shlex.quote(str(instance.data_dir / "mail")),
         "which": "" if at_home else f"DATA_DIR={shlex.quote(str(instance.data_dir))} ",
     }

@@ -1,13 +1,14 @@
 """Every setting of the service; the README has the table. Nothing here is a rule."""
 
 from datetime import timedelta
+from email.utils import parseaddr
 from urllib.parse import urlsplit
 
 from django.utils.translation import gettext_lazy as _
 
 from tenancy.roles import Roles
 
-from .environment import BASE_DIR, Environment, is_loopback, refuse
+from .environment import BASE_DIR, Environment, is_loopback, mail_domain, refuse
 
 env = Environment()
 
@@ -359,11 +360,15 @@ WHITENOISE_USE_FINDERS = True
 
 # --- mail, and the queue that delivers it ------------------------------------------------------
 TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
-DEFAULT_FROM_EMAIL = f"{SERVICE_NAME} <no-reply@{urlsplit(PUBLIC_URL).hostname}>"
+_mail_domain = mail_domain(str(urlsplit(PUBLIC_URL).hostname))
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.mailbox("EMAIL_FROM", f"{SERVICE_NAME} <no-reply@{_mail_domain}>")
+EMAIL_SENDER = parseaddr(DEFAULT_FROM_EMAIL)[1]  # of the envelope: bounces go there
+EMAIL_REPLY_TO = env.mailbox("EMAIL_REPLY_TO", "")
+EMAIL_HELO = env.mail_host("EMAIL_HELO", EMAIL_SENDER.rpartition("@")[2])
 EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"  # until EMAIL_URL names a server
 EMAIL_FILE_PATH = DATA_DIR / "mail"
 vars().update(env.mail())
-EMAIL_TIMEOUT = 10
+EMAIL_TIMEOUT = 10  # seconds for each step; accounts/smtp.py bounds the whole
 
 # --- words and times ---------------------------------------------------------------------------
 LANGUAGE_CODE = "en"

@@ -10,6 +10,7 @@ class ExportedProfile(serializers.Serializer):
     email = serializers.EmailField()
     display_name = serializers.CharField()
     email_verified_at = serializers.DateTimeField(allow_null=True)
+    email_undeliverable_at = serializers.DateTimeField(allow_null=True)
     created_at = serializers.DateTimeField()
     last_login = serializers.DateTimeField(allow_null=True)
 

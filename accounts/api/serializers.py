@@ -188,6 +188,9 @@ class ProfileAnswer(serializers.Serializer):
     email_verified = serializers.BooleanField()
     created_at = serializers.DateTimeField()
     last_login_at = serializers.DateTimeField(allow_null=True)
+    email_undeliverable = serializers.BooleanField(
+        required=False, help_text="True if mail to the address comes back; otherwise absent."
+    )
 
 
 _PROFILE = tuple(ProfileAnswer().fields)
@@ -195,7 +198,10 @@ _PROFILE = tuple(ProfileAnswer().fields)
 
 def profile_of(caller: Caller) -> dict[str, Any]:
     """What ProfileAnswer describes, without the machinery: every request of every client asks for it."""
-    return {name: getattr(caller, name) for name in _PROFILE}
+    profile = {name: getattr(caller, name) for name in _PROFILE}
+    if not caller.email_undeliverable:
+        del profile["email_undeliverable"]
+    return profile
 
 
 class JWK(serializers.Serializer):

@@ -7,6 +7,7 @@ from .mails import (
     EmailVerificationToken,
     LinkToken,
     PasswordResetToken,
+    RefusedMail,
     SecurityNotice,
 )
 from .second_factor import Authenticator, RecoveryCode
@@ -29,6 +30,7 @@ __all__ = [
     "PasswordResetToken",
     "RecoveryCode",
     "RefreshToken",
+    "RefusedMail",
     "SecurityNotice",
     "Session",
     "SigningKey",

@@ -60,6 +60,7 @@ class Creator(AbstractBaseUser, PermissionsMixin):
     email = models.CharField(max_length=254)  # canonical, see addresses.py
     holds_email = models.BooleanField(default=False)
     email_verified_at = models.DateTimeField(null=True, blank=True)
+    email_undeliverable_at = models.DateTimeField(null=True, blank=True)  # see services/refusals.py
     display_name = models.CharField(max_length=100, blank=True)
     is_active = models.BooleanField(default=True)
     is_staff = models.BooleanField(default=False)
@@ -116,6 +117,12 @@ class Creator(AbstractBaseUser, PermissionsMixin):
 
     def __str__(self) -> str:
         return self.email
+
+    @property
+    def is_undeliverable(self) -> bool:
+        """Mail to the address came back, and it was not verified since; as `identify_caller` has it."""
+        since, verified = self.email_undeliverable_at, self.email_verified_at
+        return since is not None and (verified is None or since > verified)
 
     def set_password(self, raw_password: str | None) -> None:
         """For Django's own commands; everything else hashes outside of transactions, in services."""

@@ -6,11 +6,13 @@ from uuid import UUID
 from django.db import models
 from django.db.models import F
 from django.utils import timezone
+from uuid_utils.compat import uuid7
 
 from accounts import links
 from tenancy.constraints import Grant, Policy, Reference
 
-from .tenants import TenantModel, walls
+from .creators import Creator
+from .tenants import WRITABLE, TenantModel, walls
 
 
 class LinkTokenQuerySet(models.QuerySet["LinkToken"]):
@@ -205,3 +207,30 @@ class SecurityNotice(TenantModel):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.id}"
+
+
+class RefusedMail(models.Model):
+    """A mail that the server refused for good; for operators. It goes with the account that it was for."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    account = models.ForeignKey(Creator, models.DO_NOTHING, null=True, db_constraint=False, related_name="+")
+    email = models.CharField(max_length=254)
+    kind = models.CharField(max_length=32)  # of templates/mails/
+    stage = models.CharField(max_length=16)
+    code = models.PositiveSmallIntegerField()  # of the reply (RFC 5321)
+    words = models.CharField(max_length=200)  # the server's, without the address
+    at = models.DateTimeField()
+
+    class Meta:
+        db_table = "refused_mails"
+        verbose_name, verbose_name_plural = "refused mail", "refused mails"
+        indexes: ClassVar = [models.Index(fields=["at"], name="refused_mails_at")]
+        constraints: ClassVar = [
+            Reference(
+                name="refused_mails_account", fields=["account"], to="accounts.Creator", to_fields=["id"]
+            ),
+            Grant(name="refused_mails_operator_grant", role="operator", privileges=WRITABLE),
+        ]
+
+    def __str__(self) -> str:
+        return f"refused mail {self.id}"

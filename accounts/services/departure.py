@@ -17,6 +17,9 @@ from audit.clients import Client
 from audit.events import Event
 from tenancy.context import current_alias, tenant_scope
 
+PROFILE = (
+    "id", "email", "display_name", "email_verified_at", "email_undeliverable_at", "created_at", "last_login"
+)  # fmt: skip
 STRAGGLERS = timedelta(minutes=5)  # until nothing that began before is still at work
 
 
@@ -26,9 +29,7 @@ def export(caller: Caller, *, client: Client) -> dict[str, Any]:
         record(Event.ACCOUNT_EXPORTED, client=client, creator_id=caller.id)
         own = {"creator_id": caller.id}
         return {
-            "profile": Creator.objects.filter(pk=caller.id)
-            .values("id", "email", "display_name", "email_verified_at", "created_at", "last_login")
-            .get(),
+            "profile": Creator.objects.filter(pk=caller.id).values(*PROFILE).get(),
             "sessions": list(
                 Session.objects.filter(**own).values(
                     "id", "created_at", "last_used_at", "expires_at", "ended_at", "ip_address", "user_agent"

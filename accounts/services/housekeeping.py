@@ -19,6 +19,7 @@ from accounts.models import (
     EmailVerificationToken,
     LoginReservation,
     PasswordResetToken,
+    RefusedMail,
     SecurityNotice,
     Session,
     UserSession,
@@ -29,6 +30,7 @@ from tenancy.context import current_alias
 MONTHS_AHEAD = 3  # of audit partitions
 KEEP_JOBS = timedelta(days=7)
 KEEP_NOTICES = timedelta(days=7)  # that have been sent
+KEEP_REFUSALS = timedelta(days=90)
 GIVE_UP_AFTER = timedelta(days=3)  # on a job that fails; until then its link may still go out
 
 
@@ -53,6 +55,7 @@ def prune_expired() -> dict[str, int]:
         EmailChangeToken.objects.filter(expires_at__lt=now),
         EmailChange.objects.filter(undo_expires_at__lt=now),
         SecurityNotice.objects.filter(sent_at__lt=now - KEEP_NOTICES),
+        RefusedMail.objects.filter(at__lt=now - KEEP_REFUSALS),
         LoginReservation.objects.filter(expires_at__lt=now),
         AccessAttempt.objects.filter(attempt_time__lt=now - settings.ACCOUNT_LOCKOUT_DURATION),
         Counter.objects.filter(expires_at__lt=now),

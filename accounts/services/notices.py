@@ -86,6 +86,7 @@ def send_bundle(notice: SecurityNotice, language: str) -> None:
         "security_notice",
         to=notice.email,
         language=language,
+        creator_id=creator.pk,
         display_name=creator.display_name,
         notices=_bundled(waiting),
         is_staff=creator.is_staff,

@@ -62,7 +62,7 @@ def reset_password(*, uid: str, token: str, new_password: str, client: Client) -
         won = bool(_usable(link).update(used_at=timezone.now()))
         if won:
             Creator.objects.end_links(owner.id)
-            Creator.objects.filter(pk=owner.id).update(password=encoded)
+            Creator.objects.filter(pk=owner.id).update(password=encoded, email_verified_at=timezone.now())
             sessions.end_sessions(creator_id=owner.id)
             lockout.lift(owner.email)
             record(Event.PASSWORD_RESET, client=client, creator_id=owner.id)

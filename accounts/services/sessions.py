@@ -37,6 +37,7 @@ class Caller:
     created_at: datetime
     last_login_at: datetime | None
     session_id: UUID
+    email_undeliverable: bool = False
 
     is_authenticated = True
     is_anonymous = False
@@ -84,7 +85,7 @@ def caller_of(access: AccessToken) -> Caller:
 
     """
     keys = [access.creator_id, access.session_id, access.jti, settings.SESSION_IDLE_LIFETIME or None]
-    row = call_as(access.creator_id, "SELECT * FROM caller_of(%s, %s, %s, %s)", keys)
+    row = call_as(access.creator_id, "SELECT * FROM identify_caller(%s, %s, %s, %s)", keys)
     if row is None:
         raise InvalidTokenError
     return Caller(*row)

@@ -18,7 +18,8 @@ import psycopg
 import pytest
 
 from config.child import happens
-from config.instance import DATABASE_URLS, ROOT, read_env
+from config.instance import DATABASE_URLS, ROOT, Instance, read_env, read_instance
+from config.launcher import first_steps
 
 pytestmark = pytest.mark.slow
 
@@ -49,6 +50,29 @@ launcher.MANAGE = (sys.executable, str(here / "manage.py"))
 launcher.SETTLED_SECONDS = float(sys.argv[1])
 sys.exit(launcher.main())
 """
+
+
+@pytest.mark.parametrize(
+    ("given", "told", "untold"),
+    [
+        ({}, "mails are files here", "EMAIL_URL"),
+        ({"EMAIL_URL": "smtp://h"}, "the server of EMAIL_URL", "files"),
+    ],
+)
+def test_mails_are_said_to_be_files_only_if_they_are(
+    tmp_path: Path, given: dict[str, str], told: str, untold: str
+) -> None:
+    instance = Instance("127.0.0.1", (socket.AF_INET, "127.0.0.1"), 8000, tmp_path, "", given)
+    lines = first_steps(instance)
+    assert told in lines
+    assert untold not in lines
+
+
+def test_instance_knows_of_a_mail_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMAIL_URL", "smtp://h")
+    assert read_instance().given["EMAIL_URL"] == "smtp://h"
+    monkeypatch.setenv("EMAIL_URL", "")
+    assert "EMAIL_URL" not in read_instance().given
 
 
 class Run:

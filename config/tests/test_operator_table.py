@@ -71,6 +71,7 @@ TABLE: dict[str, Row] = {
     "GET accounts_apikey_changelist": SECURITY,
     "GET accounts_apikey_revoke": SECURITY_CONFIRMED,
     "POST accounts_apikey_revoke": SECURITY_CONFIRMED,
+    "GET accounts_refusedmail_changelist": ALL,
     "GET accounts_operator_changelist": SUPERUSERS,
     "GET accounts_operator_change": SUPERUSERS_CONFIRMED,
     "GET accounts_operator_history": SUPERUSERS,

@@ -74,7 +74,14 @@ MALFORMED: dict[str, tuple[str, ...]] = {
     "HIBP_API_URL": ("x", "ftp://x", "https://", "https://h:x"),
     "HIBP_TIMEOUT_SECONDS": ("x", "0", "-1", "nan", "inf", "1e9"),
     "REDIS_URL": ("x", "http://x", "redis://", "redis://h:x"),
-    "EMAIL_URL": ("x", "http://x", "smtp://", "smtp://h:x"),
+    "EMAIL_URL": ("x", "http://x", "smtp://", "smtp://h:x", "smtp+foo://h", "SMTPX://h", "dummymail://", "filemail:///x",
+                  "smtp://h?ssl=true", "smtp://h/path", "smtp://h#f", "smtp://user@h", "smtp://:word@h",
+                  "smtp://u:%C3%BC@h", "smtp://u:p#q@h", "smtp://u:p/q@h", "smtp://a b"),
+    **dict.fromkeys(("EMAIL_FROM", "EMAIL_REPLY_TO"), (
+        "x", "@x.example", "a@", "a b@x.example", "a@x.example,b@x.example", "A <a@x.example", "a@x.example>",
+        "A <a@x.example> b", "A <a@x.example>, B <b@x.example>", "A a@x.example", "A <ü@x.example>", "a@x..example",
+        'A "B" <a@x.example>', "A\u202eB <a@x.example>", "A\nB <a@x.example>", f"{'A' * 65} <a@x.example>")),
+    "EMAIL_HELO": ("a b", "x/y", "-x", "http://x", "[x y]", "x_y", "ü.example"),
     "JWT_ALGORITHM": ("HS256", "none", "rs256", "x"),
 }  # fmt: skip
 
@@ -136,6 +143,45 @@ def test_defaults_are_those_of_the_contract(monkeypatch: pytest.MonkeyPatch) -> 
         },
     }  # fmt: skip
     assert {name: getattr(found, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("scheme", "port", "tls", "ssl"),
+    [
+        ("smtp", 25, False, False),
+        ("smtp+tls", 587, True, False),
+        ("smtp+starttls", 587, True, False),
+        ("smtps", 465, False, True),
+        ("smtp+ssl", 465, False, True),
+    ],
+)
+def test_scheme_of_the_mail_server_is_what_deployers_know_by_it(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, port: int, tls: bool, ssl: bool
+) -> None:
+    found = load(monkeypatch, EMAIL_URL=f"{scheme}://us%40acme:p%3A%2F%40+%25@mail.acme.example")
+    assert ("mail.acme.example", port) == (found.EMAIL_HOST, found.EMAIL_PORT)
+    assert (found.EMAIL_HOST_USER, found.EMAIL_HOST_PASSWORD) == ("us@acme", "p:/@+%")
+    assert getattr(found, "EMAIL_USE_TLS", False) is tls
+    assert getattr(found, "EMAIL_USE_SSL", False) is ssl
+    assert load(monkeypatch, EMAIL_URL=f"{scheme}://[::1]:2525/").EMAIL_PORT == 2525
+
+
+def test_refused_mail_server_does_not_tell_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    for url in ("smtp://u:s3cret@h?x=y", "smtp://u:s3cret#@h", "smtpx://u:s3cret@h"):
+        with pytest.raises(ImproperlyConfigured) as caught:
+            load(monkeypatch, EMAIL_URL=url)
+        assert "s3cret" not in str(caught.value)
+
+
+def test_sender_is_at_the_public_host_until_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = load(monkeypatch, PUBLIC_URL="https://accounts.acme.example")
+    assert (
+        found.DEFAULT_FROM_EMAIL == found.SERVER_EMAIL == "Creator accounts <no-reply@accounts.acme.example>"
+    )
+    assert (found.EMAIL_SENDER, found.EMAIL_REPLY_TO) == ("no-reply@accounts.acme.example", "")
+    found = load(monkeypatch, EMAIL_FROM="Acme <a@acme.example>", EMAIL_REPLY_TO="help@acme.example")
+    assert found.DEFAULT_FROM_EMAIL == found.SERVER_EMAIL == "Acme <a@acme.example>"
+    assert (found.EMAIL_SENDER, found.EMAIL_REPLY_TO) == ("a@acme.example", "help@acme.example")
 
 
 def test_https_turns_on_secure_cookies_and_hsts(monkeypatch: pytest.MonkeyPatch) -> None:

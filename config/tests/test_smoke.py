@@ -27,7 +27,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Embedded
     with own_postgres(place, **FAST) as (server, urls):
         yield (
             server,
-            urls | RATES | {"DATA_DIR": str(place), "EMAIL_URL": "dummymail://", "LOG_LEVEL": "ERROR"},
+            urls | RATES | {"DATA_DIR": str(place), "LOG_LEVEL": "ERROR"},
         )
 
 

@@ -64,6 +64,7 @@ OTHER_TABLES = {
     "django_tasks_database_dbtaskresult": "INSERT",
     "login_reservations": "",
     "recovery_codes": "",
+    "refused_mails": "",
     "signing_keys": "SELECT",
 }
 COLUMNS_UPDATED = {"api_keys"}  # when it was last used

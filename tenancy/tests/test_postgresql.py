@@ -86,7 +86,7 @@ def test_errors_are_djangos() -> None:
 
 
 def test_call_sets_the_tenant_for_itself_alone(ada: Person, bob: Person) -> None:
-    sql = "SELECT * FROM caller_of(%s, %s, %s, %s)"
+    sql = "SELECT * FROM identify_caller(%s, %s, %s, %s)"
     with pytest.raises(TenantMismatchError), tenant_scope(bob.id):
         call_as(ada.id, sql, [ada.id, ada.id, ada.id, None])
     call_as(ada.id, sql, [ada.id, ada.id, ada.id, None])
