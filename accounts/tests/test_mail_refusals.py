@@ -156,6 +156,24 @@ def test_each_link_that_is_sent_again_has_a_job_of_its_own(
     assert len({received.text for received in server.mails}) == 2
 
 
+@pytest.mark.parametrize("reply", ["550 5.1.1 no such user", "451 4.3.0 later"])
+@pytest.mark.parametrize("unreachable", ["ada@example.com", "countess@example.com"])
+def test_of_the_two_mails_about_a_change_of_address_each_is_sent_once(  # noqa: PLR0917
+    api: API, ada: Person, run_jobs: Any, serve: Serve, deploy: Any, superuser: psycopg.Connection,
+    unreachable: str, reply: str,
+) -> None:  # fmt: skip
+    server = serve(refused_recipients={unreachable: reply})
+    deploy(EMAIL_URL=f"smtp://127.0.0.1:{server.port}")
+    body = {"new_email": "countess@example.com", "password": ada.password}
+    assert api.post("email/change", body, token=ada.access).status_code == 202
+    for _ in range(3):
+        run_jobs()
+        later(superuser, minutes=1)
+    (received,) = server.mails
+    assert {received.recipient, unreachable} == {"ada@example.com", "countess@example.com"}
+    assert server.asked.count(unreachable) == (1 if reply.startswith("5") else 3)
+
+
 def test_refused_notice_is_told_in_the_owners_log_and_waits_for_nothing(
     ada: Person, run_jobs: Any, serve: Serve, deploy: Any, superuser: psycopg.Connection
 ) -> None:
