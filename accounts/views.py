@@ -12,9 +12,9 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_http_methods, require_safe
 
-from accounts import limits
+from accounts import limits, links
 from accounts.api.problems import RETRY_AFTER
 from accounts.exceptions import (
     BusyError,
@@ -24,7 +24,7 @@ from accounts.exceptions import (
     WeakPasswordError,
 )
 from accounts.forms import NewPasswordForm, PasswordResetForm, VerifyEmailForm
-from accounts.services import email_change, reset, verification
+from accounts.services import email_change, profile, reset, verification
 from audit.clients import client_of
 from tenancy.middleware import owns_transactions
 
@@ -74,16 +74,21 @@ def _later(request: HttpRequest, name: str, status: int, retry_after: int) -> Ht
     return response
 
 
-def _form(request: HttpRequest, template: str, form: Form) -> HttpResponse:
+def _form(request: HttpRequest, template: str, form: Form, **context: Any) -> HttpResponse:
     """The page with its form; once refused, the focus is on the first field: passwords come back empty."""
     if form.errors:
         next(iter(form.fields.values())).widget.attrs["autofocus"] = True
-    return render(request, template, {"form": form}, status=400 if form.errors else 200)
+    return render(request, template, {"form": form, **context}, status=400 if form.errors else 200)
 
 
 def _invalid_link(request: HttpRequest, restart: str | None = None) -> HttpResponse:
     context = {"restart_url": reverse(restart)} if restart else {}
     return render(request, "accounts/invalid_link.html", context, status=400)
+
+
+def _email_of(uid: str, token: str) -> str:
+    """The address of a link that was found usable, which proves the mailbox: password managers go by it."""
+    return profile.email_of(links.read(uid, token).creator_id)
 
 
 @page("email_verify")
@@ -99,7 +104,7 @@ def verify_email(request: HttpRequest, uid: str, token: str) -> HttpResponse:
             return redirect("verify-email-done")
     if not verification.is_usable(uid, token):
         return _invalid_link(request)
-    return _form(request, "accounts/verify_email.html", form)
+    return _form(request, "accounts/verify_email.html", form, email=_email_of(uid, token))
 
 
 @page("default")
@@ -144,7 +149,14 @@ def reset_password(request: HttpRequest, uid: str, token: str) -> HttpResponse:
             return redirect("reset-done")
     if not reset.is_usable(uid, token):
         return _invalid_link(request, "password-reset")
-    return _form(request, "accounts/reset.html", form)
+    return _form(request, "accounts/reset.html", form, email=_email_of(uid, token))
+
+
+@owns_transactions
+@require_safe
+def change_password(request: HttpRequest) -> HttpResponse:
+    """For password managers (W3C, A Well-Known URL for Changing Passwords): a page that anybody can use."""
+    return redirect("password-reset")
 
 
 @page("default")

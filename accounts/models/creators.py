@@ -7,7 +7,14 @@ from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from uuid_utils.compat import uuid7
 
-from accounts.addresses import AddressParts, canonical_email
+from accounts.addresses import (
+    STORED_FORM,
+    AddressField,
+    AddressParts,
+    InvalidAddressError,
+    canonical_email,
+    display_email,
+)
 from accounts.hashers import normal
 from audit.book import record
 from audit.clients import Client
@@ -42,7 +49,11 @@ class CreatorManager(BaseUserManager["Creator"]):
         return self.select_for_update(no_key=True).filter(pk=creator_id).first()
 
     def get_by_natural_key(self, username: str | None) -> "Creator":
-        return self.get(email=canonical_email(username or ""), holds_email=True)
+        try:
+            email = canonical_email(username or "")
+        except InvalidAddressError as error:
+            raise self.model.DoesNotExist from error
+        return self.get(email=email, holds_email=True)
 
 
 class Creator(AbstractBaseUser, PermissionsMixin):
@@ -53,7 +64,7 @@ class Creator(AbstractBaseUser, PermissionsMixin):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    email = models.CharField(max_length=254)  # canonical, see addresses.py
+    email = AddressField(max_length=254)
     holds_email = models.BooleanField(default=False)
     email_verified_at = models.DateTimeField(null=True, blank=True)
     display_name = models.CharField(max_length=100, blank=True)
@@ -84,6 +95,9 @@ class Creator(AbstractBaseUser, PermissionsMixin):
             models.UniqueConstraint(
                 fields=["email"], condition=models.Q(holds_email=True), name="creators_email_held_once"
             ),
+            models.CheckConstraint(
+                condition=models.Q(email__regex=STORED_FORM), name="creators_email_stored_form"
+            ),
             *tenant_walls(
                 "creators",
                 field="id",
@@ -108,7 +122,11 @@ class Creator(AbstractBaseUser, PermissionsMixin):
         ]
 
     def __str__(self) -> str:
-        return self.email
+        return display_email(self.email)
+
+    def get_short_name(self) -> str:
+        """What the admin's header shows."""
+        return str(self)
 
     def set_password(self, raw_password: str | None) -> None:
         """For Django's own commands; everything else hashes outside of transactions, in services."""
