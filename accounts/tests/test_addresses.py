@@ -32,7 +32,18 @@ LOCAL_PARTS = st.lists(st.text(ATEXT, min_size=1, max_size=20), min_size=1, max_
 LABELS = st.one_of(
     st.from_regex(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", fullmatch=True),
     st.text(st.characters(categories=["Ll", "Lo", "Nd", "Mn"]), min_size=1, max_size=20),
-    st.sampled_from(["Bücher", "straße", "ς", "xn--bcher-kva", "한국", "نامه\u200cای", "ab--cd", "BU\u0308"]),
+    st.sampled_from(
+        [
+            "Bücher",
+            "straße",
+            "ς",
+            "xn--bcher-kva",
+            "한국",
+            "\u0646\u0627\u0645\u0647\u200c\u0627\u06cc",
+            "ab--cd",
+            "BU\u0308",
+        ]
+    ),
 )
 DOMAINS = st.lists(LABELS, min_size=1, max_size=4).map(lambda labels: ".".join([*labels, "example"]))
 LIKELY = st.tuples(LOCAL_PARTS, DOMAINS).map("@".join)
@@ -63,7 +74,8 @@ ACCEPTED = LIKELY.map(stored_form_of).filter(bool)
         ("a@strasse.example", "a@strasse.example"),
         ("a@βόλος.example", "a@xn--nxasmm1c.example"),
         ("a@βόλοσ.example", "a@xn--nxasmq6b.example"),
-        ("a@نامه\u200cای.example", "a@xn--mgba3gch31f060k.example"),  # here UTS 46 and RFC 5892 want the joiner
+        # between these letters RFC 5892 allows the non-joiner
+        ("a@\u0646\u0627\u0645\u0647\u200c\u0627\u06cc.example", "a@xn--mgba3gch31f060k.example"),
         ("!#$%&'*+/?=^_`{|}~-@example.com", "!#$%&'*+/?=^_`{|}~-@example.com"),
         ("a@r3---sn.example.com", "a@r3---sn.example.com"),
         ("root@localhost", "root@localhost"),

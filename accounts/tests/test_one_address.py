@@ -195,7 +195,11 @@ def test_log_of_events_shows_u_labels(api: API, zoe: Person, olga: Person) -> No
 def test_operator_searches_in_either_form(api: API, zoe: Person, olga: Person) -> None:
     log_in(api, zoe.email, "wrong")
     browser = enter(olga)
-    lists = {LIST: SHOWN, "/admin/axes/accessattempt/": SHOWN, "/admin/accounts/operator/": "olga@bücher.example"}
+    lists = {
+        LIST: SHOWN,
+        "/admin/axes/accessattempt/": SHOWN,
+        "/admin/accounts/operator/": "olga@bücher.example",
+    }
     for path, shown in lists.items():
         name = shown.partition("@")[0]
         in_header = 1 if name == "olga" else 0
@@ -287,9 +291,7 @@ def test_natural_key_is_any_spelling_and_never_an_error(olga: Person) -> None:
         f"{'z' * 65}@example.com", f"zoe@{'z' * 64}.example", "zo\u00e9@example.com", "zoe@exam\u00adple.com", "",
     ],
 )  # fmt: skip
-def test_database_keeps_the_stored_form_alone(
-    zoe: Person, superuser: psycopg.Connection, email: str
-) -> None:
+def test_database_keeps_the_stored_form_alone(zoe: Person, superuser: psycopg.Connection, email: str) -> None:
     with pytest.raises(psycopg.errors.CheckViolation, match="creators_email_stored_form"):
         superuser.execute("UPDATE creators SET email = %s", [email])
     with pytest.raises(psycopg.errors.CheckViolation, match="creators_email_stored_form"):
