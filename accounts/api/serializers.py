@@ -42,7 +42,7 @@ class Id(serializers.UUIDField):
         return super().to_internal_value(data)
 
 
-@extend_schema_field({"type": "string", "format": "email", "minLength": 1, "maxLength": 254})
+@extend_schema_field({"type": "string", "format": "email", "maxLength": 254})
 class Address(Text):
     """An address in any spelling; the value is its stored form."""
 

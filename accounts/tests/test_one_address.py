@@ -147,6 +147,7 @@ def test_change_of_address_shows_u_labels_and_is_mailed_to_a_labels(
     run_jobs()
     link, notice = mail.outbox
     assert (link.to, notice.to) == ([STORED], [ada.email])
+    assert isinstance(notice, mail.EmailMultiAlternatives)
     for text in (str(notice.body), str(notice.alternatives[0][0])):
         assert f"to {SHOWN}." in " ".join(text.split())
     page = LINK.search(str(link.body))
