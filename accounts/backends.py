@@ -3,6 +3,7 @@ from typing import Any
 from django.contrib.auth.backends import ModelBackend
 from django.http import HttpRequest
 
+from accounts.addresses import InvalidAddressError
 from accounts.models import Creator
 from accounts.services import operators
 from audit.clients import Client, client_of
@@ -21,4 +22,7 @@ class OperatorBackend(ModelBackend):
         if username is None or password is None:
             return None
         client = client_of(request) if request else Client()
-        return operators.recognise(email=username, password=password, client=client)
+        try:
+            return operators.recognise(email=username, password=password, client=client)
+        except InvalidAddressError:  # nobody has it
+            return None

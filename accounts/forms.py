@@ -1,12 +1,33 @@
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib.auth.password_validation import password_validators_help_texts
 from django.utils.functional import lazy
 from django.utils.translation import gettext_lazy as _
 
+from accounts.addresses import canonical_email
+from accounts.validators import MAXIMUM_LENGTH
+
 # the first rule, of length, is the one to know beforehand; the others say so when they are broken
 _rules = lazy(lambda: password_validators_help_texts()[0], str)
+# for password managers, which make passwords by them; `passwordrules` is Apple's
+NEW_PASSWORD = {
+    "autocomplete": "new-password",
+    "minlength": settings.PASSWORD_MIN_LENGTH,
+    "maxlength": MAXIMUM_LENGTH,
+    "passwordrules": f"minlength: {settings.PASSWORD_MIN_LENGTH}; maxlength: {MAXIMUM_LENGTH};",
+}
+
+
+class AddressField(forms.CharField):
+    """An address in any spelling; the cleaned value is its stored form. Browsers send A-labels."""
+
+    widget = forms.EmailInput
+
+    def to_python(self, value: Any) -> str:
+        text = super().to_python(value) or ""
+        return canonical_email(text) if text else ""
 
 
 class VerifyEmailForm(forms.Form):
@@ -19,18 +40,12 @@ class VerifyEmailForm(forms.Form):
 
 
 class PasswordForm(forms.Form):
-    """The password of the account `email`, which password managers look up by the user name."""
-
     password = forms.CharField(
         label=_("Password"),
         strip=False,
         help_text=_("The one you sign in with."),
         widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
     )
-
-    def __init__(self, data: Any = None, *, email: str) -> None:
-        super().__init__(data)
-        self.email = email
 
 
 class UndoForm(forms.Form):
@@ -41,9 +56,8 @@ class UndoForm(forms.Form):
 
 
 class PasswordResetForm(forms.Form):
-    email = forms.EmailField(
+    email = AddressField(
         label=_("Email address"),
-        max_length=254,
         widget=forms.EmailInput(attrs={"autocomplete": "email"}),
     )
 
@@ -53,12 +67,12 @@ class NewPasswordForm(forms.Form):
         label=_("New password"),
         strip=False,
         help_text=_rules(),  # type: ignore[no-untyped-call]
-        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        widget=forms.PasswordInput(attrs=NEW_PASSWORD),
     )
     new_password_again = forms.CharField(
         label=_("New password again"),
         strip=False,
-        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        widget=forms.PasswordInput(attrs=NEW_PASSWORD),
     )
 
     def clean(self) -> dict[str, Any]:

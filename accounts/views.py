@@ -12,9 +12,9 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_http_methods, require_safe
 
-from accounts import limits
+from accounts import limits, links
 from accounts.api.problems import RETRY_AFTER
 from accounts.exceptions import (
     AccountLockedError,
@@ -27,7 +27,7 @@ from accounts.exceptions import (
     WrongPasswordError,
 )
 from accounts.forms import NewPasswordForm, PasswordForm, PasswordResetForm, UndoForm, VerifyEmailForm
-from accounts.services import email_change, reset, verification
+from accounts.services import email_change, profile, reset, verification
 from audit.clients import client_of
 from tenancy.middleware import owns_transactions
 
@@ -98,6 +98,11 @@ def _invalid_link(request: HttpRequest, restart: str | None = None) -> HttpRespo
     return render(request, "accounts/invalid_link.html", context, status=400)
 
 
+def _email_of(uid: str, token: str) -> str:
+    """The address of a link that was found usable, which proves the mailbox: password managers go by it."""
+    return profile.email_of(links.read(uid, token).creator_id)
+
+
 @page("email_verify")
 def verify_email(request: HttpRequest, uid: str, token: str) -> HttpResponse:
     """A GET only looks; the POST with the password spends the link."""
@@ -111,7 +116,7 @@ def verify_email(request: HttpRequest, uid: str, token: str) -> HttpResponse:
             return redirect("verify-email-done")
     if not verification.is_usable(uid, token):
         return _invalid_link(request)
-    return _form(request, "accounts/verify_email.html", form)
+    return _form(request, "accounts/verify_email.html", form, email=_email_of(uid, token))
 
 
 @page("default")
@@ -156,7 +161,14 @@ def reset_password(request: HttpRequest, uid: str, token: str) -> HttpResponse:
             return redirect("reset-done")
     if not reset.is_usable(uid, token):
         return _invalid_link(request, "password-reset")
-    return _form(request, "accounts/reset.html", form)
+    return _form(request, "accounts/reset.html", form, email=_email_of(uid, token))
+
+
+@owns_transactions
+@require_safe
+def change_password(request: HttpRequest) -> HttpResponse:
+    """For password managers (W3C, A Well-Known URL for Changing Passwords): a page that anybody can use."""
+    return redirect("password-reset")
 
 
 @page("default")
@@ -170,7 +182,7 @@ def confirm_email_change(request: HttpRequest, uid: str, token: str) -> HttpResp
     change = email_change.pending_change(uid, token)
     if change is None:
         return _invalid_link(request)
-    form = PasswordForm(_posted(request), email=change.old_email)
+    form = PasswordForm(_posted(request))
     if request.method == "POST" and form.is_valid():
         client, password = client_of(request), form.cleaned_data["password"]
         try:
@@ -182,7 +194,8 @@ def confirm_email_change(request: HttpRequest, uid: str, token: str) -> HttpResp
             return _invalid_link(request)
         else:
             return redirect("email-change-done")
-    return _form(request, "accounts/email_change.html", form, new_email=change.new_email)
+    # never the old address: if the new one was mistyped, a stranger is reading this
+    return _form(request, "accounts/email_change.html", form, email=change.new_email)
 
 
 @page("default")

@@ -6,6 +6,7 @@ from accounts.api import problems
 from accounts.api.scraping import MetricsView
 from accounts.api.urls import auth_patterns, end_user_patterns
 from accounts.api.views import JWKSView
+from accounts.views import change_password
 
 from . import documentation, health
 
@@ -15,6 +16,7 @@ urlpatterns = [
     path("api/v1/audit/", include("audit.urls")),
     path("account/", include("accounts.urls")),
     path(".well-known/jwks.json", JWKSView.as_view()),
+    path(".well-known/change-password", change_password),
     path("healthz", health.AliveView.as_view()),
     path("metrics", MetricsView.as_view()),
     path("readyz", health.ReadyView.as_view()),

@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.db.migrations.operations import CreateModel, RunSQL
@@ -26,3 +28,16 @@ class CreateUnloggedModel(CreateModel):
             super().database_forwards(app_label, schema_editor, from_state, to_state)
         finally:
             schema_editor.sql_create_table = plain
+
+
+@contextmanager
+def without_forced_rls(schema_editor: Any, *tables: str) -> Iterator[None]:
+    """For a data migration: the owner sees all rows of these tables, in spite of FORCE ROW LEVEL SECURITY.
+
+    Inside the migration's transaction: ALTER TABLE's lock keeps every other session out until its end.
+    """
+    for table in tables:
+        schema_editor.execute(f"ALTER TABLE {schema_editor.quote_name(table)} NO FORCE ROW LEVEL SECURITY")
+    yield
+    for table in tables:
+        schema_editor.execute(f"ALTER TABLE {schema_editor.quote_name(table)} FORCE ROW LEVEL SECURITY")

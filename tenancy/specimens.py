@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Field, ForeignKey, Model
+from django.db.models import EmailField, Field, ForeignKey, Model
 from django.utils import timezone
 
 from .constraints import tenant_column
@@ -66,5 +66,6 @@ def _value(field: Field, others: Mapping[type[Model], Row]) -> Any:
 
 def _text_or_number(field: Field) -> Any:
     if "Char" in field.get_internal_type() or "Text" in field.get_internal_type():
-        return f"specimen-{uuid.uuid4().hex}"[: field.max_length or None]
+        text = f"specimen-{uuid.uuid4().hex}" + "@example.invalid" * isinstance(field, EmailField)
+        return text[: field.max_length or None]
     return 0

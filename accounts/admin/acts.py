@@ -9,7 +9,7 @@ from django.core.validators import MinLengthValidator
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from accounts.addresses import canonical_email
+from accounts.forms import AddressField
 
 
 @dataclass(frozen=True)
@@ -108,13 +108,13 @@ class ConfirmationForm(forms.Form):
 
 
 class DeletionForm(ConfirmationForm):
-    typed = forms.CharField(
+    typed = AddressField(
         label=_("Type the email address of the account"),
         widget=forms.TextInput(attrs={"autocomplete": "off", "autofocus": True, "spellcheck": "false"}),
     )
 
     def clean_typed(self) -> str:
         typed: str = self.cleaned_data["typed"]
-        if canonical_email(typed) != self.email:
+        if typed != self.email:
             raise ValidationError(_("That is not the address of this account."), code="other_address")
         return typed

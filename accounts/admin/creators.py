@@ -15,6 +15,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
+from accounts.addresses import InvalidAddressError
 from accounts.exceptions import (
     AddressTakenError,
     LimitsUnavailableError,
@@ -27,6 +28,7 @@ from accounts.services import creators, search, support, transparency
 from audit.clients import client_of
 
 from .acts import BUTTONS, Button, ConfirmationForm, DeletionForm, ReasonForm
+from .addresses import AddressColumn
 from .step_up import has_stepped_up, to_confirmation
 
 REFUSALS = {
@@ -59,13 +61,13 @@ class BoundedPaginator(Paginator):
 
 
 @admin.register(Creator)
-class CreatorAdmin(admin.ModelAdmin[Creator]):
+class CreatorAdmin(AddressColumn, admin.ModelAdmin[Creator]):
     """A list to search, and a page for each creator. What may be done to an account is services.support's.
 
     None of Django's own pages for an object: they would show and change it without a reason given.
     """
 
-    list_display = ("email", "display_name", "is_verified", "is_active", "created_at")
+    list_display = ("address", "display_name", "is_verified", "is_active", "created_at")
     ordering = ("-id",)
     sortable_by = ()
     search_fields = ("email",)  # for the box; see get_search_results
@@ -90,7 +92,11 @@ class CreatorAdmin(admin.ModelAdmin[Creator]):
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         if not search_term.strip():
             return queryset, False
-        found = search.find_creators(search_term)
+        try:
+            found = search.find_creators(search_term)
+        except InvalidAddressError as error:
+            messages.warning(request, error.message)
+            return queryset.none(), False
         if not found.is_all:
             sentence = _("More than %(number)d creators have such an address; here are some of them.")
             messages.warning(request, sentence % {"number": search.MOST})
@@ -123,7 +129,7 @@ class CreatorAdmin(admin.ModelAdmin[Creator]):
         offered = record.acts & {name for name, button in BUTTONS.items() if self._may(request, button)}
         buttons = [(name, button) for name, button in BUTTONS.items() if name in offered]
         return self._show(
-            request, "page", {"title": record.creator.email, "record": record, "buttons": buttons}
+            request, "page", {"title": str(record.creator), "record": record, "buttons": buttons}
         )
 
     def act(self, request: HttpRequest, creator_id: UUID, act: str) -> HttpResponse:

@@ -24,6 +24,13 @@ def not_looked_at(error: AccountLockedError | RateLimitedError) -> ValidationErr
 class OperatorSignInForm(AdminAuthenticationForm):
     """Django's, which says when to come back where no password is looked at."""
 
+    # Django's field normalizes to NFKC: what is no address elsewhere would be one here
+    username = forms.CharField(
+        widget=forms.TextInput(
+            attrs={"autofocus": True, "autocapitalize": "none", "autocomplete": "username"}
+        )
+    )
+
     def clean(self) -> dict[str, Any]:
         try:
             return super().clean()

@@ -4,24 +4,32 @@ from django.conf import settings
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
+from accounts.addresses import display_email
 from accounts.lockouts import record_lift
 from accounts.services.lockout import Door
 from audit.clients import client_of
 
+from .addresses import AddressSearch
+
 
 @admin.register(AccessAttempt)
-class LockoutAdmin(AccessAttemptAdmin):  # type: ignore[misc]
+class LockoutAdmin(AddressSearch, AccessAttemptAdmin):  # type: ignore[misc]
     """axes' list of failed sign-ins, one row for each address and door; deleting one lifts its lock."""
 
-    list_display = ("username", "door", "failures_since_start", "status", "attempt_time")
+    list_display = ("address", "door", "failures_since_start", "status", "attempt_time")
     list_filter = ()
     search_fields = ("username__startswith",)
     date_hierarchy = None
-    fields = ("username", "door", "failures_since_start", "attempt_time")
+    fields = ("address", "door", "failures_since_start", "attempt_time")
     fieldsets = None
     readonly_fields = fields
     actions = ()
+
+    @admin.display(ordering="username", description=_("Email address"))
+    def address(self, attempt: AccessAttempt) -> str:
+        return display_email(str(attempt.username))
 
     @admin.display(ordering="user_agent")
     def door(self, attempt: AccessAttempt) -> str:

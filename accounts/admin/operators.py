@@ -12,6 +12,7 @@ from accounts.roles import ROLES
 from accounts.services import second_factor, staff
 from audit.clients import client_of
 
+from .addresses import AddressColumn, AddressSearch
 from .pages import operator_of
 from .step_up import has_stepped_up, step_up_required, to_confirmation
 
@@ -33,14 +34,14 @@ class RightsForm(forms.ModelForm):
 
 
 @admin.register(Operator)
-class OperatorAdmin(admin.ModelAdmin[Operator]):
+class OperatorAdmin(AddressColumn, AddressSearch, admin.ModelAdmin[Operator]):
     """For superusers: no group has rights on operators. Nobody changes one's own rights here or elsewhere."""
 
-    list_display = ("email", "role", "is_active", "has_second_factor", "last_login")
+    list_display = ("address", "role", "is_active", "has_second_factor", "last_login")
     search_fields = ("email__startswith",)
     ordering = ("email",)
-    readonly_fields = ("email", "last_login", "created_at", "has_second_factor")
-    fields = ("email", "role", "is_active", "has_second_factor", "last_login", "created_at")
+    readonly_fields = ("address", "last_login", "created_at", "has_second_factor")
+    fields = ("address", "role", "is_active", "has_second_factor", "last_login", "created_at")
     form = RightsForm
     actions = ("reset_second_factor",)
     show_full_result_count = False

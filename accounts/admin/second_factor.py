@@ -65,7 +65,7 @@ def set_up(request: HttpRequest) -> HttpResponse:
             return _show_codes(request, codes)
     except second_factor.AlreadySetUpError:  # in another window
         return redirect("admin:index")
-    uri = second_factor.provisioning_uri(secret, operator_of(request).email)
+    uri = second_factor.provisioning_uri(secret, str(operator_of(request)))
     return show(
         request, "second_factor_set_up", _("Set up your second factor"),
         form=form, uri=uri, spelled=second_factor.spelled(secret), replacing=replacing,

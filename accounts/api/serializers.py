@@ -4,9 +4,10 @@ import json
 from typing import Any
 from uuid import UUID
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from accounts.addresses import canonical_email
+from accounts.addresses import canonical_email, display_email
 from accounts.models import Session
 from accounts.services.sessions import Caller
 
@@ -41,11 +42,12 @@ class Id(serializers.UUIDField):
         return super().to_internal_value(data)
 
 
-class Address(Text, serializers.EmailField):
-    """Checked as it is stored: the canonical form can be longer than what was typed."""
+@extend_schema_field({"type": "string", "format": "email", "maxLength": 254})
+class Address(Text):
+    """An address in any spelling; the value is its stored form."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(max_length=254, trim_whitespace=True, **options)
+        super().__init__(trim_whitespace=True, **options)
 
     def to_internal_value(self, data: Any) -> str:
         return canonical_email(super().to_internal_value(data))
@@ -198,7 +200,7 @@ _PROFILE = tuple(ProfileAnswer().fields)
 
 def profile_of(caller: Caller) -> dict[str, Any]:
     """What ProfileAnswer describes, without the machinery: every request of every client asks for it."""
-    profile = {name: getattr(caller, name) for name in _PROFILE}
+    profile = {name: getattr(caller, name) for name in _PROFILE} | {"email": display_email(caller.email)}
     if not caller.email_undeliverable:
         del profile["email_undeliverable"]
     return profile

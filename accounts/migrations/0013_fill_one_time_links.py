@@ -3,15 +3,18 @@
 A migration of its own: PostgreSQL checks a new foreign key as the owner, who sees no rows under FORCE.
 """
 
+from typing import Any
+
 from django.db import migrations, models
+
+from tenancy.operations import without_forced_rls
 
 TABLES = (
     "creators", "email_changes", "email_change_tokens", "email_verification_tokens", "password_reset_tokens",
     "security_notices",
 )  # fmt: skip
 
-# Under FORCE the owner sees no rows, so that is lifted while it fills the new columns. Links that are on
-# their way stay good for the account as it is now.
+# Links that are on their way stay good for the account as it is now.
 FILL = """
 UPDATE email_verification_tokens t SET email = c.email FROM creators c WHERE c.id = t.creator_id;
 UPDATE password_reset_tokens t SET email = c.email FROM creators c WHERE c.id = t.creator_id;
@@ -28,15 +31,16 @@ FROM email_changes, LATERAL (
 """
 
 
-def _force(mode: str) -> str:
-    return "".join(f"ALTER TABLE {table} {mode} ROW LEVEL SECURITY;" for table in TABLES)
+def fill(apps: Any, schema_editor: Any) -> None:
+    with without_forced_rls(schema_editor, *TABLES):
+        schema_editor.execute(FILL)
 
 
 class Migration(migrations.Migration):
     dependencies = [("accounts", "0012_one_time_links")]
 
     operations = [
-        migrations.RunSQL(_force("NO FORCE") + FILL + _force("FORCE"), migrations.RunSQL.noop),
+        migrations.RunPython(fill, migrations.RunPython.noop),
         migrations.RemoveField("emailchange", "confirm_digest"),
         migrations.RemoveField("emailchange", "undo_digest"),
         migrations.AddConstraint(

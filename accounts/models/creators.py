@@ -7,7 +7,14 @@ from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from uuid_utils.compat import uuid7
 
-from accounts.addresses import AddressParts, canonical_email
+from accounts.addresses import (
+    STORED_FORM,
+    AddressField,
+    AddressParts,
+    InvalidAddressError,
+    canonical_email,
+    display_email,
+)
 from accounts.hashers import normal
 from audit.book import record
 from audit.clients import Client
@@ -46,7 +53,11 @@ class CreatorManager(BaseUserManager["Creator"]):
         self.filter(pk=creator_id).update(recovery_generation=models.F("recovery_generation") + 1)
 
     def get_by_natural_key(self, username: str | None) -> "Creator":
-        return self.get(email=canonical_email(username or ""), holds_email=True)
+        try:
+            email = canonical_email(username or "")
+        except InvalidAddressError as error:
+            raise self.model.DoesNotExist from error
+        return self.get(email=email, holds_email=True)
 
 
 class Creator(AbstractBaseUser, PermissionsMixin):
@@ -57,7 +68,7 @@ class Creator(AbstractBaseUser, PermissionsMixin):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    email = models.CharField(max_length=254)  # canonical, see addresses.py
+    email = AddressField(max_length=254)
     holds_email = models.BooleanField(default=False)
     email_verified_at = models.DateTimeField(null=True, blank=True)
     email_undeliverable_at = models.DateTimeField(null=True, blank=True)  # see services/refusals.py
@@ -91,6 +102,9 @@ class Creator(AbstractBaseUser, PermissionsMixin):
             models.UniqueConstraint(
                 fields=["email"], condition=models.Q(holds_email=True), name="creators_email_held_once"
             ),
+            models.CheckConstraint(
+                condition=models.Q(email__regex=STORED_FORM), name="creators_email_stored_form"
+            ),
             *tenant_walls(
                 "creators",
                 field="id",
@@ -116,7 +130,11 @@ class Creator(AbstractBaseUser, PermissionsMixin):
         ]
 
     def __str__(self) -> str:
-        return self.email
+        return display_email(self.email)
+
+    def get_short_name(self) -> str:
+        """What the admin's header shows."""
+        return str(self)
 
     @property
     def is_undeliverable(self) -> bool:

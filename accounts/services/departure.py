@@ -7,6 +7,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from accounts import tasks
+from accounts.addresses import display_email
 from accounts.models import Creator, SecurityNotice, Session, UserSession
 from accounts.services import lockout
 from accounts.services.password_change import confirm_password
@@ -28,8 +29,9 @@ def export(caller: Caller, *, client: Client) -> dict[str, Any]:
     with tenant_scope(caller.id):
         record(Event.ACCOUNT_EXPORTED, client=client, creator_id=caller.id)
         own = {"creator_id": caller.id}
+        profile = Creator.objects.filter(pk=caller.id).values(*PROFILE)
         return {
-            "profile": Creator.objects.filter(pk=caller.id).values(*PROFILE).get(),
+            "profile": profile.get() | {"email": display_email(caller.email)},
             "sessions": list(
                 Session.objects.filter(**own).values(
                     "id", "created_at", "last_used_at", "expires_at", "ended_at", "ip_address", "user_agent"

@@ -17,7 +17,7 @@ def recognise(*, email: str, password: str, client: Client) -> Creator | None:
     """The operator with this address and password, None where there is none.
 
     Raises:
-        AccountLockedError, RateLimitedError: the password was not looked at.
+        InvalidAddressError, AccountLockedError, RateLimitedError: the password was not looked at.
 
     """
     email = canonical_email(email)

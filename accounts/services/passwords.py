@@ -19,7 +19,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from accounts.addresses import canonical_email
+from accounts.addresses import display_email
 from accounts.exceptions import WeakPasswordError
 from accounts.hashers import normal
 from accounts.models import Creator
@@ -44,7 +44,8 @@ class Verdict:
 def judge(password: str, *, email: str, display_name: str = "", field: str = "password") -> None:
     """Raises WeakPasswordError with all that is wrong with the password, which came as `field`."""
     try:
-        validate_password(normal(password), Creator(email=email, display_name=display_name))
+        creator = Creator(email=display_email(email), display_name=display_name)
+        validate_password(normal(password), creator)
     except ValidationError as error:
         errors = [(str(one.code), " ".join(one.messages)) for one in error.error_list]
         raise WeakPasswordError(errors, field) from error
@@ -53,7 +54,7 @@ def judge(password: str, *, email: str, display_name: str = "", field: str = "pa
 def suggestions(*, password: str, email: str = "") -> list[str]:
     """All that would make the password better, as sentences; none if it is good."""
     try:
-        judge(password, email=canonical_email(email))
+        judge(password, email=email)
     except WeakPasswordError as error:
         return [sentence for _code, sentence in error.errors]
     return []

@@ -1,6 +1,7 @@
 """What creators see and change of themselves."""
 
 from dataclasses import replace
+from uuid import UUID
 
 from accounts.models import Creator
 from accounts.services.sessions import Caller
@@ -8,6 +9,12 @@ from audit.book import record
 from audit.clients import Client
 from audit.events import Event
 from tenancy.context import tenant_scope
+
+
+def email_of(creator_id: UUID) -> str:
+    """The stored address of a creator or a sign-up, "" if there is none any more."""
+    with tenant_scope(creator_id):
+        return Creator.objects.filter(pk=creator_id).values_list("email", flat=True).first() or ""
 
 
 def rename(caller: Caller, *, client: Client, display_name: str | None = None) -> Caller:

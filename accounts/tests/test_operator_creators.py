@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from django.test import Client
 
+from accounts.addresses import display_email
 from accounts.admin.creators import CreatorAdmin
 from accounts.services import search
 from accounts.tests.journeys import log_in
@@ -66,7 +67,7 @@ def crowd(transactional_db: None) -> dict[str, Person]:
         "ada.lovelace@studio.example",
         "ada@mail.test",
         "bob-lovell+shop@studio.example",
-        "zoë.o'brien_4@xn--mnchen-3ya.example",
+        "zoe.o'brien_4@xn--mnchen-3ya.example",
         "canada@north.test",
     ]
     return {address: make_creator(address, password="a$b$c$d") for address in addresses}
@@ -86,9 +87,10 @@ def crowd(transactional_db: None) -> dict[str, Person]:
         ("  ADA.Lovelace@Studio.Example ", "ada.lovelace@studio.example"),
         ("lovelace.ada", ""),  # in this order nobody has them
         ("velace", ""),  # the middle of a part
-        ("ZOE\u0308", "zoë.o'brien_4@xn--mnchen-3ya.example"),
-        ("o'br", "zoë.o'brien_4@xn--mnchen-3ya.example"),
-        ("mnchen", "zoë.o'brien_4@xn--mnchen-3ya.example"),
+        ("o'br", "zoe.o'brien_4@xn--mnchen-3ya.example"),
+        ("mnchen", "zoe.o'brien_4@xn--mnchen-3ya.example"),
+        ("MU\u0308NCHEN.example", "zoe.o'brien_4@xn--mnchen-3ya.example"),
+        ("@münchen", "zoe.o'brien_4@xn--mnchen-3ya.example"),
         ("nobody", ""),
     ],
 )
@@ -96,7 +98,8 @@ def test_address_is_found_by_the_beginnings_of_its_parts(
     browser: Client, crowd: dict[str, Person], term: str, found: str
 ) -> None:
     listed = says(browser.get(LIST, {"q": term}))
-    assert [address for address in crowd if address.replace("'", "&#x27;") in listed] == found.split()
+    shown = [address for address in crowd if display_email(address).replace("'", "&#x27;") in listed]
+    assert shown == found.split()
 
 
 def test_creator_is_found_by_id(browser: Client, crowd: dict[str, Person]) -> None:
@@ -150,7 +153,7 @@ def test_list_ends_after_the_newest(
     monkeypatch.setattr(CreatorAdmin, "list_per_page", 1)
     pages = [says(browser.get(LIST, {"p": number}, follow=True)) for number in (1, 2, 3)]
     assert "canada@" in pages[0]
-    assert "zoë.o" in pages[1]
+    assert "zoe.o" in pages[1]
     assert "canada@" in pages[2]  # there is no third
 
 

@@ -134,7 +134,9 @@ def test_change_page_asks_for_the_password(api: API, ada: Person, run_jobs: Any)
     run_jobs()
     uid, token = link(mail.outbox[0], "email-change")
     page = f"/account/email-change/{uid}/{token}/"
-    assert f'value="{ada.email}" autocomplete="username"' in browser.get(page).content.decode()
+    shown = browser.get(page).content.decode()
+    assert 'value="countess@example.com" autocomplete="username"' in shown
+    assert ada.email not in shown  # had the new address been mistyped, a stranger would read it
     for body in ({}, {"password": ""}, {"password": "wrong"}):
         assert browser.post(page, body).status_code == 400, body
     assert api.get("me", token=ada.access).json()["email"] == ada.email

@@ -186,6 +186,7 @@ CONTRACT: dict[str, list[Any]] = {
         ("", None, 401, "invalid_token"),
     ],
     "GET /.well-known/jwks.json": [("", None, 200, {"keys"})],
+    "GET /.well-known/change-password": [("", None, 302, "text/html")],
     "GET /healthz": [("", None, 200, {"status"})],
     "GET /readyz": [("", None, 200, {"status"})],
     "GET /metrics": [

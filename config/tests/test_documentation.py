@@ -16,7 +16,13 @@ from config.documentation import _document
 from config.tests.fixtures import API
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
-OUTSIDE = ("account/", "admin/", "api/schema", "api/docs/")  # pages, and the document itself
+OUTSIDE = (
+    "account/",
+    ".well-known/change-password",
+    "admin/",
+    "api/schema",
+    "api/docs/",
+)  # pages, the document
 PROBLEM = "application/problem+json"
 
 

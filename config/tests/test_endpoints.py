@@ -69,6 +69,7 @@ TABLE: dict[str, Row] = {
     "GET account/verify-email/done/": anybody(200),
     "GET account/verify-email/<str:uid>/<str:token>/": anybody(400),
     "GET .well-known/jwks.json": anybody(200),
+    "GET .well-known/change-password": anybody(302),
     "GET healthz": anybody(200),
     "GET metrics": anybody(200),  # from loopback, as these callers are
     "GET readyz": anybody(200),

@@ -153,3 +153,50 @@ def test_a_database_without_its_tables_is_told(fresh: psycopg.Connection) -> Non
     done = manage("check", "--database", "default")
     assert done.returncode == 1
     assert "(tenancy.E003) table creators does not exist" in done.stderr
+
+
+# address, holds it? → what it is afterwards; ID stands for the row's id
+ADDRESSES_FROM_BEFORE = [
+    ("ada@example.com", True, "ada@example.com"),
+    ("ada@example.com", False, "ada@example.com"),
+    ("zoe@bücher.example", True, "zoe@xn--bcher-kva.example"),
+    ("zoe@bücher.example", False, "zoe@xn--bcher-kva.example"),
+    ("eve@xn--bcher-kva.example", True, "eve@xn--bcher-kva.example"),
+    ("eve@bücher.example", True, "ID@address.invalid"),  # two accounts at one mailbox: the first one keeps it
+    ("max@straße.example", True, "max@strasse.example"),  # where its mails went
+    ("bob@exam\u200bple.com", False, "bob@example.com"),
+    ("Ida@Example.com", True, "ida@example.com"),
+    ("=?utf-8?q?bob?=@example.com", True, "ID@address.invalid"),
+    ('"a b"@example.com', True, "ID@address.invalid"),
+    ("\u0131da@example.com", True, "ID@address.invalid"),
+    ("admin", True, "ID@address.invalid"),
+    ("", False, "ID@address.invalid"),
+    (f"a@{'ü' * 100}.example", False, "ID@address.invalid"),
+]
+
+
+def test_addresses_from_before_are_where_mail_went(fresh: psycopg.Connection) -> None:
+    assert manage("migrate", "accounts", "0011", "--verbosity=0").stderr == ""
+    for email, holds_email, _ in ADDRESSES_FROM_BEFORE:
+        fresh.execute(
+            "WITH one AS (INSERT INTO creators (id, email, password, holds_email, display_name, is_active, is_staff,"
+            "  is_superuser, created_at) VALUES (gen_random_uuid(), %(email)s, 'x', %(holds)s, '', true, false, false,"
+            "  clock_timestamp()) RETURNING id, created_at) "
+            "INSERT INTO email_changes (id, creator_id, old_email, new_email, created_at, expires_at, undo_expires_at) "
+            "SELECT gen_random_uuid(), id, %(email)s, %(email)s, created_at, now(), now() FROM one",
+            {"email": email, "holds": holds_email},
+        )
+    assert manage("migrate", "--verbosity=0").stderr == ""
+    rows = fresh.execute(
+        "SELECT replace(id::text, '-', ''), email FROM creators ORDER BY created_at"
+    ).fetchall()
+    expected = [email for _, _, email in ADDRESSES_FROM_BEFORE]
+    assert [email.replace(row_id, "ID") for row_id, email in rows] == expected
+    changes = fresh.execute("SELECT old_email, new_email FROM email_changes ORDER BY created_at").fetchall()
+    assert {old == new for old, new in changes} == {True}
+    assert ("zoe@xn--bcher-kva.example", "zoe@xn--bcher-kva.example") in changes
+    assert ("admin", "admin") in changes
+    for table in ("creators", "email_changes"):
+        query = "SELECT relforcerowsecurity FROM pg_class WHERE relname = %s"
+        assert fresh.execute(query, [table]).fetchone() == (True,)
+    assert manage("check_isolation").returncode == 0

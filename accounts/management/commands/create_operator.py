@@ -2,11 +2,10 @@ import getpass
 import sys
 from typing import Any
 
-from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
-from django.core.validators import validate_email
 
 from accounts.exceptions import WeakPasswordError
+from accounts.management.addresses import address
 from accounts.roles import ROLES
 from accounts.services import staff
 from tenancy.commands import OperatorCommand
@@ -16,15 +15,12 @@ class Command(OperatorCommand):
     help = "Make an operator who is not a superuser; asks for the password."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("email")
+        parser.add_argument("email", type=address)
         parser.add_argument("--group", required=True, choices=sorted(ROLES))
 
     def handle(self, *args: Any, email: str, group: str, **options: Any) -> None:
         try:
-            validate_email(email)
             made = staff.create_operator(email=email, password=_password(), role=group)
-        except ValidationError as error:
-            raise CommandError(" ".join(error.messages)) from error
         except WeakPasswordError as error:
             raise CommandError(" ".join(sentence for _code, sentence in error.errors)) from error
         if not made:

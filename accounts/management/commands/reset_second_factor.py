@@ -2,7 +2,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from accounts.addresses import canonical_email
+from accounts.management.addresses import address
 from accounts.models import Operator
 from accounts.services import second_factor
 from audit.clients import Client
@@ -13,12 +13,10 @@ class Command(OperatorCommand):
     help = "Take an operator's app and recovery codes away; new ones are set up at the next sign-in."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("email")
+        parser.add_argument("email", type=address)
 
     def handle(self, *args: Any, email: str, **options: Any) -> None:
-        operator = Operator.objects.filter(
-            email=canonical_email(email), holds_email=True, is_staff=True
-        ).first()
+        operator = Operator.objects.filter(email=email, holds_email=True, is_staff=True).first()
         if operator is None or not second_factor.reset(operator.pk, client=Client()):
             message = "there is no operator of this address with a second factor"
             raise CommandError(message)

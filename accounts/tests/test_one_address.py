@@ -1,0 +1,308 @@
+"""However an address is spelled, it is one account; what has no stored form is refused wherever it is given."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from django.core import mail
+from django.core.management import CommandError, call_command
+from django.test import Client
+
+from accounts.models import Creator, Operator
+from accounts.tests.journeys import LINK, confirm, link_in, log_in, sign_up
+from accounts.tests.test_operator_creators import LIST, give_reason, page_of, says
+from config.tests.fixtures import API, PASSWORD, Person, make_creator, sign_in
+from config.tests.operators import confirm as step_up
+from config.tests.operators import enter, make_operator
+from tenancy.context import OPERATOR, using_alias
+
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+
+STORED, SHOWN = "zoe@xn--bcher-kva.example", "zoe@bücher.example"
+SPELLINGS = (SHOWN, STORED, "ZOE@Bücher.Example", "zoe@BU\u0308CHER.example", " zoe@XN--BCHER-KVA.example ")
+ILL_FORMED = (
+    "zoe",
+    "=?utf-8?q?zoe?=@example.com",
+    "=?utf-8?q?=0d=0a?=@example.com",
+    "zoë@example.com",
+    '"zoe"@example.com',
+    "zoe@exam\u200bple.com",
+    "zoe@exam\u00adple.com",
+    "zoe@exam\u202eple.com",
+    f"{'z' * 65}@example.com",
+    f"zoe@{'ü' * 60}.example",
+)
+
+
+@pytest.fixture
+def zoe(transactional_db: None) -> Person:
+    return sign_in(make_creator(STORED))
+
+
+@pytest.fixture
+def olga(transactional_db: None) -> Person:
+    return make_operator("olga@xn--bcher-kva.example")
+
+
+# --- creators -----------------------------------------------------------------------------------
+def test_each_spelling_signs_in_to_the_one_account(
+    api: API, run_jobs: Callable[[], int], superuser: psycopg.Connection
+) -> None:
+    sign_up(api, SPELLINGS[0])
+    run_jobs()
+    (message,) = mail.outbox
+    assert message.to == [STORED]
+    assert confirm(api, link_in(message)).status_code == 200
+    for spelling in SPELLINGS:
+        sign_up(api, spelling, "another lovely sentence")
+        assert log_in(api, spelling).status_code == 200, spelling
+    run_jobs()
+    assert {tuple(message.to) for message in mail.outbox} == {(STORED,)}
+    assert {message.subject for message in mail.outbox[1:]} == {
+        "Creator accounts: Your email address was used to sign up again"
+    }
+    assert superuser.execute("SELECT DISTINCT email FROM creators").fetchall() == [(STORED,)]
+    assert superuser.execute("SELECT count(*) FROM creators WHERE holds_email").fetchone() == (1,)
+
+
+def test_each_spelling_counts_towards_one_lockout(api: API, zoe: Person) -> None:
+    statuses = [log_in(api, spelling, "wrong").status_code for spelling in (*SPELLINGS, SHOWN)]
+    assert statuses == [401] * 5 + [429]
+
+
+def test_each_spelling_counts_towards_one_limit_of_mails(
+    api: API, zoe: Person, run_jobs: Callable[[], int]
+) -> None:
+    for spelling in SPELLINGS * 2:
+        assert api.post("password/reset", {"email": spelling}).status_code == 202
+    run_jobs()
+    assert [message.to for message in mail.outbox] == [[STORED]] * 5
+
+
+def test_domains_that_idna_2003_took_for_one_are_two(api: API, run_jobs: Callable[[], int]) -> None:
+    sign_up(api, "ada@straße.example")
+    sign_up(api, "ada@strasse.example")
+    run_jobs()
+    assert [message.to for message in mail.outbox] == [
+        ["ada@xn--strae-oqa.example"],
+        ["ada@strasse.example"],
+    ]
+
+
+def test_profile_and_export_show_u_labels(api: API, zoe: Person) -> None:
+    assert api.get("me", token=zoe.access).json()["email"] == SHOWN
+    assert api.patch("me", {}, token=zoe.access).json()["email"] == SHOWN
+    assert api.get("me/export", token=zoe.access).json()["profile"]["email"] == SHOWN
+
+
+def test_ill_formed_address_is_refused_by_every_endpoint(api: API, ada: Person) -> None:
+    doors: dict[str, dict[str, Any]] = {
+        "register": {"password": PASSWORD},
+        "login": {"password": PASSWORD},
+        "email/verify/resend": {},
+        "password/reset": {},
+        "password/validate": {"password": PASSWORD},
+        "email/change": {"password": PASSWORD},
+    }
+    for door, body in doors.items():
+        field = "new_email" if door == "email/change" else "email"
+        for address in ILL_FORMED:
+            answer = api.post(door, {**body, field: address}, token=ada.access)
+            assert answer.status_code == 400, (door, address)
+            (error,) = answer.json()["errors"]
+            assert (error["field"], error["code"]) == (field, "invalid"), (door, address)
+
+
+def test_refusal_says_why_in_the_language_of_the_client(api: API) -> None:
+    body = {"email": "zoë@example.com"}
+    (error,) = api.post("password/reset", body).json()["errors"]
+    assert "SMTPUTF8" in error["detail"]
+    (error,) = api.post("password/reset", body, **{"Accept-Language": "de"}).json()["errors"]
+    assert error["detail"].startswith("Vor dem @ sind nur ASCII-Zeichen möglich")
+
+
+def test_page_takes_what_a_browser_makes_of_the_address_and_refuses_the_rest(
+    zoe: Person, run_jobs: Callable[[], int]
+) -> None:
+    browser = Client()
+    for spelling in (STORED, SHOWN):
+        assert browser.post("/account/password-reset/", {"email": spelling}).status_code == 302
+    run_jobs()
+    assert [message.to for message in mail.outbox] == [[STORED]] * 2
+    for address in ILL_FORMED:
+        answer = browser.post("/account/password-reset/", {"email": address})
+        assert answer.status_code == 400, address
+        assert 'aria-invalid="true"' in answer.content.decode()
+    assert run_jobs() == 0
+
+
+def test_change_of_address_shows_u_labels_and_is_mailed_to_a_labels(
+    api: API, ada: Person, run_jobs: Callable[[], int]
+) -> None:
+    body = {"new_email": SHOWN, "password": ada.password}
+    assert api.post("email/change", body, token=ada.access).status_code == 202
+    run_jobs()
+    link, notice = mail.outbox
+    assert (link.to, notice.to) == ([STORED], [ada.email])
+    assert isinstance(notice, mail.EmailMultiAlternatives)
+    for text in (str(notice.body), str(notice.alternatives[0][0])):
+        assert f"to {SHOWN}." in " ".join(text.split())
+    page = LINK.search(str(link.body))
+    assert page
+    assert f"<strong>{SHOWN}</strong>" in Client().get(page[1]).content.decode()
+
+
+# --- operators ----------------------------------------------------------------------------------
+def sign_in_as(username: str, password: str = PASSWORD) -> Any:
+    return Client().post("/admin/login/", {"username": username, "password": password})
+
+
+def test_operator_signs_in_with_either_form(olga: Person) -> None:
+    for username in ("olga@bücher.example", olga.email, "OLGA@Bücher.example"):
+        assert sign_in_as(username).status_code == 302, username
+
+
+@pytest.mark.parametrize("username", [*ILL_FORMED, "o\uff4cga@bücher.example"])
+def test_ill_formed_username_is_a_wrong_credential(olga: Person, username: str) -> None:
+    answer, wrong = sign_in_as(username), sign_in_as("nobody@example.com")
+    assert answer.status_code == wrong.status_code == 200
+    assert answer.context["form"].errors == wrong.context["form"].errors
+
+
+def test_admin_shows_u_labels(zoe: Person, olga: Person) -> None:
+    browser = enter(olga)
+    step_up(browser, olga)
+    assert SHOWN in says(browser.get(LIST))
+    assert "olga@bücher.example" in says(browser.get("/admin/accounts/operator/"))
+    assert "olga@bücher.example" in says(browser.get(f"/admin/accounts/operator/{olga.id}/change/"))
+    give_reason(browser, zoe)
+    assert SHOWN in says(browser.get(page_of(zoe)))
+    assert SHOWN in says(browser.get(f"{LIST}{zoe.id}/end_sessions/"))
+    for path in (LIST, page_of(zoe)):
+        assert STORED not in says(browser.get(path))
+
+
+def test_log_of_events_shows_u_labels(api: API, zoe: Person, olga: Person) -> None:
+    log_in(api, zoe.email, "wrong")
+    browser = enter(olga)
+    overview = says(browser.get("/admin/audit/auditlog/overview/"))
+    assert SHOWN in overview
+    assert STORED not in overview
+
+
+def test_operator_searches_in_either_form(api: API, zoe: Person, olga: Person) -> None:
+    log_in(api, zoe.email, "wrong")
+    browser = enter(olga)
+    lists = {
+        LIST: SHOWN,
+        "/admin/axes/accessattempt/": SHOWN,
+        "/admin/accounts/operator/": "olga@bücher.example",
+    }
+    for path, shown in lists.items():
+        name = shown.partition("@")[0]
+        in_header = 1 if name == "olga" else 0
+        for term in (shown, shown.upper(), f"{name}@xn--bcher-kva.example", f"{name}@"):
+            assert says(browser.get(path, {"q": term})).count(shown) > in_header, (path, term)
+        for term in (f"{name}@other", f"{name}@strasse.example"):
+            assert says(browser.get(path, {"q": term})).count(shown) == in_header, (path, term)
+
+
+@pytest.mark.parametrize("path", [LIST, "/admin/axes/accessattempt/", "/admin/accounts/operator/"])
+def test_search_that_no_address_fits_says_why(zoe: Person, olga: Person, path: str) -> None:
+    browser = enter(olga)
+    for term, words in (("zoë@example.com", "SMTPUTF8"), ("exam\u200bple", "invisible character")):
+        answer = says(browser.get(path, {"q": term}))
+        assert words in answer
+        assert f" {SHOWN} " not in answer
+
+
+def test_deletion_takes_either_form_of_the_address(
+    zoe: Person, olga: Person, superuser: psycopg.Connection
+) -> None:
+    browser = enter(olga)
+    step_up(browser, olga)
+    give_reason(browser, zoe)
+    delete = f"{LIST}{zoe.id}/delete/"
+    assert "SMTPUTF8" in says(browser.post(delete, {"typed": "zoë@example.com"}))
+    assert "not the address" in says(browser.post(delete, {"typed": "zoe@example.com"}))
+    assert browser.post(delete, {"typed": SHOWN}).status_code == 302
+    assert superuser.execute("SELECT FROM creators WHERE email = %s", [STORED]).fetchone() is None
+
+
+# --- commands -----------------------------------------------------------------------------------
+def test_createsuperuser_stores_the_stored_form(transactional_db: None, monkeypatch: Any) -> None:
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", "a quiet sentence of Olga's")
+    call_command("createsuperuser", "--noinput", email="Olga@Bücher.example", stdout=io.StringIO())
+    with using_alias(OPERATOR):
+        assert Operator.objects.get().email == "olga@xn--bcher-kva.example"
+
+
+COMMANDS: dict[str, Callable[[str], Any]] = {
+    "createsuperuser": lambda address: call_command("createsuperuser", "--noinput", email=address),
+    "create_operator": lambda address: call_command("create_operator", address, "--group", "support"),
+    "changepassword": lambda address: call_command("changepassword", address),
+    "reset_second_factor": lambda address: call_command("reset_second_factor", address),
+    "axes_reset_username": lambda address: call_command("axes_reset_username", address),
+    "axes_reset_ip_username": lambda address: call_command("axes_reset_ip_username", "192.0.2.1", address),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_refuses_an_ill_formed_address_and_says_why(
+    transactional_db: None, monkeypatch: Any, command: str, superuser: psycopg.Connection
+) -> None:
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", "a quiet sentence of Olga's")
+    monkeypatch.setattr("sys.stdin", io.StringIO("a quiet sentence of Sue's\n"))
+    monkeypatch.setattr("getpass.getpass", lambda prompt: "a quiet sentence of Sue's")
+    with pytest.raises(CommandError, match="SMTPUTF8"):
+        COMMANDS[command]("zoë@example.com")
+    with pytest.raises(CommandError, match="=\\?"):
+        COMMANDS[command]("=?utf-8?q?bob?=@example.com")
+    assert superuser.execute("SELECT FROM creators").fetchall() == []
+
+
+def test_commands_find_by_either_form(olga: Person, monkeypatch: Any, superuser: psycopg.Connection) -> None:
+    monkeypatch.setattr("getpass.getpass", lambda prompt: "a quiet sentence of Olga's")
+    call_command("changepassword", "olga@bücher.example", stdout=io.StringIO())
+    assert sign_in_as(olga.email, "a quiet sentence of Olga's").status_code == 302
+    call_command("reset_second_factor", "olga@bücher.example", stdout=io.StringIO())
+    sign_in_as(olga.email, "wrong")
+    said = io.StringIO()
+    call_command("axes_reset_username", "olga@bücher.example", stdout=said)
+    assert "1 attempts removed" in said.getvalue()
+
+
+def test_natural_key_is_any_spelling_and_never_an_error(olga: Person) -> None:
+    with using_alias(OPERATOR):
+        assert Creator.objects.get_by_natural_key("OLGA@bücher.example").pk == olga.id
+        for username in (*ILL_FORMED, "", None):
+            with pytest.raises(Creator.DoesNotExist):
+                Creator.objects.get_by_natural_key(username)
+
+
+# --- the database -------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "email",
+    [
+        "Zoe@example.com", SHOWN, "zoe", "zoe@example", "a b@example.com", "a@b@example.com", " zoe@example.com",
+        "zoe@example.com\n", "=?utf-8?q?bob?=@example.com", '"zoe"@example.com', "zoe..@example.com", "zoe@127.0.0.1",
+        f"{'z' * 65}@example.com", f"zoe@{'z' * 64}.example", "zo\u00e9@example.com", "zoe@exam\u00adple.com", "",
+    ],
+)  # fmt: skip
+def test_database_keeps_the_stored_form_alone(zoe: Person, superuser: psycopg.Connection, email: str) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation, match="creators_email_stored_form"):
+        superuser.execute("UPDATE creators SET email = %s", [email])
+    with pytest.raises(psycopg.errors.CheckViolation, match="creators_email_stored_form"):
+        superuser.execute(
+            "INSERT INTO creators (id, email, password, holds_email, display_name, is_active, is_staff, "
+            "is_superuser, created_at) VALUES (%s, %s, 'x', false, '', true, false, false, now())",
+            [uuid4(), email],
+        )
+
+
+def test_database_takes_every_character_of_the_grammar(zoe: Person, superuser: psycopg.Connection) -> None:
+    for email in ("!#$%&'*+/?=^_`{|}~-.a%%s@r3---sn.xn--bcher-kva.example", "root@localhost"):
+        superuser.execute("UPDATE creators SET email = %s", [email])
