@@ -1,12 +1,6 @@
 """One grammar, one stored form: what is accepted goes onto the wire as it is, and what is shown leads back to it."""
 
 import re
-import socketserver
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from email import message_from_bytes
-from email.policy import SMTP
 from typing import Any
 
 import psycopg
@@ -24,9 +18,14 @@ from accounts.addresses import (
     display_email,
     search_word,
 )
+from accounts.tests.mail_server import Serve, deploy, serve
 
+__all__ = ["deploy", "serve"]
 examples = hypothesis_settings(
-    deadline=None, database=None, max_examples=150, suppress_health_check=[HealthCheck.filter_too_much]
+    deadline=None,
+    database=None,
+    max_examples=150,
+    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture],
 )
 
 ATEXT = "abcxyzABCXYZ0189!#$%&'*+/=?^_`{|}~-"
@@ -222,50 +221,19 @@ def test_postgresql_reads_the_grammar_as_python_does(superuser: psycopg.Connecti
 
 
 # --- the wire -----------------------------------------------------------------------------------
-class Conversation(socketserver.StreamRequestHandler):
-    """An SMTP server (RFC 5321) as small as can be; `server.got` has (recipients, message) of each mail."""
+def test_envelope_and_header_bear_exactly_what_is_stored(serve: Serve, deploy: Any) -> None:
+    server = serve()
+    deploy(EMAIL_URL=f"smtp://127.0.0.1:{server.port}")
 
-    def handle(self) -> None:
-        recipients: list[bytes] = []
-        self.say(b"220 here")
-        while line := self.rfile.readline().rstrip(b"\r\n"):
-            if line.startswith(b"rcpt TO:"):
-                recipients.append(line.removeprefix(b"rcpt TO:"))
-            if line == b"data":
-                self.say(b"354 go on")
-                lines = list(iter(self.rfile.readline, b".\r\n"))
-                self.server.got.append((recipients, b"".join(lines)))
-            self.say(b"221 bye" if line == b"quit" else b"250 fine")
+    @examples
+    @given(ACCEPTED)
+    def send(stored: str) -> None:
+        emails.compose("address_used", to=stored, language="en").send()
+        received = server.mails.pop()
+        assert received.recipient == stored
+        header = re.search(rb"^To:((?:.|\r\n[ \t])*)\r\n", received.data, re.MULTILINE)
+        assert header
+        assert header[1].replace(b"\r\n", b"").strip() == stored.encode()
+        assert received.message["To"].addresses[0].addr_spec == stored
 
-    def say(self, line: bytes) -> None:
-        self.wfile.write(line + b"\r\n")
-
-
-@contextmanager
-def smtp_server() -> Iterator[Any]:
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Conversation) as server:
-        server.got = []
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-
-
-def test_envelope_and_header_bear_exactly_what_is_stored(settings: Any) -> None:
-    with smtp_server() as server:
-        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-        settings.EMAIL_HOST, settings.EMAIL_PORT = server.server_address
-
-        @examples
-        @given(ACCEPTED)
-        def send(stored: str) -> None:
-            emails.send("address_used", to=stored, language="en", reset_url="https://example.com/")
-            ((recipient,), message) = server.got.pop()
-            assert recipient == f"<{stored}>".encode()
-            header = re.search(rb"^To:((?:.|\r\n[ \t])*)\r\n", message, re.MULTILINE)
-            assert header
-            assert header[1].replace(b"\r\n", b"").strip() == stored.encode()
-            assert message_from_bytes(message, policy=SMTP)["To"].addresses[0].addr_spec == stored
-
-        send()
+    send()

@@ -1,5 +1,6 @@
 """However an address is spelled, it is one account; what has no stored form is refused wherever it is given."""
 
+import html
 import io
 from collections.abc import Callable
 from typing import Any
@@ -148,8 +149,8 @@ def test_change_of_address_shows_u_labels_and_is_mailed_to_a_labels(
     link, notice = mail.outbox
     assert (link.to, notice.to) == ([STORED], [ada.email])
     assert isinstance(notice, mail.EmailMultiAlternatives)
-    for text in (str(notice.body), str(notice.alternatives[0][0])):
-        assert f"to {SHOWN}." in " ".join(text.split())
+    for text in (str(notice.body), html.unescape(str(notice.alternatives[0][0]))):
+        assert f"to {SHOWN}." in " ".join(html.unescape(text).split())
     page = LINK.search(str(link.body))
     assert page
     assert f"<strong>{SHOWN}</strong>" in Client().get(page[1]).content.decode()

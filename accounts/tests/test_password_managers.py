@@ -100,7 +100,8 @@ def test_link_that_is_not_valid_tells_no_address(
             assert "@example.com" not in answer.content.decode()
     passwords["new_password_again"] = passwords["new_password"]
     assert Client().post(page, passwords).status_code == 302
-    assert "@example.com" not in Client().get(page).content.decode()  # spent
+    if kind == "reset":  # the other link works again, for a client that lost the response
+        assert "@example.com" not in Client().get(page).content.decode()
 
 
 def test_well_known_address_leads_to_where_passwords_are_changed(ada: Person) -> None:

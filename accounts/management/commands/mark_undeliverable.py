@@ -1,10 +1,8 @@
 from typing import Any
 
-from django.core.exceptions import ValidationError
-from django.core.management.base import CommandError, CommandParser
-from django.core.validators import validate_email
+from django.core.management.base import CommandParser
 
-from accounts.addresses import canonical_email
+from accounts.management.addresses import address as stored_address
 from accounts.services import refusals
 from tenancy.commands import OperatorCommand
 
@@ -13,20 +11,15 @@ class Command(OperatorCommand):
     help = "Mark the account that holds ADDRESS, to which mail comes back. The owner is told at sign-in."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("address")
+        parser.add_argument("address", type=stored_address)
         parser.add_argument(
             "--reason", default="", help="for example the words of the report; the owner reads it"
         )
 
     def handle(self, *args: Any, address: str, reason: str, **options: Any) -> None:
-        email = canonical_email(address)
-        try:
-            validate_email(email)
-        except ValidationError as error:
-            raise CommandError(" ".join(error.messages)) from error
-        if refusals.mark_undeliverable(email, reason=reason):
+        if refusals.mark_undeliverable(address, reason=reason):
             self.stdout.write("Marked.")
-        elif refusals.holds(email):
+        elif refusals.holds(address):
             self.stdout.write("It was marked before.")
         else:
             self.stdout.write("No account holds this address.")

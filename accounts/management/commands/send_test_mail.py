@@ -1,12 +1,11 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import ValidationError
 from django.core.mail import EmailMultiAlternatives, get_connection
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.core.validators import validate_email
 
 from accounts import emails
+from accounts.management.addresses import address as stored_address
 from accounts.smtp import SETTINGS, EmailBackend, NotDeliveredError
 
 
@@ -14,13 +13,9 @@ class Command(BaseCommand):
     help = "Send a mail to ADDRESS and tell what was sent, to which server, as whom, and what it answered."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("address")
+        parser.add_argument("address", type=stored_address)
 
     def handle(self, *args: Any, address: str, **options: Any) -> None:
-        try:
-            validate_email(address)
-        except ValidationError as error:
-            raise CommandError(" ".join(error.messages)) from error
         mail = emails.compose("test", to=address, language=settings.LANGUAGE_CODE)
         self._tell_mail(mail)
         backend = get_connection()
