@@ -143,8 +143,11 @@ def send_security_notices(creator_id: str, language: str) -> None:
 
 @task()
 def forget_personal_data(creator_id: str) -> None:
-    """Of an account that is gone: a wrong password, looked at meanwhile, is recorded under its name."""
-    with tenant_scope(UUID(creator_id)):
+    """Of an account that is gone: a wrong password, looked at meanwhile, is recorded under its name.
+
+    Anything that may enqueue a job may name any account, so one that is still there is left alone.
+    """
+    if not Creator.objects.filter(pk=UUID(creator_id)).exists():
         erase_personal_data(UUID(creator_id))
 
 

@@ -3,7 +3,7 @@
 from .creators import Creator, Operator
 from .mails import EmailChange, EmailVerificationToken, LinkToken, PasswordResetToken, SecurityNotice
 from .second_factor import Authenticator, RecoveryCode
-from .service import ApiKey, Counter, LoginReservation, SigningKey
+from .service import ApiKey, Counter, LockoutLimits, LoginReservation, SigningKey
 from .sessions import BlacklistedToken, RefreshToken, Session, UserSession
 from .tenants import TenantModel
 
@@ -16,6 +16,7 @@ __all__ = [
     "EmailChange",
     "EmailVerificationToken",
     "LinkToken",
+    "LockoutLimits",
     "LoginReservation",
     "Operator",
     "PasswordResetToken",

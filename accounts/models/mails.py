@@ -4,6 +4,8 @@ from typing import ClassVar
 
 from django.db import models
 
+from tenancy.constraints import Grant, Policy
+
 from .tenants import TenantModel, walls
 
 
@@ -59,9 +61,16 @@ class EmailChange(TenantModel):
     class Meta:
         db_table = "email_changes"
         indexes: ClassVar = [models.Index(fields=["undo_expires_at"], name="email_changes_expiry")]
-        constraints: ClassVar = walls(
-            "email_changes", app=["SELECT", "INSERT", "UPDATE (confirmed_at, undone_at)"]
-        )
+        constraints: ClassVar = [
+            *walls("email_changes", app=["SELECT", "INSERT", "UPDATE (confirmed_at, undone_at)"]),
+            # the deletion of an account erases what was recorded at its earlier addresses, too
+            Policy(name="email_changes_lookup", role="lookup", expression="true"),
+            Grant(
+                name="email_changes_lookup_grant",
+                role="lookup",
+                privileges=["SELECT (creator_id, old_email, new_email, confirmed_at)"],
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"e-mail change {self.id}"

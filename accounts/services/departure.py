@@ -8,11 +8,10 @@ from django.utils import timezone
 
 from accounts import tasks
 from accounts.models import Creator, SecurityNotice, Session, UserSession
-from accounts.services import lockout
 from accounts.services.password_change import confirm_password
 from accounts.services.sessions import Caller
 from audit import views as book
-from audit.book import erase_personal_data, record
+from audit.book import record
 from audit.clients import Client
 from audit.events import Event
 from tenancy.context import current_alias, tenant_scope
@@ -53,16 +52,16 @@ def delete_account(caller: Caller, *, password: str, client: Client) -> None:
     """
     confirm_password(caller, password=password, client=client)
     with tenant_scope(caller.id):
-        remove(caller.id, email=caller.email)
+        remove(caller.id)
         record(Event.ACCOUNT_DELETED, client=Client(request_id=client.request_id), creator_id=caller.id)
 
 
-def remove(creator_id: UUID, *, email: str | None) -> None:
-    """The account, its rows and the count at the address that it held; inside a transaction of theirs."""
+def remove(creator_id: UUID) -> None:
+    """The account, its rows and the count at the address that it held; inside a transaction of theirs.
+
+    A trigger (migration 0015) erases the personal data beside its events.
+    """
     creator = Creator.objects.filter(pk=creator_id)
     creator._raw_delete(current_alias())  # the database cascades
-    erase_personal_data(creator_id)
     # of what is just now under way, once more
     tasks.forget_personal_data.using(run_after=timezone.now() + STRAGGLERS).enqueue(str(creator_id))
-    if email is not None:
-        lockout.lift(email)
