@@ -39,6 +39,7 @@ def send_registration_mail(creator_id: str, email: str, language: str) -> None:
     with tenant_scope(holder.pk):
         waiting._raw_delete(waiting.db)  # the database cascades
         record(Event.REGISTRATION_REPEATED, client=Client(), creator_id=holder.pk)
+    _forget(UUID(creator_id))  # without verification there was no row, whose deletion would have done it
 
 
 @task()
@@ -147,8 +148,12 @@ def forget_personal_data(creator_id: str) -> None:
 
     Anything that may enqueue a job may name any account, so one that is still there is left alone.
     """
-    if not Creator.objects.filter(pk=UUID(creator_id)).exists():
-        erase_personal_data(UUID(creator_id))
+    _forget(UUID(creator_id))
+
+
+def _forget(creator_id: UUID) -> None:
+    if not Creator.objects.filter(pk=creator_id).exists():
+        erase_personal_data(creator_id)
 
 
 def _send_link(creator: Creator, language: str) -> None:

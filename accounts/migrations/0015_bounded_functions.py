@@ -133,20 +133,24 @@ OPEN, SHUT = "GRANT CREATE ON SCHEMA public TO {lookup};", "REVOKE CREATE ON SCH
 ERASE = """
 CREATE FUNCTION erase_person() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    addresses text[];
 BEGIN
     DELETE FROM public.audit_personal_data WHERE creator_id = OLD.id;
     IF NOT OLD.holds_email THEN
         RETURN OLD;
     END IF;
+    SELECT array_agg(address) INTO addresses FROM (
+        SELECT OLD.email
+        UNION SELECT unnest(ARRAY[old_email, new_email]) FROM public.email_changes
+        WHERE creator_id = OLD.id AND confirmed_at IS NOT NULL
+    ) AS own (address)
+    WHERE NOT EXISTS (
+        SELECT FROM public.creators AS c WHERE c.email = own.address AND c.holds_email AND c.id <> OLD.id);
     DELETE FROM public.audit_personal_data AS personal
-    WHERE personal.email <> '' AND personal.email IN (
-            SELECT OLD.email
-            UNION SELECT unnest(ARRAY[old_email, new_email]) FROM public.email_changes
-            WHERE creator_id = OLD.id AND confirmed_at IS NOT NULL)
-        AND NOT EXISTS (SELECT FROM public.creators AS c WHERE c.id = personal.creator_id)
-        AND NOT EXISTS (
-            SELECT FROM public.creators AS c WHERE c.email = personal.email AND c.holds_email AND c.id <> OLD.id);
-    DELETE FROM public.axes_accessattempt WHERE username = OLD.email AND user_agent = 'api';
+    WHERE personal.email = ANY(addresses) AND personal.email <> ''
+        AND NOT EXISTS (SELECT FROM public.creators AS c WHERE c.id = personal.creator_id);
+    DELETE FROM public.axes_accessattempt WHERE username = ANY(addresses) AND user_agent = 'api';
     RETURN OLD;
 END $$;
 REVOKE ALL ON FUNCTION erase_person() FROM PUBLIC;
