@@ -1,4 +1,7 @@
-"""Tries what the runtime role must be refused whoever the tenant is, each in a transaction that is rolled back."""
+"""Tries what the runtime role must be refused whoever the tenant is.
+
+Each statement runs in a transaction that is rolled back.
+"""
 
 from collections.abc import Iterator
 from typing import cast

@@ -101,7 +101,9 @@ class _Probe:
         yield Attempt("move", move, [self.intruder, self._key_value(model, self.theirs)])
         yield Attempt("move", move, [other, self._key_value(model, self.own)])
         if len(model._meta.pk_fields) == 1:  # else the tenant is part of the key, and there is no conflict
-            rival = specimen(model, self.intruder, self.own) | {_column(model): self._key_value(model, self.theirs)}
+            rival = specimen(model, self.intruder, self.own) | {
+                _column(model): self._key_value(model, self.theirs)
+            }
             for action in ("NOTHING", f"UPDATE SET {tenant} = EXCLUDED.{tenant}"):
                 yield self._insert("conflict", model, rival, f"ON CONFLICT ({own_key}) DO {action}")
         yield from self._links(model)

@@ -14,14 +14,15 @@ from typing import Self
 
 LOCK_TIMEOUT = "5s"
 IDLE_TIMEOUT = "3s"  # inside a transaction; services leave it for whatever takes long
-RUNTIME_SETTINGS = {  # of the app's role, which could change its own defaults: so its connections set them too
+# The app's role can change its own defaults, so its connections set these too.
+RUNTIME_SETTINGS = {
     "lock_timeout": LOCK_TIMEOUT,  # a table that somebody locks must not hold every request for as long
     # a machine that is gone closes nothing: what its transactions had locked must be free again
     "idle_in_transaction_session_timeout": IDLE_TIMEOUT,
 }
-# Functions that everybody may call and no role of the service needs: they write large objects, or into the WAL,
-# past every table's grants. Advisory locks are those of the lookup role's functions; whoever else can
-# take them could hold up the sign-in of any address.
+# Functions that everybody may call and no role of the service needs: they write large objects, or into the
+# WAL, past every table's grants. Functions of the lookup role take advisory locks; a role that could take
+# the same ones could hold up the sign-in of any address.
 POWERS = "^(lo_.*|loread|lowrite|pg_(try_)?advisory_.*|pg_logical_emit_message)$"
 SCRAM_ITERATIONS = 4096  # PostgreSQL's own default; the passwords are generated, not chosen
 
@@ -90,8 +91,9 @@ def database_statements(database: str, roles: Roles) -> Iterator[str]:
 
 
 _REVOKE_POWERS = f"""DO $$ DECLARE found regprocedure; BEGIN
-    FOR found IN SELECT oid FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND proname ~ '{POWERS}'
-        AND EXISTS (SELECT FROM aclexplode(coalesce(proacl, acldefault('f', proowner))) WHERE grantee = 0)
+    FOR found IN SELECT oid FROM pg_proc
+        WHERE pronamespace = 'pg_catalog'::regnamespace AND proname ~ '{POWERS}' AND EXISTS (
+            SELECT FROM aclexplode(coalesce(proacl, acldefault('f', proowner))) WHERE grantee = 0)
     LOOP EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', found); END LOOP;
 END $$"""
 

@@ -46,7 +46,7 @@ def _room_findings(alias: str) -> Iterator[str]:
         yield f"{place} presets {SETTING}: sessions without a tenant would have that one"
     for setting, value in rows(alias, _OWN_PRESETS, [list(RUNTIME_SETTINGS)]):
         if value != RUNTIME_SETTINGS[setting]:
-            yield f"role {role_name('app')} presets {setting} = {value}: connections of other programs have it"
+            yield f"role {role_name('app')} presets {setting} = {value}"
     for (function,) in rows(alias, _POWERS, [POWERS]):
         yield f"role {role_name('app')} may call {function}"
     for (function,) in rows(alias, _ACTIVITY):
@@ -80,8 +80,8 @@ _OWN_PRESETS = """
 """
 
 _POWERS = """
-    SELECT DISTINCT proname::text FROM pg_proc
-    WHERE pronamespace = 'pg_catalog'::regnamespace AND proname ~ %s AND has_function_privilege(oid, 'EXECUTE')
+    SELECT DISTINCT proname::text FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace
+    AND proname ~ %s AND has_function_privilege(oid, 'EXECUTE')
     ORDER BY 1
 """
 

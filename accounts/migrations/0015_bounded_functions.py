@@ -206,9 +206,7 @@ class Migration(migrations.Migration):
                 "db_table": "lockout_limits",
                 "constraints": [
                     models.CheckConstraint(
-                        condition=models.Q(
-                            ("attempts__gt", 0), ("duration__gt", timedelta(0)), ("id", 1)
-                        ),
+                        condition=models.Q(("attempts__gt", 0), ("duration__gt", timedelta(0)), ("id", 1)),
                         name="lockout_limits_sane",
                     ),
                     Grant(name="lockout_limits_lookup", role="lookup", privileges=["SELECT"]),
@@ -258,5 +256,8 @@ class Migration(migrations.Migration):
             f"{lockout.DROP} {CREATE} {OPEN} {OWN_HELPER} {lockout.OWN} {SHUT}",
             f"{lockout.DROP} DROP FUNCTION {HELPER}; {lockout.CREATE} {OPEN} {lockout.OWN} {SHUT}",
         ),
-        RunRoleSQL(f"{OPEN} {ERASE} {EVENTS} {SHUT}", f"{DROP_ERASE} DROP FUNCTION events_at_own_address(uuid, integer);"),
+        RunRoleSQL(
+            f"{OPEN} {ERASE} {EVENTS} {SHUT}",
+            f"{DROP_ERASE} DROP FUNCTION events_at_own_address(uuid, integer);",
+        ),
     ]

@@ -77,9 +77,9 @@ class LoginReservation(models.Model):
 
 
 class LockoutLimits(models.Model):
-    """The one row with what MAX_FAILED_LOGIN_ATTEMPTS and ACCOUNT_LOCKOUT_DURATION are; the worker keeps it so.
+    """The one row: MAX_FAILED_LOGIN_ATTEMPTS and ACCOUNT_LOCKOUT_DURATION, which the worker keeps equal.
 
-    The functions that count failures for the app's role read it: its own word for them doesn't count.
+    The functions that count failures read it, so that the app's role can't ask for laxer limits.
     """
 
     id = models.SmallIntegerField(primary_key=True, default=1)
@@ -90,7 +90,8 @@ class LockoutLimits(models.Model):
         db_table = "lockout_limits"
         constraints: ClassVar = [
             models.CheckConstraint(
-                condition=models.Q(id=1, attempts__gt=0, duration__gt=timedelta(0)), name="lockout_limits_sane"
+                condition=models.Q(id=1, attempts__gt=0, duration__gt=timedelta(0)),
+                name="lockout_limits_sane",
             ),
             Grant(name="lockout_limits_lookup", role="lookup", privileges=["SELECT"]),
             Grant(name="lockout_limits_operator", role="operator", privileges=WRITABLE),

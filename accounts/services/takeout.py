@@ -1,4 +1,4 @@
-"""All that is held about a creator, but for secrets and their digests: read page by page, however much it is."""
+"""All that is held about a creator, but for secrets and their digests, read page by page."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -36,7 +36,8 @@ _ROWS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "security_notices": (SecurityNotice, ("id", "kind", "at", "ip_address", "device")),
 }
 _AT_OWN_ADDRESS = """
-SELECT id, at, type, request_id, detail::text, ip_address, user_agent, email FROM events_at_own_address(%s, %s)
+SELECT id, at, type, request_id, detail::text, ip_address, user_agent, email
+FROM events_at_own_address(%s, %s)
 """
 
 
@@ -57,7 +58,10 @@ def export(caller: Caller, *, client: Client) -> dict[str, Any]:
     pages = partial(_pages, caller.id, current_alias())
     return {
         "profile": profile,
-        **{name: pages(partial(_rows, model.objects.all(), columns)) for name, (model, columns) in _ROWS.items()},
+        **{
+            name: pages(partial(_rows, model.objects.all(), columns))
+            for name, (model, columns) in _ROWS.items()
+        },
         "audit_events": pages(partial(_events, caller.id)),
         "address_events": pages(_events_at_own_address),
     }

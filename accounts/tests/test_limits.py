@@ -280,7 +280,9 @@ def test_counters_tell_neither_address_nor_network(superuser: psycopg.Connection
     knock("login", ip="192.0.2.1")
     before = {key for (key,) in superuser.execute("SELECT key FROM counters")}
     known = ["ada@example.com", "192.0.2.1"]
-    known += [hashlib.new(name, text.encode()).hexdigest() for text in known for name in ("md5", "sha1", "sha256")]
+    known += [
+        hashlib.new(name, text.encode()).hexdigest() for text in known for name in ("md5", "sha1", "sha256")
+    ]
     assert len(before) == 3
     assert [(key, text) for key in before for text in known if text in key] == []
     with override_settings(SECRET_KEY="another secret key, which nobody has guessed either"):

@@ -25,7 +25,13 @@ def mallory(transactional_db: None) -> Iterator[psycopg.Connection]:
 
 
 def reserve(
-    app: psycopg.Connection, email: str, *, scope: str = "api", most: int = 5, lock: str = "30 min", lease: str = "20 s"
+    app: psycopg.Connection,
+    email: str,
+    *,
+    scope: str = "api",
+    most: int = 5,
+    lock: str = "30 min",
+    lease: str = "20 s",
 ) -> tuple[str, UUID]:
     """The verdict, and the reservation that it may stand for."""
     reservation = uuid4()
@@ -34,8 +40,12 @@ def reserve(
     return verdict, reservation
 
 
-def settle(app: psycopg.Connection, email: str, reservation: UUID, *, failed: bool, scope: str = "api") -> Any:
-    return app.execute("SELECT lockout_settle(%s, %s, %s, %s)", [scope, email, reservation, failed]).fetchone()
+def settle(
+    app: psycopg.Connection, email: str, reservation: UUID, *, failed: bool, scope: str = "api"
+) -> Any:
+    return app.execute(
+        "SELECT lockout_settle(%s, %s, %s, %s)", [scope, email, reservation, failed]
+    ).fetchone()
 
 
 def failures(superuser: psycopg.Connection, email: str) -> int:
@@ -98,7 +108,9 @@ def test_no_reservation_lasts_longer_than_twenty_seconds(
 ) -> None:
     for _ in range(5):
         assert reserve(mallory, ada.email, lease="1 year")[0] == "go"
-    left = superuser.execute("SELECT count(*) FROM login_reservations WHERE expires_at > now() + interval '21 s'")
+    left = superuser.execute(
+        "SELECT count(*) FROM login_reservations WHERE expires_at > now() + interval '21 s'"
+    )
     assert left.fetchone() == (0,)
 
 

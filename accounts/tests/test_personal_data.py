@@ -7,13 +7,13 @@ import psycopg
 import pytest
 from django.core import mail
 from django.core.management import call_command
+from django.utils import timezone
 
 from accounts.services import housekeeping
-from accounts.tests.journeys import LINK, confirm, link_in, log_in, log_lines, sign_up
+from accounts.tests.journeys import LINK, confirm, log_in, log_lines, sign_up
 from audit.partitions import lowest_id
 from audit.tests.tampering import verify
 from config.tests.fixtures import API, PASSWORD, Person, make_creator
-from django.utils import timezone
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 OLD, NEW, NAME = "plantedoldaddress@example.com", "plantednewaddress@example.com", "Planted Name"
@@ -44,7 +44,9 @@ def found(superuser: psycopg.Connection) -> set[str]:
     words += [word.encode().hex() for word in (*words, "Planted")]
     tables = [table for (table,) in superuser.execute(EVERYTHING.encode())]
     text = {
-        table: " ".join(row for (row,) in superuser.execute(f"SELECT t::text FROM {table} t".encode())).lower()
+        table: " ".join(
+            row for (row,) in superuser.execute(f"SELECT t::text FROM {table} t".encode())
+        ).lower()
         for table in tables
     }
     return {table for table in tables for word in words if word in text[table]}
@@ -89,7 +91,9 @@ def live(api: PlantingAPI, run_jobs: Any) -> str:
     assert api.post("email/change/confirm", {"uid": uid, "token": secret}).status_code == 204
     log_in(api, OLD, "planted wrong")  # which is nobody's by now
     api.post("password/reset", {"email": NEW})
-    api.post("email/change", {"new_email": "planted-third@example.com", "password": OTHER_PASSWORD}, token=token)
+    api.post(
+        "email/change", {"new_email": "planted-third@example.com", "password": OTHER_PASSWORD}, token=token
+    )
     run_jobs()
     uid, secret = to(NEW, "reset")
     body = {"uid": uid, "token": secret, "new_password": PASSWORD}
@@ -104,13 +108,17 @@ def test_nothing_of_a_person_is_left_in_the_database_or_the_log(
 ) -> None:
     with log_lines() as lines:
         token = live(zoe, run_jobs)
-        assert {"creators", "audit_personal_data", "sessions", "user_sessions", "email_changes"} <= found(superuser)
+        assert {"creators", "audit_personal_data", "sessions", "user_sessions", "email_changes"} <= found(
+            superuser
+        )
         assert zoe.post("me/delete", {"password": PASSWORD}, token=token).status_code == 204
         at_once = found(superuser)
         run_jobs()
     # the queue's jobs, until they are done, and the other sign-up, until it is pruned
     assert at_once <= {"django_tasks_database_dbtaskresult", "creators", "audit_personal_data"}
-    superuser.execute("UPDATE creators SET created_at = created_at - interval '30 days' WHERE NOT holds_email")
+    superuser.execute(
+        "UPDATE creators SET created_at = created_at - interval '30 days' WHERE NOT holds_email"
+    )
     superuser.execute("UPDATE email_verification_tokens SET expires_at = now()")
     call_command("prune_expired")
     assert found(superuser) == set()
@@ -153,7 +161,10 @@ def test_personal_data_of_strangers_go_after_thirty_days(
     log_in(api, "nobody@example.com", "wrong")
     log_in(api, ada.email, "wrong")
     counts = "SELECT count(*) FROM audit_personal_data WHERE email <> ''"
-    for age, left in ((housekeeping.KEEP_STRANGERS - timedelta(hours=1), 2), (housekeeping.KEEP_STRANGERS, 1)):
+    for age, left in (
+        (housekeeping.KEEP_STRANGERS - timedelta(hours=1), 2),
+        (housekeeping.KEEP_STRANGERS, 1),
+    ):
         moved = lowest_id(timezone.now() - age - timedelta(seconds=1))
         superuser.execute(
             "UPDATE audit_personal_data SET id = %s WHERE email = 'nobody@example.com'", [moved]
@@ -164,7 +175,12 @@ def test_personal_data_of_strangers_go_after_thirty_days(
 
 @pytest.mark.parametrize("verification", [True, False])
 def test_sign_up_for_a_taken_address_leaves_no_personal_data(
-    zoe: PlantingAPI, ada: Person, settings: Any, run_jobs: Any, superuser: psycopg.Connection, verification: bool
+    zoe: PlantingAPI,
+    ada: Person,
+    settings: Any,
+    run_jobs: Any,
+    superuser: psycopg.Connection,
+    verification: bool,
 ) -> None:
     settings.REQUIRE_EMAIL_VERIFICATION = verification
     sign_up(zoe, ada.email)

@@ -27,7 +27,7 @@ def test_export_has_the_new_address_before_it_is_confirmed(api: API, ada: Person
     data = api.get("me/export", token=ada.access).json()
     (change,) = data["email_changes"]
     assert (change["old_email"], change["new_email"]) == (ada.email, "new@example.com")
-    assert [event["email"] for event in data["audit_events"]][0] == "new@example.com"
+    assert data["audit_events"][0]["email"] == "new@example.com"
 
 
 def test_export_has_what_was_recorded_at_the_address_before_it_had_an_account(
@@ -75,7 +75,7 @@ def test_database_that_goes_away_meanwhile_leaves_no_json_and_one_line(
     begun = next(parts)
     (pid,) = connection.call("SELECT pg_backend_pid()", [])
     superuser.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
-    with pytest.raises(ValueError, match="JSON|Expecting|delimiter|Unterminated"):
+    with pytest.raises(ValueError, match="Expecting"):
         json.loads(begun + b"".join(parts))
     (line,) = [record for record in caplog.records if record.name == exports.__name__]
     assert (line.message, line.exc_info) == ("export broken off", None)

@@ -105,7 +105,10 @@ class Migration(migrations.Migration):
         ),
         *(
             migrations.AddConstraint(model, Policy(name=name, role="lookup", expression="true"))
-            for model, name in {"auditlog": "audit_logs_lookup", "personaldata": "audit_personal_data_lookup"}.items()
+            for model, name in {
+                "auditlog": "audit_logs_lookup",
+                "personaldata": "audit_personal_data_lookup",
+            }.items()
         ),
         *(
             migrations.AddConstraint(model, Grant(name=name, role=role, privileges=privileges))

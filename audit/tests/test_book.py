@@ -142,9 +142,13 @@ def test_event_of_the_release_before_gets_its_id_and_digest_from_the_database(ad
     assert abs((line.event.at - timezone.now()).total_seconds()) < 5
 
 
-@pytest.mark.parametrize("address", [None, "203.0.113.9", "2001:db8::1", "::1.2.3.4", "::102:304", "::ffff:1.2.3.4"])
+@pytest.mark.parametrize(
+    "address", [None, "203.0.113.9", "2001:db8::1", "::1.2.3.4", "::102:304", "::ffff:1.2.3.4"]
+)
 @pytest.mark.parametrize("agent", ["", 'q"b\\s', "\x01\x1f\x7f\t\n\r\f\b", "ä\u2028\u2029🦊"])
-def test_digest_of_the_database_is_the_one_that_is_verified(ada: Person, address: str | None, agent: str) -> None:
+def test_digest_of_the_database_is_the_one_that_is_verified(
+    ada: Person, address: str | None, agent: str
+) -> None:
     event_id = record(Event.LOGIN_FAILED, client=Client(address, agent), creator_id=ada.id, email=agent)
     with using_alias(OPERATOR):
         (line,) = reading.lines(AuditLog.objects.filter(pk=event_id))
