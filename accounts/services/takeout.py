@@ -59,7 +59,7 @@ def export(caller: Caller, *, client: Client) -> dict[str, Any]:
     return {
         "profile": profile,
         **{
-            name: pages(partial(_rows, model.objects.all(), columns))
+            name: pages(partial(_rows, model.objects.filter(creator_id=caller.id), columns))
             for name, (model, columns) in _ROWS.items()
         },
         "audit_events": pages(partial(_events, caller.id)),
