@@ -5,13 +5,13 @@ other, a counter store that is gone refuses (LimitsUnavailableError), and whoeve
 Retry-After says is in the next window.
 """
 
-import hashlib
 import ipaddress
 import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.core.cache import cache
@@ -19,6 +19,7 @@ from django_ratelimit.core import get_usage
 
 from accounts.counters import STORE_ERRORS
 from accounts.exceptions import BusyError, LimitsUnavailableError, RateLimitedError
+from audit.ciphers import keyed_digest
 from audit.clients import Client, client_of
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ IPV6_PREFIX = 64
 HOUR = 3600
 MAILS_FROM_ONE_NETWORK = 5  # an hour, of each kind, to one address
 MAILS_TO_ONE_ADDRESS = 20  # an hour, of each kind
+EXPORTS_AN_HOUR = 10  # of one creator
 SLOW_DOORS = {
     "login", "register", "email_verify", "password_change", "password_reset_confirm", "password_validate"
 }  # fmt: skip
@@ -92,7 +94,12 @@ def network_of(client: Client) -> str:
 
 
 def _network_key(group: str, request: Any) -> str:
-    return network_of(client_of(request))
+    return _unnamed(network_of(client_of(request)))
+
+
+def _unnamed(text: str) -> str:
+    """What the counters know of an address: the app's role can read them, and plain digests be guessed."""
+    return keyed_digest("accounts.limits", text)
 
 
 @_counting()
@@ -102,13 +109,27 @@ def allows_mail(kind: str, email: str, client: Client) -> bool:
     Known and unknown addresses count alike. Whoever floods from one network can't use up the
     address's share for its owner. Raises LimitsUnavailableError where nobody can tell.
     """
-    address = hashlib.sha256(email.encode()).hexdigest()
-    if _count(f"mail:{kind}:{address}:{network_of(client)}") > MAILS_FROM_ONE_NETWORK:
+    if _count("mail", kind, email, network_of(client)) > MAILS_FROM_ONE_NETWORK:
         return False
-    return _count(f"mail:{kind}:{address}") <= MAILS_TO_ONE_ADDRESS
+    return _count("mail", kind, email) <= MAILS_TO_ONE_ADDRESS
 
 
-def _count(key: str) -> int:
+@_counting()
+def check_export(creator_id: UUID) -> None:
+    """Count an export of all that is held about the creator.
+
+    Raises:
+        RateLimitedError: there were EXPORTS_AN_HOUR.
+        LimitsUnavailableError: nobody can tell.
+
+    """
+    if _count("export", str(creator_id)) > EXPORTS_AN_HOUR:
+        raise RateLimitedError(HOUR)
+
+
+def _count(kind: str, *what: str) -> int:
+    """How often within the hour that the first began, this time included."""
+    key = f"{kind}:{_unnamed(' '.join(what))}"
     if cache.add(key, 1, HOUR):
         return 1
     try:

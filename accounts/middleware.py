@@ -99,7 +99,7 @@ class PageMiddleware:
             response = cast("HttpResponse", self.get_response(request))
         for name, value in self.json_headers:
             response.headers[name] = value
-        if response.content:  # else it would go out in chunks
+        if not response.streaming and response.content:  # else it would go out in chunks
             response.headers["Content-Length"] = str(len(response.content))
         return response
 

@@ -40,6 +40,7 @@ def send_registration_mail(creator_id: str, email: str, language: str) -> None:
     with tenant_scope(holder.pk):
         waiting._raw_delete(waiting.db)  # the database cascades
         record(Event.REGISTRATION_REPEATED, client=Client(), creator_id=holder.pk)
+    _forget(UUID(creator_id))  # without verification there was no row, whose deletion would have done it
 
 
 @task()
@@ -206,9 +207,16 @@ def send_security_notice(notice_id: str, language: str) -> None:
 
 @task()
 def forget_personal_data(creator_id: str) -> None:
-    """Of an account that is gone: a wrong password, looked at meanwhile, is recorded under its name."""
-    with tenant_scope(UUID(creator_id)):
-        erase_personal_data(UUID(creator_id))
+    """Of an account that is gone: a wrong password, looked at meanwhile, is recorded under its name.
+
+    Anything that may enqueue a job may name any account, so one that is still there is left alone.
+    """
+    _forget(UUID(creator_id))
+
+
+def _forget(creator_id: UUID) -> None:
+    if not Creator.objects.filter(pk=creator_id).exists():
+        erase_personal_data(creator_id)
 
 
 def _send_link(creator: Creator, language: str) -> None:

@@ -4,7 +4,7 @@ from django.db import models
 from django.db.models.functions import Now
 from uuid_utils.compat import uuid7
 
-from tenancy.constraints import Grant, tenant_walls
+from tenancy.constraints import Grant, Policy, tenant_walls
 
 _RECORDED = "INSERT (id, creator_id, at, type, request_id, detail, personal_digest)"
 
@@ -21,7 +21,8 @@ class AuditLog(models.Model):
 
     Partitioned by month over the time in its UUIDv7. It outlives its creator and so references
     nobody; an event without a tenant bears the nil UUID. `written_at` and `written_xid` are the
-    database's, for sealing: no role but the owner can give them.
+    database's, for sealing: no role but the owner can give them. Rows are inserted by the function
+    `record_event` alone, which belongs to the lookup role.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -44,9 +45,9 @@ class AuditLog(models.Model):
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["creator_id", "id"], name="audit_logs_tenant_key"),
-            *tenant_walls(
-                "audit_logs", field="creator_id", app=["SELECT", _RECORDED], operator=["SELECT", _RECORDED]
-            ),
+            *tenant_walls("audit_logs", field="creator_id", app=["SELECT"], operator=["SELECT"]),
+            Policy(name="audit_logs_lookup", role="lookup", expression="true"),
+            Grant(name="audit_logs_lookup_grant", role="lookup", privileges=["SELECT", _RECORDED]),
         ]
 
     def __str__(self) -> str:
@@ -56,7 +57,7 @@ class AuditLog(models.Model):
 class PersonalData(models.Model):
     """The erasable half of an event; deleting it leaves the event and its digest as they are.
 
-    No foreign key: the event can't be deleted, and both are inserted by one statement.
+    No foreign key: the event can't be deleted, and both are inserted by `record_event`.
     """
 
     id = models.UUIDField(primary_key=True, editable=False)  # of the event
@@ -68,14 +69,24 @@ class PersonalData(models.Model):
 
     class Meta:
         db_table = "audit_personal_data"
-        indexes: ClassVar = [models.Index(fields=["ip_address", "id"], name="audit_personal_data_address")]
+        indexes: ClassVar = [
+            models.Index(fields=["ip_address", "id"], name="audit_personal_data_address"),
+            # for the erasure of what was recorded of an address before it had an account
+            models.Index(fields=["email"], condition=~models.Q(email=""), name="audit_personal_data_email"),
+        ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["creator_id", "id"], name="audit_personal_data_tenant_key"),
             *tenant_walls(
                 "audit_personal_data",
                 field="creator_id",
-                app=["SELECT", "INSERT", "DELETE"],
-                operator=["SELECT", "INSERT", "DELETE"],
+                app=["SELECT"],
+                operator=["SELECT", "DELETE"],
+            ),
+            Policy(name="audit_personal_data_lookup", role="lookup", expression="true"),
+            Grant(
+                name="audit_personal_data_lookup_grant",
+                role="lookup",
+                privileges=["SELECT", "INSERT", "DELETE"],
             ),
         ]
 

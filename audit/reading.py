@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 
 from tenancy.context import OPERATOR
 
-from .book import NO_TENANT, personal_digest
+from .book import NO_TENANT, is_digest_of
 from .clients import Client
 from .devices import device_of
 from .events import summary_of
@@ -44,8 +44,12 @@ class Line:
     def is_intact(self) -> bool:
         """The personal data are those that the event was written with."""
         own = self.personal
-        return own is not None and bytes(self.event.personal_digest or b"") == personal_digest(
-            bytes(own.salt), ip_address=own.ip_address, user_agent=own.user_agent, email=own.email
+        return own is not None and is_digest_of(
+            bytes(self.event.personal_digest or b""),
+            bytes(own.salt),
+            ip_address=own.ip_address,
+            user_agent=own.user_agent,
+            email=own.email,
         )
 
 

@@ -38,7 +38,8 @@ def _pages() -> list[str]:
     with connections[current_alias()].cursor() as cursor:
         cursor.execute(
             "SELECT inhrelid::regclass::text FROM pg_inherits "
-            "WHERE inhparent = 'audit_logs'::regclass AND inhrelid::regclass::text ~ '_[0-9]{6}$' ORDER BY 1"
+            "WHERE inhparent = 'audit_logs'::regclass "
+            "AND inhrelid::regclass::text ~ '^audit_logs_[0-9]{6}$' ORDER BY 1"
         )
         return [page for (page,) in cursor]
 

@@ -1,6 +1,5 @@
 """The rows of the book for verifying: in the order of sealing, with what is left of personal data."""
 
-import ipaddress
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -10,7 +9,7 @@ from django.db import connections
 
 from tenancy.context import current_alias
 
-from .book import personal_digest
+from .book import is_digest_of
 from .chain import ROW_HASH, Position
 
 UUID_WITH_TIME = 7
@@ -42,11 +41,8 @@ class Row(NamedTuple):
         """Are they what they were, or erased?"""
         if self.is_own is None:
             return True
-        address = self.ip_address
-        if address and ":" in address:
-            address = str(ipaddress.ip_address(address))  # PostgreSQL spells a few of them otherwise
-        digest = personal_digest(self.salt, ip_address=address, user_agent=self.user_agent, email=self.email)
-        return self.is_own and digest == self.personal_digest
+        own = {"ip_address": self.ip_address, "user_agent": self.user_agent, "email": self.email}
+        return self.is_own and is_digest_of(self.personal_digest, self.salt, **own)  # type: ignore[arg-type]
 
 
 class Book:

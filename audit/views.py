@@ -42,16 +42,28 @@ class AuditEventAnswer(serializers.Serializer):
         return personal.user_agent if personal else ""
 
 
+class ExportedEvent(AuditEventAnswer):
+    """With the address that stands beside it."""
+
+    email = serializers.SerializerMethodField()
+
+    def get_email(self, event: AuditLog) -> str:
+        personal = self.context["personal"].get(event.id)
+        return personal.email if personal else ""
+
+
 def events_of(creator_id: UUID) -> QuerySet[AuditLog]:
     """All events of a creator; called inside their scope."""
     return AuditLog.objects.filter(creator_id=creator_id)
 
 
-def as_json(creator_id: UUID, events: list[AuditLog]) -> list[dict[str, Any]]:
+def as_json(
+    creator_id: UUID, events: list[AuditLog], form: type[AuditEventAnswer] = AuditEventAnswer
+) -> list[dict[str, Any]]:
     """Events with the personal data beside them, as the API shows them."""
     ids = [event.id for event in events]
     personal = {row.id: row for row in PersonalData.objects.filter(creator_id=creator_id, id__in=ids)}
-    return list(AuditEventAnswer(events, many=True, context={"personal": personal}).data)
+    return list(form(events, many=True, context={"personal": personal}).data)
 
 
 @extend_schema(parameters=[AuditEventsQuery], responses={200: AuditEventAnswer(many=True)})

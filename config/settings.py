@@ -73,7 +73,7 @@ TENANT_OPERATOR_TABLES = ["creators_groups", "creators_user_permissions"]  # sta
 _ALL = ["SELECT", "INSERT", "UPDATE", "DELETE"]
 TENANT_GRANTS = {
     "app": {"django_tasks_database.dbtaskresult": ["INSERT"]},
-    "lookup": {"axes.accessattempt": ["SELECT", "INSERT", "UPDATE"]},
+    "lookup": {"axes.accessattempt": ["SELECT", "INSERT", "UPDATE", "DELETE"]},
     "operator": {
         "accounts.creator_groups": _ALL,
         "accounts.creator_user_permissions": _ALL,
@@ -95,6 +95,33 @@ TENANT_FUNCTIONS = {
     "lockout_lift(text,text)": ["app", "operator"],
     "audit_drop_partition(date)": ["operator"],
     "audit_ensure_partitions(integer)": ["operator"],
+    "record_event(uuid,text,text,jsonb,inet,text,text)": ["app", "operator"],
+    "events_at_own_address(uuid,integer)": ["app", "operator"],
+    "erase_person()": [],  # of a trigger
+}
+
+_EVENT = "SELECT record_event(%(tenant)s, 'probe', '', '{}', NULL, '', '')"
+TENANT_WRITERS = {"audit.AuditLog": _EVENT, "audit.PersonalData": _EVENT}  # where the app may not INSERT
+# what the app's role must be refused whoever the tenant is, for `check_isolation`
+TENANT_REFUSED = {
+    "lift an operator's lock": "SELECT lockout_lift('admin', 'x@example.com')",
+    "count in the operators' scope": (
+        "SELECT lockout_reserve('admin', 'x@example.com', gen_random_uuid(), 1, '1 day', '1 day')"
+    ),
+    "settle in the operators' scope": (
+        "SELECT lockout_settle('second_factor', 'x@example.com', gen_random_uuid(), true)"
+    ),
+    "change the limits of the lockout": "UPDATE lockout_limits SET attempts = 100",
+    "erase personal data": "DELETE FROM audit_personal_data",
+    "write an event past its function": (
+        "INSERT INTO audit_logs (id, creator_id, at, type, request_id, detail) "
+        "VALUES (gen_random_uuid(), gen_random_uuid(), now(), 'probe', '', '{}')"
+    ),
+    "write an event of another tenant": (
+        "SELECT set_config('app.current_creator_id', gen_random_uuid()::text, true); "
+        "SELECT record_event(gen_random_uuid(), 'probe', '', '{}', NULL, '', '')"
+    ),
+    "drop a page of the audit log": "SELECT audit_drop_partition('2001-01-01')",
 }
 
 # --- apps and middleware -----------------------------------------------------------------------

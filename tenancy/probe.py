@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import psycopg
 from django.apps import apps
+from django.conf import settings
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
@@ -99,10 +100,12 @@ class _Probe:
         move = f"UPDATE {_table(model)} SET {tenant} = %s WHERE {own_key} = %s"
         yield Attempt("move", move, [self.intruder, self._key_value(model, self.theirs)])
         yield Attempt("move", move, [other, self._key_value(model, self.own)])
-        its_key = {str(model._meta.pk.column): self._key_value(model, self.theirs)}
-        rival = specimen(model, self.intruder, self.own) | its_key
-        for action in ("NOTHING", f"UPDATE SET {tenant} = EXCLUDED.{tenant}"):
-            yield self._insert("conflict", model, rival, f"ON CONFLICT ({own_key}) DO {action}")
+        if len(model._meta.pk_fields) == 1:  # else the tenant is part of the key, and there is no conflict
+            rival = specimen(model, self.intruder, self.own) | {
+                _column(model): self._key_value(model, self.theirs)
+            }
+            for action in ("NOTHING", f"UPDATE SET {tenant} = EXCLUDED.{tenant}"):
+                yield self._insert("conflict", model, rival, f"ON CONFLICT ({own_key}) DO {action}")
         yield from self._links(model)
 
     def _links(self, model: type[Model]) -> Iterator[Attempt]:
@@ -124,6 +127,8 @@ class _Probe:
             row = specimen(model, tenant, made)
             if self._may("INSERT", model):
                 self._make(model, row)
+            elif model._meta.label in settings.TENANT_WRITERS:
+                row[_column(model)] = self._write(model, tenant)
             made[model] = row
         return made
 
@@ -136,6 +141,14 @@ class _Probe:
                     self.reports[model].unproven.append("a tenant doesn't see its own row")
         except psycopg.Error as error:
             self.reports[model].unproven.append(f"a tenant can't insert a row of its own: {_line(error)}")
+
+    def _write(self, model: type[Model], tenant: uuid.UUID) -> Any:
+        """The key of a row that a function has written."""
+        statement = settings.TENANT_WRITERS[model._meta.label]
+        written = self.driver.execute(statement.encode(), {"tenant": tenant}).fetchone()
+        if not written or not self._run(_count(model)):
+            self.reports[model].unproven.append("a tenant doesn't see its own row")
+        return written and written[0]
 
     def _try(self, who: str, attempts: Any) -> None:
         """Open is what touched a row; shut what touched none, or was refused at the wall."""
@@ -166,7 +179,7 @@ class _Probe:
         return Attempt(verb, statement, adapted(model, row, self.connection))
 
     def _key_value(self, model: type[Model], rows: Rows) -> Any:
-        return rows[model][str(model._meta.pk.column)]
+        return rows[model][_column(model)]
 
     def _may(self, privilege: str, model: type[Model]) -> bool:
         query = "SELECT has_any_column_privilege(%s, %s)"
@@ -185,8 +198,13 @@ def _table(model: type[Model]) -> str:
     return quoted(model._meta.db_table)
 
 
+def _column(model: type[Model]) -> str:
+    """The column that tells its rows apart; in a composite key, the last."""
+    return str(model._meta.pk_fields[-1].column)
+
+
 def _key(model: type[Model]) -> str:
-    return quoted(str(model._meta.pk.column))
+    return quoted(_column(model))
 
 
 def _count(model: type[Model]) -> Attempt:

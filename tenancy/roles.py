@@ -14,6 +14,16 @@ from typing import Self
 
 LOCK_TIMEOUT = "5s"
 IDLE_TIMEOUT = "3s"  # inside a transaction; services leave it for whatever takes long
+# The app's role can change its own defaults, so its connections set these too.
+RUNTIME_SETTINGS = {
+    "lock_timeout": LOCK_TIMEOUT,  # a table that somebody locks must not hold every request for as long
+    # a machine that is gone closes nothing: what its transactions had locked must be free again
+    "idle_in_transaction_session_timeout": IDLE_TIMEOUT,
+}
+# Functions that everybody may call and no role of the service needs: they write large objects, or into the
+# WAL, past every table's grants. Functions of the lookup role take advisory locks; a role that could take
+# the same ones could hold up the sign-in of any address.
+POWERS = "^(lo_.*|loread|lowrite|pg_(try_)?advisory_.*|pg_logical_emit_message)$"
 SCRAM_ITERATIONS = 4096  # PostgreSQL's own default; the passwords are generated, not chosen
 
 
@@ -49,11 +59,9 @@ def role_statements(roles: Roles, passwords: Mapping[str, str]) -> Iterator[str]
         )
         if name in passwords:
             yield f"ALTER ROLE {quoted(name)} PASSWORD '{scram_verifier(passwords[name])}'"
-    for name in (roles.app, roles.operator):
-        # a table that somebody locks must not hold every request for as long
-        yield f"ALTER ROLE {quoted(name)} SET lock_timeout = '{LOCK_TIMEOUT}'"
-    # a machine that is gone closes nothing: what its transactions had locked must be free again
-    yield f"ALTER ROLE {quoted(roles.app)} SET idle_in_transaction_session_timeout = '{IDLE_TIMEOUT}'"
+    for setting, value in RUNTIME_SETTINGS.items():
+        yield f"ALTER ROLE {quoted(roles.app)} SET {setting} = '{value}'"
+    yield f"ALTER ROLE {quoted(roles.operator)} SET lock_timeout = '{LOCK_TIMEOUT}'"
     yield f"GRANT {quoted(roles.lookup)} TO {quoted(roles.owner)}"
 
 
@@ -77,6 +85,17 @@ def database_statements(database: str, roles: Roles) -> Iterator[str]:
     for function in ("pg_stat_get_activity(integer)", "pg_stat_get_backend_activity(integer)"):
         yield f"REVOKE EXECUTE ON FUNCTION pg_catalog.{function} FROM PUBLIC"
         yield f"GRANT EXECUTE ON FUNCTION pg_catalog.{function} TO pg_monitor"
+    yield _REVOKE_POWERS
+    for name in (roles.owner, roles.lookup):
+        yield f"GRANT EXECUTE ON FUNCTION pg_catalog.pg_advisory_xact_lock(bigint) TO {quoted(name)}"
+
+
+_REVOKE_POWERS = f"""DO $$ DECLARE found regprocedure; BEGIN
+    FOR found IN SELECT oid FROM pg_proc
+        WHERE pronamespace = 'pg_catalog'::regnamespace AND proname ~ '{POWERS}' AND EXISTS (
+            SELECT FROM aclexplode(coalesce(proacl, acldefault('f', proowner))) WHERE grantee = 0)
+    LOOP EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', found); END LOOP;
+END $$"""
 
 
 def quoted(identifier: str) -> str:

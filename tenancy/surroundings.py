@@ -11,6 +11,7 @@ from django.conf import settings
 from .constraints import role_name, tenant_column, tenant_models
 from .context import SETTING
 from .isolation import rows
+from .roles import POWERS, RUNTIME_SETTINGS
 
 TRUSTED_PATH = "search_path=pg_catalog, pg_temp"
 
@@ -43,6 +44,11 @@ def _room_findings(alias: str) -> Iterator[str]:
         yield f"role {role_name('app')} holds {privilege} on {place}"
     for (place,) in rows(alias, _PRESETS, [f"{SETTING}="]):
         yield f"{place} presets {SETTING}: sessions without a tenant would have that one"
+    for setting, value in rows(alias, _OWN_PRESETS, [list(RUNTIME_SETTINGS)]):
+        if value != RUNTIME_SETTINGS[setting]:
+            yield f"role {role_name('app')} presets {setting} = {value}"
+    for (function,) in rows(alias, _POWERS, [POWERS]):
+        yield f"role {role_name('app')} may call {function}"
     for (function,) in rows(alias, _ACTIVITY):
         yield f"role {role_name('app')} reads the statements of its other sessions with {function}"
     for grantee, privilege in rows(alias, _DEFAULT_PRIVILEGES, [[role_name("app"), role_name("lookup")]]):
@@ -65,6 +71,18 @@ _ACTIVITY = """
 _PRESETS = """
     SELECT CASE setrole WHEN 0 THEN 'the database' ELSE 'role ' || pg_get_userbyid(setrole) END
     FROM pg_db_role_setting, unnest(setconfig) AS setting WHERE starts_with(setting, %s)
+"""
+
+_OWN_PRESETS = """
+    SELECT split_part(setting, '=', 1), substr(setting, strpos(setting, '=') + 1)
+    FROM pg_db_role_setting, unnest(setconfig) AS setting
+    WHERE pg_get_userbyid(setrole) = current_user AND split_part(setting, '=', 1) = ANY(%s)
+"""
+
+_POWERS = """
+    SELECT DISTINCT proname::text FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace
+    AND proname ~ %s AND has_function_privilege(oid, 'EXECUTE')
+    ORDER BY 1
 """
 
 _DEFAULT_PRIVILEGES = """

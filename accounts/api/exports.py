@@ -1,8 +1,20 @@
-"""The form of all that is held about a creator."""
+"""The form of all that is held about a creator, and how it is sent: while it is read."""
 
+import logging
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import Any
+
+from django.db import InterfaceError, OperationalError
+from django.http import HttpResponse, StreamingHttpResponse
 from rest_framework import serializers
+from rest_framework.renderers import JSONRenderer
 
-from audit.views import AuditEventAnswer
+from audit.views import ExportedEvent
+
+logger = logging.getLogger(__name__)
+WHOLE = 2**20  # bytes up to which an answer is sent as one, with its length
+_json = JSONRenderer()
 
 
 class ExportedProfile(serializers.Serializer):
@@ -23,6 +35,7 @@ class ExportedSession(serializers.Serializer):
     ended_at = serializers.DateTimeField(allow_null=True)
     ip_address = serializers.IPAddressField(allow_null=True)
     user_agent = serializers.CharField()
+    device = serializers.CharField()
 
 
 class ExportedEndUserSession(serializers.Serializer):
@@ -32,7 +45,18 @@ class ExportedEndUserSession(serializers.Serializer):
     metadata = serializers.DictField()
 
 
+class ExportedEmailChange(serializers.Serializer):
+    id = serializers.UUIDField()
+    old_email = serializers.EmailField()
+    new_email = serializers.EmailField()
+    created_at = serializers.DateTimeField()
+    expires_at = serializers.DateTimeField()
+    confirmed_at = serializers.DateTimeField(allow_null=True)
+    undone_at = serializers.DateTimeField(allow_null=True)
+
+
 class ExportedNotice(serializers.Serializer):
+    id = serializers.UUIDField()
     kind = serializers.CharField()
     at = serializers.DateTimeField()
     ip_address = serializers.IPAddressField(allow_null=True)
@@ -43,5 +67,46 @@ class ExportAnswer(serializers.Serializer):
     profile = ExportedProfile()
     sessions = ExportedSession(many=True)
     end_user_sessions = ExportedEndUserSession(many=True)
+    email_changes = ExportedEmailChange(many=True)
     security_notices = ExportedNotice(many=True)
-    audit_events = AuditEventAnswer(many=True)
+    audit_events = ExportedEvent(many=True)
+    address_events = ExportedEvent(
+        many=True, help_text="Recorded at your address while no account was found for it."
+    )
+
+
+def answer(document: Mapping[str, Any]) -> HttpResponse | StreamingHttpResponse:
+    """In one piece if it is short, so that its status tells of a failure; else in pieces, as it is read."""
+    parts, begun, size = _written(document), [], 0
+    for part in parts:
+        begun.append(part)
+        size += len(part)
+        if size > WHOLE:
+            return StreamingHttpResponse(_to_the_end(chain(begun, parts)), content_type=_json.media_type)
+    return HttpResponse(b"".join(begun), content_type=_json.media_type)
+
+
+def _written(document: Mapping[str, Any]) -> Iterator[bytes]:
+    """JSON text; an iterator of pages becomes one array."""
+    for number, (name, value) in enumerate(document.items()):
+        yield (b"," if number else b"{") + _json.render(name) + b":"
+        if isinstance(value, Iterator):
+            yield from _array(value)
+        else:
+            yield _json.render(value)
+    yield b"}"
+
+
+def _array(pages: Iterator[list[Any]]) -> Iterator[bytes]:
+    yield b"["
+    for number, page in enumerate(pages):
+        yield (b"," if number else b"") + _json.render(page)[1:-1]
+    yield b"]"
+
+
+def _to_the_end(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """Without the database the body ends before its last brace: it is no JSON, and not taken for all."""
+    try:
+        yield from parts
+    except (OperationalError, InterfaceError) as error:
+        logger.warning("export broken off", extra={"error": type(error).__name__})

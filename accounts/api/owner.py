@@ -1,14 +1,16 @@
 """Doors to what owners may do with the account itself."""
 
+from django.http import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.exceptions import AccountLockedError, InvalidLinkError, WrongPasswordError
-from accounts.services import departure, email_change
+from accounts.exceptions import AccountLockedError, InvalidLinkError, RateLimitedError, WrongPasswordError
+from accounts.services import departure, email_change, takeout
 from audit.clients import client_of
+from tenancy.middleware import owns_transactions
 
-from . import serializers
+from . import exports, serializers
 from .authentication import caller
 from .base import LimitedView, PublicView, read
 from .exports import ExportAnswer
@@ -18,12 +20,13 @@ CHANGE_ANSWER = "A mail with a link is on its way to the new address."
 ASKED_AGAIN = (WrongPasswordError, AccountLockedError)
 
 
+@owns_transactions
 class ExportView(APIView):
     """All that is held about you, but for secrets and their digests."""
 
-    @door(gives={200: ExportAnswer})
-    def get(self, request: Request) -> Response:
-        return Response(departure.export(caller(request), client=client_of(request)))
+    @door(RateLimitedError, gives={200: ExportAnswer})
+    def get(self, request: Request) -> HttpResponseBase:
+        return exports.answer(takeout.export(caller(request), client=client_of(request)))
 
 
 class DeleteView(LimitedView):

@@ -9,9 +9,9 @@ from rest_framework import serializers
 
 from accounts.addresses import canonical_email, display_email
 from accounts.models import Session
+from accounts.models.sessions import METADATA_BYTES
+from accounts.services.end_users import stored_bytes
 from accounts.services.sessions import Caller
-
-METADATA_BYTES = 4096
 
 
 class Text(serializers.CharField):
@@ -127,9 +127,9 @@ class OpenEndUserSessionRequest(serializers.Serializer):
     metadata = serializers.DictField(required=False, default=dict)
 
     def validate_metadata(self, value: dict[str, Any]) -> dict[str, Any]:
-        text = json.dumps(value, ensure_ascii=False)
-        if len(text.encode()) > METADATA_BYTES:
+        if stored_bytes(value) > METADATA_BYTES:
             raise serializers.ValidationError("At most 4 KiB.", code="max_length")
+        text = json.dumps(value, ensure_ascii=False)
         if r"\u0000" in text.replace(r"\\", ""):  # a NUL, not a backslash and some letters
             raise serializers.ValidationError("NUL is not allowed.", code="null_characters_not_allowed")
         return value

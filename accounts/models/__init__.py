@@ -11,7 +11,7 @@ from .mails import (
     SecurityNotice,
 )
 from .second_factor import Authenticator, RecoveryCode
-from .service import ApiKey, Counter, LoginReservation, SigningKey
+from .service import ApiKey, Counter, LockoutLimits, LoginReservation, SigningKey
 from .sessions import BlacklistedToken, RefreshToken, Session, UserSession
 from .tenants import TenantModel
 
@@ -25,6 +25,7 @@ __all__ = [
     "EmailChangeToken",
     "EmailVerificationToken",
     "LinkToken",
+    "LockoutLimits",
     "LoginReservation",
     "Operator",
     "PasswordResetToken",

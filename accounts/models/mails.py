@@ -127,12 +127,15 @@ class EmailChange(TenantModel):
                 app=["SELECT", "INSERT", "UPDATE (confirmed_at, superseded_at, undone_at)"],
             ),
             models.UniqueConstraint(fields=["creator", "number"], name="email_changes_in_order"),
-            # for the trigger that keeps an old address reserved while its change can be undone
+            # for the triggers that keep an old address reserved while its change can be undone, and that
+            # erase what was recorded at the addresses of an account with its row
             Policy(name="email_changes_lookup", role="lookup", expression="true"),
             Grant(
                 name="email_changes_lookup_grant",
                 role="lookup",
-                privileges=["SELECT (creator_id, old_email, confirmed_at, undone_at, undo_expires_at)"],
+                privileges=[
+                    "SELECT (creator_id, old_email, new_email, confirmed_at, undone_at, undo_expires_at)"
+                ],
             ),
         ]
 

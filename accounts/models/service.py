@@ -1,5 +1,6 @@
 """What belongs to the service as a whole, and to no creator."""
 
+from datetime import timedelta
 from typing import ClassVar
 
 from django.db import models
@@ -56,7 +57,7 @@ class ApiKey(models.Model):
 
 
 class LoginReservation(models.Model):
-    """An attempt whose password is being looked at; the functions of migration 0004 keep the count."""
+    """An attempt whose password is being looked at; the functions of migration 0016 keep the count."""
 
     id = models.UUIDField(primary_key=True)
     door = models.CharField(max_length=16)
@@ -73,6 +74,31 @@ class LoginReservation(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class LockoutLimits(models.Model):
+    """The one row: MAX_FAILED_LOGIN_ATTEMPTS and ACCOUNT_LOCKOUT_DURATION, which the worker keeps equal.
+
+    The functions that count failures read it, so that the app's role can't ask for laxer limits.
+    """
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    attempts = models.PositiveIntegerField()
+    duration = models.DurationField()
+
+    class Meta:
+        db_table = "lockout_limits"
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=models.Q(id=1, attempts__gt=0, duration__gt=timedelta(0)),
+                name="lockout_limits_sane",
+            ),
+            Grant(name="lockout_limits_lookup", role="lookup", privileges=["SELECT"]),
+            Grant(name="lockout_limits_operator", role="operator", privileges=WRITABLE),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.attempts} in {self.duration}"
 
 
 class Counter(models.Model):

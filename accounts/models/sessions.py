@@ -2,10 +2,14 @@ from typing import ClassVar
 from uuid import UUID
 
 from django.db import models
+from django.db.models.lookups import LessThanOrEqual
+from uuid_utils.compat import uuid7
 
 from tenancy.constraints import Reference
 
 from .tenants import WRITABLE, TenantModel, walls
+
+METADATA_BYTES = 4096  # of an end user's session, as PostgreSQL writes it out: 1e308 has 309 digits there
 
 
 class Session(TenantModel):
@@ -94,17 +98,30 @@ class RefreshToken(TenantModel):
 
 
 class BlacklistedToken(TenantModel):
-    """An access token that died before its time; its id is the `jti`."""
+    """An access token that died before its time; its id is the `jti`.
 
+    The key has the tenant in it: an id that somebody else has put in must not keep a creator's out.
+    """
+
+    pk = models.CompositePrimaryKey("creator_id", "id")
+    id = models.UUIDField(default=uuid7, editable=False)
     expires_at = models.DateTimeField()
 
     class Meta:
         db_table = "jwt_blacklist"
         indexes: ClassVar = [models.Index(fields=["expires_at"], name="jwt_blacklist_expiry")]
-        constraints: ClassVar = walls("jwt_blacklist", app=["SELECT", "INSERT"])
+        constraints: ClassVar = walls("jwt_blacklist", app=["SELECT", "INSERT"], is_key=True)
 
     def __str__(self) -> str:
         return f"blacklisted {self.id}"
+
+
+class StoredBytes(models.Func):
+    """The length of a JSON value as PostgreSQL writes it out."""
+
+    function = "octet_length"
+    template = "%(function)s((%(expressions)s)::text)"
+    output_field = models.IntegerField()
 
 
 class UserSession(TenantModel):
@@ -120,7 +137,13 @@ class UserSession(TenantModel):
             models.Index(fields=["creator", "-created_at"], name="user_sessions_newest"),
             models.Index(fields=["expires_at"], name="user_sessions_expiry"),
         ]
-        constraints: ClassVar = walls("user_sessions", app=WRITABLE)
+        constraints: ClassVar = [
+            *walls("user_sessions", app=WRITABLE),
+            models.CheckConstraint(
+                condition=LessThanOrEqual(StoredBytes("metadata"), METADATA_BYTES),
+                name="user_sessions_metadata_size",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"end-user session {self.id}"

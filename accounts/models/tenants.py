@@ -21,9 +21,11 @@ class TenantModel(models.Model):
         abstract = True
 
 
-def walls(table: str, *, app: list[str]) -> list[models.BaseConstraint]:
+def walls(table: str, *, app: list[str], is_key: bool = False) -> list[models.BaseConstraint]:
+    """`is_key`: the table's primary key is the tenant and the id, so it needs no other constraint of them."""
+    key = models.UniqueConstraint(fields=["creator", "id"], name=f"{table}_tenant_key")
     return [
-        models.UniqueConstraint(fields=["creator", "id"], name=f"{table}_tenant_key"),
+        *([] if is_key else [key]),
         Reference(name=f"{table}_creator", fields=["creator"], to="accounts.Creator", to_fields=["id"]),
         *tenant_walls(table, app=app, operator=WRITABLE),
     ]

@@ -24,18 +24,23 @@ from accounts.models import (
     Session,
     UserSession,
 )
-from accounts.services import signing_keys
+from accounts.services import lockout, signing_keys
+from audit.book import NO_TENANT
+from audit.models import PersonalData
+from audit.partitions import lowest_id
 from tenancy.context import current_alias
 
 MONTHS_AHEAD = 3  # of audit partitions
 KEEP_JOBS = timedelta(days=7)
 KEEP_NOTICES = timedelta(days=7)  # that have been sent
 KEEP_REFUSALS = timedelta(days=90)
+KEEP_STRANGERS = timedelta(days=30)  # the personal data beside events that belong to no account
 GIVE_UP_AFTER = timedelta(days=3)  # on a job that fails; until then its link may still go out
 
 
 def do_chores() -> None:
-    """Keys, partitions and what has expired; each step does nothing where nothing is due."""
+    """Limits, keys, partitions and what has expired; each step does nothing where nothing is due."""
+    lockout.keep_limits()
     signing_keys.ensure_signing_key()
     with connections[current_alias()].cursor() as cursor:
         cursor.execute("SELECT audit_ensure_partitions(%s)", [MONTHS_AHEAD])
@@ -64,6 +69,7 @@ def prune_expired() -> dict[str, int]:
         Creator.objects.filter(
             ~Exists(live_link), holds_email=False, is_staff=False, created_at__lt=unconfirmed
         ),
+        PersonalData.objects.filter(creator_id=NO_TENANT, id__lt=lowest_id(now - KEEP_STRANGERS)),
         DBTaskResult.objects.finished().filter(finished_at__lt=now - KEEP_JOBS),
     ]
     pruned = {query.model._meta.db_table: query._raw_delete(query.db) for query in doomed}

@@ -1,8 +1,9 @@
 """Five wrong passwords, and not a sixth, however many come at once.
 
 An attempt is reserved in a committed statement before its password is looked at; the verdict
-turns it into a failure, or ends the count. Both are functions of the database (migration 0004)
-that the app may call and whose tables it can't see: they name addresses of every tenant.
+turns it into a failure, or ends the count. Both are functions of the database (migration 0016)
+that the app may call and whose tables it can't see: they name addresses of every tenant. For the app
+they count in the API's scope alone, and by limits that the worker keeps equal to the settings.
 """
 
 import time
@@ -18,6 +19,7 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from accounts.exceptions import AccountLockedError, RateLimitedError
+from accounts.models import LockoutLimits
 from accounts.services import passwords
 from tenancy.context import call
 
@@ -92,8 +94,21 @@ def _count(attempt: AccessAttempt) -> Count:
 
 
 def lift(email: str, door: Door = Door.API) -> None:
-    """End the count, and with it a lock."""
+    """End the count, and with it a lock; the app does it inside the scope of the account at that address."""
     call("SELECT lockout_lift(%s, %s)", [door, email])
+
+
+def keep_limits() -> None:
+    """Tell the database what the settings say; as the operator.
+
+    Until then a process of the API with laxer settings counts by the old ones.
+    """
+    wanted = {
+        "attempts": settings.MAX_FAILED_LOGIN_ATTEMPTS,
+        "duration": settings.ACCOUNT_LOCKOUT_DURATION,
+    }
+    if not LockoutLimits.objects.filter(**wanted).exists():
+        LockoutLimits.objects.update_or_create(id=1, defaults=wanted)
 
 
 def _reserve(email: str, door: Door) -> UUID:

@@ -15,7 +15,7 @@ from accounts.tokens import TokenPair
 from audit.book import NO_TENANT, record
 from audit.clients import Client
 from audit.events import Event
-from tenancy.context import call_as, tenant_scope
+from tenancy.context import call, call_as, tenant_scope
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,12 @@ def log_in(*, email: str, password: str, client: Client) -> TokenPair:
         pair = _admit(account, password if outcome.verdict.needs_upgrade else None, client)
         if pair is not None:
             return pair
+
+
+def holder_of(email: str) -> UUID | None:
+    """The account that holds a canonical address, so that its owner hears of what is asked there."""
+    found: UUID | None = call("SELECT find_creator(%s)", [email])[0]
+    return found
 
 
 def _find(email: str) -> _Account | None:

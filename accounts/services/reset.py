@@ -13,7 +13,7 @@ from accounts import limits, links, tasks
 from accounts.addresses import canonical_email
 from accounts.exceptions import InvalidLinkError
 from accounts.models import Creator, PasswordResetToken, SecurityNotice
-from accounts.services import lockout, notices, passwords, sessions
+from accounts.services import lockout, login, notices, passwords, sessions
 from audit.book import record
 from audit.clients import Client
 from audit.events import Event
@@ -30,7 +30,7 @@ class _Owner:
 def request_reset(*, email: str, client: Client) -> None:
     """Queue the link, if there is anybody to send it to; the worker finds out."""
     email = canonical_email(email)
-    record(Event.PASSWORD_RESET_REQUESTED, client=client, email=email)
+    record(Event.PASSWORD_RESET_REQUESTED, client=client, creator_id=login.holder_of(email), email=email)
     if limits.allows_mail("reset", email, client):
         tasks.send_reset_mail.enqueue(email, get_language() or settings.LANGUAGE_CODE)
 

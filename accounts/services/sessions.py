@@ -262,7 +262,7 @@ def _end(creator_id: UUID, sessions: list[UUID], reason: Session.End) -> int:
 
 def blacklist(access: AccessToken) -> bool:
     """Called inside the creator's scope; False where it was there, or its creator is gone."""
-    if BlacklistedToken.objects.filter(pk=access.jti).exists():
+    if BlacklistedToken.objects.filter(creator_id=access.creator_id, id=access.jti).exists():
         return False
     entry = BlacklistedToken(id=access.jti, creator_id=access.creator_id, expires_at=access.expires_at)
     try:

@@ -102,7 +102,7 @@ def _mark_verified(creator: Creator, client: Client) -> Facts:
 
 
 def _delete(creator: Creator, client: Client) -> Facts:
-    departure.remove(creator.pk, email=creator.email if creator.holds_email else None)
+    departure.remove(creator.pk)
     return {}
 
 

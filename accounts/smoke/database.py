@@ -11,6 +11,7 @@ from accounts.exceptions import NoSigningKeyError
 from accounts.keys import key_ring
 from audit.sealing import waiting_seconds
 from tenancy.isolation import role_findings, table_findings, version_findings
+from tenancy.powers import power_findings
 from tenancy.probe import probe
 from tenancy.surroundings import surrounding_findings
 
@@ -29,7 +30,8 @@ def walls_are_as_declared() -> None:
 
 
 def walls_hold() -> None:
-    """Every read, write and move across tenants is tried."""
+    """Every read, write and move across tenants is tried, and what no tenant may do."""
+    _demand_none(power_findings(DEFAULT_DB_ALIAS))
     _demand_none(
         f"table {report.table}: {', '.join(dict.fromkeys(report.open + report.unproven))}"
         for report in probe(DEFAULT_DB_ALIAS)

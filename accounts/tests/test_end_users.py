@@ -1,13 +1,19 @@
 """A creator's visitors: cheap, anonymous, and good for nothing of the creator's."""
 
+import json
+import random
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import IntegrityError
 from django.utils import timezone
 
+from accounts.models import UserSession
+from accounts.services.end_users import stored_bytes
 from config.tests.fixtures import API, Person
+from tenancy.context import tenant_scope
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 DOOR = "/api/v1/end-users/sessions"
@@ -84,6 +90,57 @@ def test_bad_input_is_named(api: API, ada: Person, body: dict[str, Any]) -> None
         body = {"creator": str(ada.id), **body}
     response = api.post(DOOR, body)
     assert (response.status_code, response.json()["code"]) == (400, "invalid_input")
+
+
+@pytest.mark.parametrize("number", ["1e308", "-1e308", "1e-308", "5e-324", "1.7976931348623157e308"])
+def test_metadata_are_measured_as_they_are_stored(api: API, ada: Person, superuser: Any, number: str) -> None:
+    """PostgreSQL keeps numbers exactly, and writes these out with more than 300 digits."""
+    for count, status in ((500, 400), (12, 201)):
+        body = f'{{"creator": "{ada.id}", "metadata": {{"x": [{", ".join([number] * count)}]}}}}'
+        response = api.generic("POST", DOOR, body.encode(), content_type="application/json")
+        assert response.status_code == status, response.content
+    stored = "SELECT max(octet_length(metadata::text)) FROM user_sessions"
+    assert 3500 < superuser.execute(stored).fetchone()[0] <= 4096
+    assert len(api.get(DOOR, token=ada.access).content) < 5000
+
+
+def test_metadata_are_never_longer_than_they_were_measured(superuser: Any) -> None:
+    dice = random.Random(1)
+    scalars: list[Any] = [
+        None,
+        True,
+        "",
+        "ä\u2028🦊",
+        'q"b\\',
+        "\x01\x1f\x7f\t",
+        0,
+        -7,
+        10**40,
+        0.1,
+        -0.0,
+        1e16,
+        1e22,
+        1.5e300,
+        5e-324,
+    ]
+    for _ in range(200):
+        value = {
+            "x": dice.choices(scalars, k=5),
+            "y": {"z": dice.choice(scalars)},
+            "w": [[{}], []],
+        }
+        (stored,) = superuser.execute(
+            "SELECT octet_length((%s::jsonb)::text)", [json.dumps(value)]
+        ).fetchone()
+        assert stored <= stored_bytes(value) <= stored + 8
+
+
+def test_database_keeps_no_longer_metadata(ada: Person) -> None:
+    row = {"creator_id": ada.id, "created_at": timezone.now(), "expires_at": timezone.now()}
+    with tenant_scope(ada.id):
+        UserSession.objects.create(metadata={"x": "a" * 4087}, **row)
+        with pytest.raises(IntegrityError, match="user_sessions_metadata_size"):
+            UserSession.objects.create(metadata={"x": "a" * 4088}, **row)
 
 
 def test_session_expires(api: API, ada: Person, superuser: Any) -> None:

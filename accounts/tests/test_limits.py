@@ -1,5 +1,6 @@
 """How often: exactly the limit for each door and network, and shut doors where nobody can count."""
 
+import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.db import connection
+from django.test import override_settings
 
 from accounts import counters, limits
 from audit.clients import Client
@@ -270,6 +272,24 @@ def test_doors_behind_a_bearer_need_no_counter(counters_gone: None, ada: Person)
 
 def mails(kind: str, times: int, *, ip: str, email: str = "ada@example.com") -> int:
     return sum(limits.allows_mail(kind, email, Client(ip_address=ip)) for _ in range(times))
+
+
+def test_counters_tell_neither_address_nor_network(superuser: psycopg.Connection) -> None:
+    """The app's role reads them all, and could try addresses against a digest without a key."""
+    mails("reset", 1, ip="192.0.2.1")
+    knock("login", ip="192.0.2.1")
+    before = {key for (key,) in superuser.execute("SELECT key FROM counters")}
+    known = ["ada@example.com", "192.0.2.1"]
+    known += [
+        hashlib.new(name, text.encode()).hexdigest() for text in known for name in ("md5", "sha1", "sha256")
+    ]
+    assert len(before) == 3
+    assert [(key, text) for key in before for text in known if text in key] == []
+    with override_settings(SECRET_KEY="another secret key, which nobody has guessed either"):
+        mails("reset", 1, ip="192.0.2.1")
+        knock("login", ip="192.0.2.1")
+    after = {key for (key,) in superuser.execute("SELECT key FROM counters")}
+    assert len(after) == 6, "the digests have no key"
 
 
 def test_one_network_gets_five_mails_an_hour_to_one_address() -> None:

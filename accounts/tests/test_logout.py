@@ -4,10 +4,13 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.utils import timezone
 
+from accounts.models import BlacklistedToken
 from accounts.tests.journeys import all_at_once, events
-from accounts.tests.test_tokens import claims_with
+from accounts.tests.test_tokens import claims_with, unpack
 from config.tests.fixtures import API, Person, sign_in
+from tenancy.context import tenant_scope
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
@@ -43,6 +46,19 @@ def test_presented_access_token_is_blacklisted_by_its_id(
     # the session that it belonged to lives on
     pair = api.post("refresh", {"refresh": ada.refresh}).json()
     assert api.get("me", token=pair["access"]).status_code == 200
+
+
+def test_id_that_another_tenant_has_put_in_does_not_keep_a_token_alive(
+    api: API, ada: Person, bob: Person, superuser: psycopg.Connection
+) -> None:
+    """Mallory has SQL as the app's role, and has heard the `jti` of Ada's token."""
+    jti = unpack(ada.access)[1]["jti"]
+    with tenant_scope(bob.id):
+        BlacklistedToken.objects.create(id=jti, creator_id=bob.id, expires_at=timezone.now())
+    tablet = sign_in(Person(ada.id, ada.email))
+    assert api.post("logout", {"refresh": tablet.refresh}, token=ada.access).status_code == 204
+    assert api.get("me", token=ada.access).status_code == 401
+    assert superuser.execute("SELECT count(*) FROM jwt_blacklist WHERE id = %s", [jti]).fetchone() == (2,)
 
 
 def test_second_sign_out_is_as_good_as_the_first(

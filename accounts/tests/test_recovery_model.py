@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from accounts import limits
 from accounts.tests.recovery_model import STEPS, Case, assert_ada_recovers
+from config.tests.fixtures import no_lockout
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
@@ -66,7 +67,7 @@ BEFORE = {
 @pytest.fixture
 def case(run_jobs: Callable[[], int], settings: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Case]:
     """Lockout and mail limits out of the way: they would only make the thief's life harder."""
-    settings.MAX_FAILED_LOGIN_ATTEMPTS = 100
+    no_lockout(settings)
     for name in ("MAILS_FROM_ONE_NETWORK", "MAILS_TO_ONE_ADDRESS"):
         monkeypatch.setattr(limits, name, 1_000_000)
     return lambda: Case(run_jobs)

@@ -209,7 +209,7 @@ def test_refresh_and_deletion_do_not_wait_for_each_other(
 
     def delete() -> None:
         with tenant_scope(ada.id):
-            departure.remove(ada.id, email=None)
+            departure.remove(ada.id)
         ends.append("deleted")
         connections.close_all()
 

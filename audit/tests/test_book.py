@@ -10,13 +10,14 @@ import psycopg
 import pytest
 from django.utils import timezone
 
+from audit import reading
 from audit.book import NO_TENANT, personal_digest, record
 from audit.clients import Client
 from audit.events import SUMMARIES, Event
 from audit.models import AuditLog, PersonalData
 from config.tests.fixtures import API, Person
 from config.tests.plugin import DATABASE, ROLES, server
-from tenancy.context import tenant_scope
+from tenancy.context import OPERATOR, tenant_scope, using_alias
 from tenancy.exceptions import TenantMismatchError
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -97,12 +98,67 @@ def test_equal_facts_have_unequal_digests(ada: Person) -> None:
 
 def test_personal_data_can_be_erased_and_the_event_stays_as_it_is(ada: Person) -> None:
     event_id = record(Event.LOGIN_FAILED, client=CLIENT, creator_id=ada.id, email=ada.email)
-    with tenant_scope(ada.id):
+    with using_alias(OPERATOR):
         before = AuditLog.objects.filter(pk=event_id).values().get()
         assert PersonalData.objects.filter(pk=event_id).delete()[0] == 1
         assert AuditLog.objects.filter(pk=event_id).values().get() == before
         assert "203.0.113.9" not in str(before)
         assert ada.email not in str(before)
+
+
+FORGERIES = {
+    "an event with an id, a time or a digest of one's own": (
+        "INSERT INTO audit_logs (id, creator_id, at, type, request_id, detail, personal_digest) "
+        "VALUES (gen_random_uuid(), '{ada}', now(), 'login.failed', '', '{{}}', 'x')"
+    ),
+    "personal data beside an event": (
+        "INSERT INTO audit_personal_data (id, creator_id, salt, user_agent, email) "
+        "VALUES (gen_random_uuid(), '{ada}', '', '', '')"
+    ),
+    "the erasure of personal data": "DELETE FROM audit_personal_data",
+    "an event of another tenant": "SELECT record_event('{bob}', 'x', '', '{{}}', NULL, '', '')",
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_app_role_is_refused(forgery: str, ada: Person, bob: Person) -> None:
+    record(Event.LOGIN_FAILED, client=CLIENT, creator_id=ada.id)
+    with psycopg.connect(server.url(ROLES.app, DATABASE), autocommit=True) as mallory:
+        mallory.execute("SELECT set_config('app.current_creator_id', %s, false)", [str(ada.id)])
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            mallory.execute(FORGERIES[forgery].format(ada=ada.id, bob=bob.id).encode())
+
+
+def test_event_of_the_release_before_gets_its_id_and_digest_from_the_database(ada: Person) -> None:
+    with psycopg.connect(server.url(ROLES.app, DATABASE), autocommit=True) as before:
+        before.execute(
+            "SELECT record_event(gen_random_uuid(), %s, '-infinity', 'login.failed', 'request-1', '{}', 'forged', "
+            "'salt', '::1.2.3.4', 'Firefox', 'a@b.c')", [ada.id],
+        )  # fmt: skip
+    with using_alias(OPERATOR):
+        (line,) = reading.lines(AuditLog.objects.filter(creator_id=ada.id))
+    assert line.is_intact
+    assert line.event.pk.version == 7
+    assert abs((line.event.at - timezone.now()).total_seconds()) < 5
+
+
+@pytest.mark.parametrize(
+    "address", [None, "203.0.113.9", "2001:db8::1", "::1.2.3.4", "::102:304", "::ffff:1.2.3.4"]
+)
+@pytest.mark.parametrize("agent", ["", 'q"b\\s', "\x01\x1f\x7f\t\n\r\f\b", "ä\u2028\u2029🦊"])
+def test_digest_of_the_database_is_the_one_that_is_verified(
+    ada: Person, address: str | None, agent: str
+) -> None:
+    event_id = record(Event.LOGIN_FAILED, client=Client(address, agent), creator_id=ada.id, email=agent)
+    with using_alias(OPERATOR):
+        (line,) = reading.lines(AuditLog.objects.filter(pk=event_id))
+    assert line.is_intact
+
+
+def test_events_sort_as_they_were_written(ada: Person) -> None:
+    with tenant_scope(ada.id):
+        ids = [record(Event.PROFILE_UPDATED, client=CLIENT, creator_id=ada.id) for _ in range(200)]
+    assert ids == sorted(ids)
 
 
 def test_every_event_has_words_for_its_owner() -> None:

@@ -66,8 +66,7 @@ def test_restored_book_holds_and_goes_on(superuser: psycopg.Connection, elsewher
     copy(elsewhere)
     with psycopg.connect(elsewhere.url(ROLES.operator, DATABASE), autocommit=True) as operator:
         operator.execute(
-            "INSERT INTO audit_logs (id, creator_id, at, type, request_id, detail) "
-            "SELECT gen_random_uuid(), gen_random_uuid(), now(), 'x', '', '{}' FROM generate_series(1, 5)"
+            "SELECT record_event(gen_random_uuid(), 'x', '', '{}', NULL, '', '') FROM generate_series(1, 5)"
         )
         (xid,) = (
             operator.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint").fetchone() or ()

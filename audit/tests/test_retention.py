@@ -184,6 +184,18 @@ def test_nobody_lets_a_young_page_go(months_ago: int, shelf: Shelf) -> None:
         app.execute("SELECT audit_drop_partition(%s)", [date(2001, 1, 1)])
 
 
+@pytest.mark.parametrize("spelling", ["{:%Y-%m-%d} BC", "1{:%Y-%m-%d}", "infinity", "-infinity"])
+def test_no_spelling_of_a_month_drops_a_young_page(spelling: str, shelf: Shelf) -> None:
+    """The guard would judge one form of the date, and the statement name the page after another."""
+    pages = shelf.pages()
+    with psycopg.connect(server.url(ROLES.operator, DATABASE), autocommit=True) as operator:
+        for months_ago in range(-1, 4):
+            month = spelling.format(months_after(THIS_MONTH, -months_ago))
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="three months"):
+                operator.execute("SELECT audit_drop_partition(%s::date)", [month])
+    assert shelf.pages() == pages
+
+
 @pytest.mark.parametrize("table", [table for table in TABLES if "seal" in table])
 def test_operator_adds_seals_and_takes_none_back(table: str, superuser: psycopg.Connection) -> None:
     record_some(1)

@@ -184,6 +184,7 @@ def test_bench(tmp_path: Path) -> None:
     with own_postgres(tmp_path / "own") as (server, urls):
         with psycopg.connect(server.superuser_url("auth"), autocommit=True) as superuser:
             people = settle(superuser, PEOPLE)
+            superuser.execute("INSERT INTO lockout_limits VALUES (1, 100, '30 minutes')")  # no worker runs
         env = FULL_COST | NO_LIMITS | OURS | urls | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
         for _ in range(ROUNDS):
             limits(table, tmp_path)

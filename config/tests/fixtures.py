@@ -17,7 +17,7 @@ from django.utils import timezone, translation
 
 from accounts import counters
 from accounts.models import Creator
-from accounts.services import passwords, sessions, signing_keys
+from accounts.services import lockout, passwords, sessions, signing_keys
 from accounts.tokens import TokenPair
 from audit.clients import Client as AuditClient
 from config.tests.plugin import DATABASE, ROLES, server
@@ -145,6 +145,13 @@ def statements() -> Iterator[list[str]]:
 def no_language_of_another_test() -> None:
     """A request in German leaves its thread speaking German; the next request chooses for itself."""
     translation.deactivate()
+
+
+def no_lockout(settings: Any) -> None:
+    """For tests that send wrong passwords by the hundred."""
+    settings.MAX_FAILED_LOGIN_ATTEMPTS = 1_000_000
+    with using_alias(OPERATOR):
+        lockout.keep_limits()
 
 
 @pytest.fixture

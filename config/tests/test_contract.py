@@ -32,7 +32,9 @@ SESSION = {"id", "created_at", "last_used_at", "ip_address", "user_agent", "devi
 VISITOR = {"id", "creator", "created_at", "expires_at", "metadata"}
 OPENED = {"session", "session_id", "expires_at"}
 EVENT = {"id", "at", "type", "summary", "ip_address", "user_agent", "request_id", "detail"}
-EXPORT = {"profile", "sessions", "end_user_sessions", "security_notices", "audit_events"}
+EXPORT = {
+    "profile", "sessions", "end_user_sessions", "email_changes", "security_notices", "audit_events", "address_events"
+}  # fmt: skip
 LIVE = {"active", "sub", "sid", "exp", "iat", "jti", "token_type", "iss", "aud"}
 PROBLEM = {"type", "title", "status", "detail", "code", "request_id"}
 ASKED_AGAIN: list[Any] = [

@@ -10,7 +10,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.test import Client, RequestFactory
 
 from accounts.services import api_keys
-from config.tests.fixtures import API, Person
+from config.tests.fixtures import API, Person, no_lockout
 from tenancy.context import OPERATOR, using_alias
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -105,8 +105,8 @@ OPTIONAL_AND_EMPTY = {"display_name", "email"}  # of password/validate
 
 
 @pytest.fixture(autouse=True)
-def no_lockout(settings: Any) -> None:
-    settings.MAX_FAILED_LOGIN_ATTEMPTS = 1_000_000
+def nobody_is_locked(settings: Any, transactional_db: None) -> None:
+    no_lockout(settings)
 
 
 @pytest.fixture

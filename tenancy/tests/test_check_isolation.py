@@ -97,6 +97,16 @@ FAULTS = {
     "ALTER ROLE house_app SET app.current_creator_id = '6f2c1f5e-1f0c-4a3e-9f57-6c0f3f1d2b3a'": [
         "role house_app presets app.current_creator_id"
     ],
+    "ALTER ROLE house_app SET lock_timeout = 0": ["role house_app presets lock_timeout = 0"],
+    "GRANT EXECUTE ON FUNCTION lo_create(oid), pg_advisory_lock(bigint) TO PUBLIC": [
+        "role house_app may call lo_create", "role house_app may call pg_advisory_lock", "may create a large object",
+    ],
+    "GRANT EXECUTE ON FUNCTION pg_try_advisory_xact_lock(bigint) TO house_app": ["may take an advisory lock"],
+    "GRANT DELETE ON audit_personal_data TO house_app": ["role house_app may erase personal data"],
+    "GRANT INSERT ON login_reservations TO house_app": [
+        "role house_app may lift an operator's lock", "may count in the operators' scope",
+    ],
+    "GRANT UPDATE (attempts) ON lockout_limits TO house_app": ["may change the limits of the lockout"],
     # functions and views
     "CREATE FUNCTION peek() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM creators'": [
         "function peek() is SECURITY DEFINER and not declared"

@@ -1,6 +1,7 @@
 """The database backend: connections are looked after without a statement; a call is the driver's alone."""
 
 import time
+from collections.abc import Iterator
 
 import psycopg
 import pytest
@@ -8,10 +9,11 @@ from django.db import InternalError, OperationalError, connection, transaction
 from django.db.backends.postgresql import base
 
 from accounts.models import Creator
-from config.tests.fixtures import Person
-from tenancy.context import call_as, tenant_scope
+from config.tests.fixtures import Person, superuser_of
+from config.tests.plugin import DATABASE, ROLES, server
+from tenancy.context import SETTING, call_as, tenant_scope
 from tenancy.exceptions import TenantMismatchError
-from tenancy.postgresql.base import TRUSTED_SECONDS
+from tenancy.postgresql.base import CONNECTION_SETTINGS, TRUSTED_SECONDS
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
@@ -75,6 +77,39 @@ def test_word_from_the_server_makes_it_ask(asked: list[str], superuser: psycopg.
             break
         time.sleep(0.01)
     assert asked
+
+
+@pytest.fixture
+def mallory() -> Iterator[psycopg.Connection]:
+    with psycopg.connect(server.url(ROLES.app, DATABASE), autocommit=True) as mallory:
+        yield mallory
+    with superuser_of(DATABASE) as superuser:
+        superuser.execute(f"ALTER ROLE {ROLES.app} IN DATABASE {DATABASE} RESET ALL".encode())
+    connection.close()
+
+
+def preset(role: psycopg.Connection, name: str, value: str) -> None:
+    role.execute(f"ALTER ROLE {ROLES.app} IN DATABASE {DATABASE} SET {name} = '{value}'".encode())
+
+
+def test_connection_does_not_take_its_roles_own_defaults(
+    mallory: psycopg.Connection, superuser: psycopg.Connection, ada: Person
+) -> None:
+    """PostgreSQL lets every role change its own, but for the tenant: that takes a superuser."""
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        preset(mallory, SETTING, str(ada.id))
+    preset(superuser, SETTING, str(ada.id))
+    for name, value in {
+        "default_transaction_isolation": "serializable",
+        "idle_in_transaction_session_timeout": "0",
+        "lock_timeout": "0",
+        "search_path": "nowhere",
+    }.items():
+        preset(mallory, name, value)
+    connection.close()
+    names = list(CONNECTION_SETTINGS)
+    found = connection.call(f"SELECT {', '.join(f'current_setting({name!r})' for name in names)}", [])
+    assert dict(zip(names, found, strict=True)) == CONNECTION_SETTINGS
 
 
 def test_errors_are_djangos() -> None:

@@ -5,6 +5,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DEFAULT_DB_ALIAS, OperationalError
 
 from tenancy.isolation import role_findings, table_findings, version_findings
+from tenancy.powers import power_findings
 from tenancy.probe import TableReport, probe
 from tenancy.surroundings import surrounding_findings
 
@@ -19,7 +20,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            faults = self._declarations() + self._probes()
+            faults = self._declarations() + self._powers() + self._probes()
         except OperationalError as error:
             raise CommandError(str(error).strip()) from error
         if faults:
@@ -33,6 +34,14 @@ class Command(BaseCommand):
             self.stdout.write(self.style.ERROR(f"OPEN  {finding}"))
         if not findings:
             self.stdout.write("ok    roles, tables, policies, grants and functions are as declared")
+        return len(findings)
+
+    def _powers(self) -> int:
+        findings = list(power_findings(DEFAULT_DB_ALIAS))
+        for finding in findings:
+            self.stdout.write(self.style.ERROR(f"OPEN  {finding}"))
+        if not findings:
+            self.stdout.write("ok    what no tenant may do is refused")
         return len(findings)
 
     def _probes(self) -> int:

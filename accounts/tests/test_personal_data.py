@@ -1,0 +1,202 @@
+"""Where personal data stand, and that they are gone: what docs/personal-data.md says, tried."""
+
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from django.core import mail
+from django.core.management import call_command
+from django.utils import timezone
+
+from accounts.services import housekeeping
+from accounts.tests.journeys import LINK, confirm, log_in, log_lines, sign_up
+from audit.partitions import lowest_id
+from audit.tests.tampering import verify
+from config.tests.fixtures import API, PASSWORD, Person, make_creator
+
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+OLD, NEW, NAME = "plantedoldaddress@example.com", "plantednewaddress@example.com", "Planted Name"
+AGENT = {"User-Agent": "PlantedAgent/1.0 (plantedmachine)"}
+OTHER_PASSWORD = "another planted sentence of Zoe's"
+DOOR = "/api/v1/end-users/sessions"
+EVERYTHING = """
+SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace AND NOT relispartition
+"""
+
+
+class PlantingAPI(API):
+    """Every request bears the user agent that is looked for later, and comes from an address of its own."""
+
+    def generic(self, *args: Any, **more: Any) -> Any:
+        more["headers"] = AGENT | (more.get("headers") or {})
+        return super().generic(*args, **more, REMOTE_ADDR="203.0.113.77")
+
+
+@pytest.fixture
+def zoe(transactional_db: None) -> PlantingAPI:
+    return PlantingAPI(raise_request_exception=False)
+
+
+def found(superuser: psycopg.Connection) -> set[str]:
+    """Tables with a planted word, or the client's address, in any column of any row; bytes are looked through as well."""
+    words = ["planted", "203.0.113.77"]
+    words += [word.encode().hex() for word in (*words, "Planted")]
+    tables = [table for (table,) in superuser.execute(EVERYTHING.encode())]
+    text = {
+        table: " ".join(
+            row for (row,) in superuser.execute(f"SELECT t::text FROM {table} t".encode())
+        ).lower()
+        for table in tables
+    }
+    return {table for table in tables for word in words if word in text[table]}
+
+
+def to(address: str, page: str) -> tuple[str, str]:
+    """The newest link to that page in a mail to the address."""
+    for message in reversed(mail.outbox):
+        link = LINK.search(str(message.body))
+        if message.to == [address] and link and f"/{page}/" in link[1]:
+            return link[2], link[3]
+    raise AssertionError((address, page))
+
+
+def live(api: PlantingAPI, run_jobs: Any) -> str:
+    """Every request that an owner can make, with something of hers in every field; returns her access token."""
+    log_in(api, OLD, "planted wrong")  # before there is an account
+    api.post("password/reset", {"email": OLD})
+    for _ in range(2):
+        sign_up(api, OLD, display_name=NAME)
+    api.post("email/verify/resend", {"email": OLD})
+    run_jobs()
+    confirm(api, to(OLD, "verify-email"), "planted wrong")
+    pair = confirm(api, to(OLD, "verify-email")).json()
+    sign_up(api, OLD, display_name=NAME)  # for an address that has an account
+    api.post("password/validate", {"password": "planted weak", "email": OLD})
+    log_in(api, OLD, "planted wrong")
+    pair = api.post("refresh", {"refresh": pair["refresh"]}).json()
+    token = pair["access"]
+    api.patch("me", {"display_name": NAME + "!"}, token=token)
+    me = api.get("me", token=token).json()
+    for kind in ("me", "sessions", "me/export", "/api/v1/audit/events", DOOR):
+        assert api.get(kind, token=token).status_code == 200
+    visitor = api.post(DOOR, {"creator": me["id"], "metadata": {"planted": ["Planted visitor"]}})
+    api.get(f"{DOOR}/current", token=visitor.json()["session"])
+    body = {"current_password": PASSWORD, "new_password": OTHER_PASSWORD}
+    assert api.post("password/change", body, token=token).status_code == 204
+    for password in ("planted wrong", OTHER_PASSWORD):
+        api.post("email/change", {"new_email": NEW, "password": password}, token=token)
+    run_jobs()
+    uid, secret = to(NEW, "email-change")
+    assert api.post("email/change/confirm", {"uid": uid, "token": secret}).status_code == 204
+    log_in(api, OLD, "planted wrong")  # which is nobody's by now
+    api.post("password/reset", {"email": NEW})
+    api.post(
+        "email/change", {"new_email": "planted-third@example.com", "password": OTHER_PASSWORD}, token=token
+    )
+    run_jobs()
+    uid, secret = to(NEW, "reset")
+    body = {"uid": uid, "token": secret, "new_password": PASSWORD}
+    assert api.post("password/reset/confirm", body).status_code == 204
+    token = str(log_in(api, NEW).json()["access"])
+    api.post("logout", {"refresh": log_in(api, NEW).json()["refresh"]}, token=token)
+    return str(log_in(api, NEW).json()["access"])
+
+
+def test_nothing_of_a_person_is_left_in_the_database_or_the_log(
+    zoe: PlantingAPI, ada: Person, superuser: psycopg.Connection, run_jobs: Any, mailoutbox: list[Any]
+) -> None:
+    with log_lines() as lines:
+        token = live(zoe, run_jobs)
+        assert {"creators", "audit_personal_data", "sessions", "user_sessions", "email_changes"} <= found(
+            superuser
+        )
+        assert zoe.post("me/delete", {"password": PASSWORD}, token=token).status_code == 204
+        at_once = found(superuser)
+        run_jobs()
+    # the queue's jobs, until they are done, and the other sign-up, until it is pruned
+    assert at_once <= {"django_tasks_database_dbtaskresult", "creators", "audit_personal_data"}
+    superuser.execute(
+        "UPDATE creators SET created_at = created_at - interval '30 days' WHERE NOT holds_email"
+    )
+    superuser.execute("UPDATE email_verification_tokens SET expires_at = now()")
+    call_command("prune_expired")
+    assert found(superuser) == set()
+    assert "planted" not in lines.getvalue().lower()
+    assert "203.0.113.77" not in lines.getvalue()
+    assert verify() == []
+
+
+def test_deletion_leaves_what_is_not_of_the_account(
+    zoe: PlantingAPI, api: API, ada: Person, superuser: psycopg.Connection
+) -> None:
+    log_in(api, "nobody@example.com", "wrong")
+    log_in(api, ada.email, "wrong")
+    bob = make_creator(OLD)
+    log_in(zoe, OLD, "wrong")
+    token = log_in(zoe, OLD).json()["access"]
+    assert zoe.post("me/delete", {"password": bob.password}, token=token).status_code == 204
+    left = superuser.execute("SELECT email FROM audit_personal_data WHERE email <> '' ORDER BY 1").fetchall()
+    assert left == [(ada.email,), ("nobody@example.com",)]
+
+
+def test_address_that_another_account_holds_by_now_is_left_to_it(
+    ada: Person, api: API, superuser: psycopg.Connection
+) -> None:
+    log_in(api, "shared@example.com", "wrong")
+    superuser.execute(
+        "INSERT INTO email_changes (id, creator_id, old_email, new_email, created_at, expires_at, undo_expires_at, "
+        "confirmed_at) VALUES (gen_random_uuid(), %s, 'shared@example.com', %s, now(), now(), now(), now())",
+        [ada.id, ada.email],
+    )
+    make_creator("shared@example.com")
+    assert api.post("me/delete", {"password": ada.password}, token=ada.access).status_code == 204
+    left = superuser.execute("SELECT count(*) FROM audit_personal_data WHERE email = 'shared@example.com'")
+    assert left.fetchone() == (1,)
+
+
+def test_personal_data_of_strangers_go_after_thirty_days(
+    api: API, ada: Person, superuser: psycopg.Connection
+) -> None:
+    log_in(api, "nobody@example.com", "wrong")
+    log_in(api, ada.email, "wrong")
+    counts = "SELECT count(*) FROM audit_personal_data WHERE email <> ''"
+    for age, left in (
+        (housekeeping.KEEP_STRANGERS - timedelta(hours=1), 2),
+        (housekeeping.KEEP_STRANGERS, 1),
+    ):
+        moved = lowest_id(timezone.now() - age - timedelta(seconds=1))
+        superuser.execute(
+            "UPDATE audit_personal_data SET id = %s WHERE email = 'nobody@example.com'", [moved]
+        )
+        call_command("prune_expired")
+        assert superuser.execute(counts).fetchone() == (left,)
+
+
+@pytest.mark.parametrize("verification", [True, False])
+def test_sign_up_for_a_taken_address_leaves_no_personal_data(
+    zoe: PlantingAPI,
+    ada: Person,
+    settings: Any,
+    run_jobs: Any,
+    superuser: psycopg.Connection,
+    verification: bool,
+) -> None:
+    settings.REQUIRE_EMAIL_VERIFICATION = verification
+    sign_up(zoe, ada.email)
+    assert "audit_personal_data" in found(superuser)
+    run_jobs()
+    assert found(superuser) == set()
+
+
+def test_job_that_names_a_living_account_erases_nothing(
+    api: API, ada: Person, superuser: psycopg.Connection, run_jobs: Any
+) -> None:
+    """The app's role may add jobs, with any argument."""
+    from accounts import tasks
+
+    log_in(api, ada.email, "wrong")
+    tasks.forget_personal_data.enqueue(str(ada.id))
+    run_jobs()
+    query = "SELECT count(*) FROM audit_personal_data WHERE creator_id = %s AND email <> ''"
+    assert superuser.execute(query, [ada.id]).fetchone() == (1,)
