@@ -36,7 +36,7 @@ _ROWS: dict[str, tuple[Any, tuple[str, ...]]] = {
         EmailChange,
         ("id", "old_email", "new_email", "created_at", "expires_at", "confirmed_at", "undone_at"),
     ),
-    "security_notices": (SecurityNotice, ("id", "kind", "at", "ip_address", "device")),
+    "security_notices": (SecurityNotice, ("id", "kind", "email", "at", "ip_address", "device")),
 }
 _AT_OWN_ADDRESS = """
 SELECT id, at, type, request_id, detail::text, ip_address, user_agent, email

@@ -62,8 +62,8 @@ FROM generate_series(%(first)s::bigint, %(last)s) n, generate_series(1::bigint, 
      LATERAL (SELECT %(now)s::timestamptz - v * interval '1 hour' AS at) t
 """
 RESET_ROWS = """
-INSERT INTO password_reset_tokens (id, creator_id, digest, created_at, expires_at)
-SELECT pg_temp.id_at(%(now)s, 'reset ' || n), pg_temp.creator(n), sha256(n::text::bytea), %(now)s::timestamptz, %(now)s + interval '15 minutes'
+INSERT INTO password_reset_tokens (id, creator_id, digest, email, recovery_generation, created_at, expires_at)
+SELECT pg_temp.id_at(%(now)s, 'reset ' || n), pg_temp.creator(n), sha256(n::text::bytea), pg_temp.email(n), 0, %(now)s::timestamptz, %(now)s + interval '15 minutes'
 FROM generate_series(%(first)s::bigint, %(last)s) n WHERE n %% 10 = 0
 """
 BLACKLIST_ROWS = """
