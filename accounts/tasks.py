@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django_tasks import task
 
-from accounts import emails, links
+from accounts import emails, limits, links
 from accounts.models import Creator, EmailChange, EmailChangeToken, PasswordResetToken, SecurityNotice
 from accounts.services import notices, verification
 from audit.book import erase_personal_data, record
@@ -22,7 +22,7 @@ from audit.events import Event
 from tenancy.context import current_alias, tenant_scope
 
 RESET_LINKS_ALIVE = 3  # at most, for one account
-MAILS_PER_RESEND = 3  # the newest sign-ups that wait at one address
+MAILS_PER_RESEND = 3  # at most
 
 
 @task()
@@ -44,18 +44,19 @@ def send_registration_mail(creator_id: str, email: str, language: str) -> None:
 
 
 @task()
-def resend_verification_mails(email: str, language: str) -> None:
-    """A new link for each sign-up that waits: nobody knows which of them is the mailbox owner's.
+def resend_verification_mails(email: str, ip_address: str | None, language: str) -> None:
+    """A new link for each sign-up that waits, as far as the limits allow: which is the owner's, is not known.
 
     Each has a job of its own: what becomes of one mail neither repeats nor suppresses another.
     """
     if _is_verified(email):
         return
-    waiting = Creator.objects.filter(email=email, is_active=True, is_staff=False)
-    newest = waiting.order_by("-created_at").values_list("pk", flat=True)[:MAILS_PER_RESEND]
+    client = Client(ip_address=ip_address)
     with transaction.atomic(using=current_alias()):
-        for creator_id in newest:
-            send_verification_mail.enqueue(str(creator_id), language)
+        for number, creator_id in enumerate(verification.waiting_sign_ups(email, client)[:MAILS_PER_RESEND]):
+            # the request has counted the first mail
+            if number == 0 or limits.allows_mail("verify", email, client):
+                send_verification_mail.enqueue(str(creator_id), language)
 
 
 @task()

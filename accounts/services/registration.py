@@ -58,7 +58,7 @@ def resend_verification(*, email: str, client: Client) -> None:
     """Queue the mails for the sign-ups that wait at this address, if any do."""
     email = canonical_email(email)
     if limits.allows_mail("verify", email, client):
-        tasks.resend_verification_mails.enqueue(email, _language())
+        tasks.resend_verification_mails.enqueue(email, client.ip_address, _language())
 
 
 def _language() -> str:

@@ -221,6 +221,45 @@ def test_resent_and_first_link_are_one_sign_up(api: API, run_jobs: Any, mailoutb
     assert confirm(api, second).status_code == 400  # or each would be one more way to sign in
 
 
+@pytest.mark.parametrize("strangers_network", ["198.51.100", "203.0.113"], ids=["theirs", "the owner's"])
+@pytest.mark.parametrize("strangers_first", [False, True])
+def test_strangers_sign_ups_do_not_push_the_owners_out_of_a_resend(
+    run_jobs: Any, mailoutbox: Any, strangers_network: str, strangers_first: bool
+) -> None:
+    def client(address: str) -> API:
+        return API(raise_request_exception=False, REMOTE_ADDR=address)
+
+    def strangers() -> None:
+        for number in range(2, 6):
+            sign_up(client(f"{strangers_network}.{number}"), "zoe@example.com", MALLORYS)
+
+    owner = client("203.0.113.1")
+    if strangers_first:
+        strangers()
+    sign_up(owner, "zoe@example.com")
+    if not strangers_first:
+        strangers()
+    run_jobs()
+    mailoutbox.clear()
+    assert owner.post("email/verify/resend", {"email": "zoe@example.com"}).status_code == 202
+    run_jobs()
+    links = [link_in(message) for message in mailoutbox]
+    assert len(links) == 3
+    assert 200 in [confirm(owner, link).status_code for link in links]
+
+
+def test_each_mail_of_a_resend_counts(
+    api: API, run_jobs: Any, mailoutbox: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAILS_FROM_ONE_NETWORK", 5)
+    for _ in range(2):
+        sign_up(api, "zoe@example.com")
+    for _ in range(5):
+        api.post("email/verify/resend", {"email": "zoe@example.com"})
+    run_jobs()
+    assert len(mailoutbox) == 5
+
+
 @pytest.mark.usefixtures("without_verification")
 def test_without_verification_the_account_works_at_once(api: API) -> None:
     sign_up(api, "zoe@example.com")
