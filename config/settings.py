@@ -134,6 +134,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "accounts.middleware.BodyLimitMiddleware",
     *(["corsheaders.middleware.CorsMiddleware"] if CORS_ALLOWED_ORIGINS else []),
+    "accounts.middleware.MalformedRequestMiddleware",
     "accounts.middleware.PageMiddleware",
     "tenancy.middleware.TenantMiddleware",
 ]
