@@ -20,7 +20,9 @@ class RequestFilter(logging.Filter):
             route = getattr(getattr(request, "resolver_match", None), "route", "no route")
             record.args = tuple(route if argument == path else argument for argument in record.args)
         if record.name == "django.security.csrf" and isinstance(record.args, tuple):
-            record.args = tuple(str(argument).partition(" - ")[0] for argument in record.args)  # then an origin
+            record.args = tuple(
+                str(argument).partition(" - ")[0] for argument in record.args
+            )  # then an origin
         return True
 
 

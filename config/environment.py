@@ -1,6 +1,5 @@
 """Typed reads of the environment; each refusal is one line that names the setting and what it takes."""
 
-import ipaddress
 import re
 from pathlib import Path
 from typing import Any, NoReturn
@@ -9,6 +8,8 @@ from urllib.parse import unquote, urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 from environ.compat import ImproperlyConfigured as EnvironError
+
+from .origins import host_of, is_loopback, normal_origin
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 SHORTEST_SECRET = 32
@@ -141,12 +142,10 @@ class Environment:
         return config
 
     def public_url(self, default: str, *, debug: bool) -> str:
-        url = self.text("PUBLIC_URL", default).rstrip("/")
-        parts = urlsplit(url) if _is_url(url, ("http", "https")) else urlsplit("")
-        bare = parts._replace(scheme="", netloc="").geturl() == "" and "@" not in parts.netloc
-        if not parts.hostname or not bare:
+        url = normal_origin(self.text("PUBLIC_URL", default))
+        if url is None:
             refuse("PUBLIC_URL", "takes https://HOST or http://HOST:PORT, without a path")
-        if parts.scheme == "http" and not debug and not is_loopback(parts.hostname):
+        if url.startswith("http:") and not debug and not is_loopback(host_of(url)):
             refuse("PUBLIC_URL", "takes https:// for a host that is not this machine's own")
         return url
 
@@ -158,10 +157,3 @@ def _is_url(value: str, schemes: tuple[str, ...]) -> bool:
     except ValueError:
         return False
     return parts.scheme in schemes and bool(parts.hostname) and not re.search(r"\s", value)
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -87,7 +87,9 @@ def test_host_origin_and_method_are_not_logged_as_sent(api: API, lines: Lines, s
     browser = Client(enforce_csrf_checks=True)
     for header in ({"Origin": "https://mallory.example"}, {"Referer": "https://mallory.example/"}):
         browser.cookies["csrftoken"] = "a" * 32
-        sent = browser.post("/account/password-reset/", headers=header | {"X-Forwarded-Proto": "https"}, secure=True)
+        sent = browser.post(
+            "/account/password-reset/", headers=header | {"X-Forwarded-Proto": "https"}, secure=True
+        )
         assert sent.status_code == 403
     assert "mallory" not in stderr.getvalue().lower()
     written = [line["message"] for line in lines()]

@@ -35,6 +35,7 @@ def served(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> I
         PUBLIC_URL="https://localhost",
         LOG_LEVEL="INFO",
         WORKER_THREADS=str(THREADS),
+        METRICS_FROM_LOOPBACK="true",
         **NO_LIMITS | {"RATE_LIMIT_REFRESH": "3/m"},
     ) as service:
         yield service
