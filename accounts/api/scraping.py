@@ -17,14 +17,15 @@ from .schema import APIKeyScheme, door
 LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 # what Prometheus, curl and browsers send of their own accord; any other may be a proxy's
 ORDINARY = {
-    "accept", "accept-encoding", "accept-language", "authorization", "cache-control", "connection", "content-length",
-    "content-type", "cookie", "dnt", "host", "if-modified-since", "if-none-match", "keep-alive", "pragma", "priority",
-    "referer", "te", "upgrade-insecure-requests", "user-agent", "x-prometheus-scrape-timeout-seconds",
+    "accept", "accept-encoding", "accept-language", "authorization", "cache-control", "connection",
+    "content-length", "content-type", "cookie", "dnt", "host", "if-modified-since", "if-none-match",
+    "keep-alive", "pragma", "priority", "referer", "te", "upgrade-insecure-requests", "user-agent",
+    "x-prometheus-scrape-timeout-seconds",
 }  # fmt: skip
 
 
 def is_from_this_machine(request: Request) -> bool:
-    """By itself and through no proxy. One that adds nothing can't be seen: METRICS_FROM_LOOPBACK is about it."""
+    """By itself and through no proxy; one that adds no header can't be seen, so there is a setting."""
     names = {name.lower() for name in request.headers}
     return (
         settings.METRICS_FROM_LOOPBACK

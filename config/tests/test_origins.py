@@ -62,7 +62,7 @@ def test_each_spelling_becomes_the_one(found: ModuleType, spelling: str) -> None
     origin, _, _ = SPELLINGS[spelling]
     assert origin == found.PUBLIC_URL == found.JWT_ISSUER == found.JWT_AUDIENCE
     assert [origin] == found.CSRF_TRUSTED_ORIGINS
-    assert found.CSRF_COOKIE_SECURE == origin.startswith("https:")
+    assert origin.startswith("https:") == found.CSRF_COOKIE_SECURE
 
 
 @pytest.mark.parametrize("says_https", [False, True])
