@@ -20,6 +20,7 @@ from django_otp import DEVICE_ID_SESSION_KEY
 from accounts import limits
 from accounts.api.problems import LengthRequiredError, refusal
 from accounts.exceptions import LimitsUnavailableError, RateLimitedError
+from audit.text import WHITESPACE, visible
 from tenancy.context import OPERATOR, current_alias, using_alias
 
 Handler = Callable[[HttpRequest], HttpResponseBase]
@@ -147,7 +148,18 @@ class OperatorAliasMiddleware:
         if not request.path.startswith(self.prefix):
             return self.get_response(request)
         with using_alias(OPERATOR):
-            return self.get_admin_response(request)
+            response = self.get_admin_response(request)
+        if isinstance(response, HttpResponse) and response.get("Content-Type", "").startswith("text/html"):
+            _show_what_is_hidden(response)
+        return response
+
+
+def _show_what_is_hidden(page: HttpResponse) -> None:
+    """Names, addresses and reasons in it are others' words; in one place, so that no template forgets it."""
+    text = page.content.decode()
+    shown = visible(text, keep=WHITESPACE)
+    if shown != text:
+        page.content = shown.encode()
 
 
 class OperatorSessionMiddleware:

@@ -16,8 +16,8 @@ CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 class RequestMiddleware:
     """Gives each request an id, and writes one log line for it.
 
-    The line names the route, never the path: the paths of reset pages hold tokens. An `X-Request-ID` that came
-    with the request is the client's word, or a proxy's: it stands in the line beside ours, and nowhere else.
+    The line names the route, never the path: the paths of reset pages hold tokens. An `X-Request-ID` that
+    came with the request is the client's, or a proxy's: it stands in the line beside ours, and nowhere else.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:

@@ -15,7 +15,7 @@ _NUMBER = re.compile(
 
 
 def normal_origin(text: str) -> str | None:
-    """`scheme://host[:port]`: lower case, A-labels, no default port, no final dot; None if it is no origin."""
+    """`scheme://host[:port]`: lower case, A-labels, no default port or final dot; None if it is no origin."""
     try:
         parts = urlsplit(text.rstrip("/"))
         port = parts.port
