@@ -6,6 +6,7 @@ proxy that lets it pass, becomes `HTTP_X_FORWARDED_FOR` and replaces the proxy's
 interface in a thread for blocking work, and the application runs there. A body is received without a thread.
 """
 
+import json
 import logging
 import os
 import tempfile
@@ -17,6 +18,7 @@ from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from granian import _granian
 
@@ -128,7 +130,10 @@ class Exchange:
     headers: dict[str, str]
 
     def answer(self, body: bytes) -> None:
-        self.runner(self, self._environ(body))
+        try:
+            self.runner(self, self._environ(body))
+        except Exception:
+            self._fail()
 
     def _environ(self, body: bytes) -> dict[str, Any]:
         scope = self.scope
@@ -146,6 +151,19 @@ class Exchange:
             "wsgi.input": BytesIO(body),
             **self.headers,
         }
+
+    def _fail(self) -> None:
+        """The application answers its own exceptions; granian would forget one that comes from here."""
+        problem = {
+            "type": "about:blank",
+            "title": "Internal Server Error",
+            "status": 500,
+            "code": "internal_error",
+        }
+        problem |= {"detail": "Something went wrong on our side.", "request_id": uuid4().hex}
+        logger.exception("no answer", extra={"failed_request_id": problem["request_id"]})
+        headers = [("Content-Type", "application/problem+json"), ("X-Request-ID", str(problem["request_id"]))]
+        self.proto.response_bytes(500, headers, json.dumps(problem).encode())
 
     def response_bytes(self, status: int, headers: Headers, body: bytes) -> None:
         self.proto.response_bytes(status, headers, body)

@@ -4,7 +4,6 @@ from typing import Any
 
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 
-SUPPLANTED = {"CONTENT_TYPE": "", "QUERY_STRING": ""}
 FORWARDED_PROTO = "HTTP_X_FORWARDED_PROTO"
 
 
@@ -16,11 +15,12 @@ def request_of(environ: dict[str, Any]) -> WSGIRequest:
     protocols = {protocol.strip() for protocol in environ.get(FORWARDED_PROTO, "").split(",")}
     if len(protocols) > 1:  # Django would believe the first of them, which is the client's
         del environ[FORWARDED_PROTO]
+    supplanted = {"CONTENT_TYPE": "", "QUERY_STRING": "", "PATH_INFO": environ["PATH_INFO"]}
     try:
-        request = WSGIRequest(environ)
+        request = WSGIRequest(environ)  # which writes into it
         b"\xff".decode(request.encoding or "utf-8", "replace")
     except Exception:  # noqa: BLE001  email.message and the codecs raise what they like
-        request = WSGIRequest(environ | SUPPLANTED)
+        request = WSGIRequest(environ | supplanted)
         request.malformed = True  # type: ignore[attr-defined]
     return request
 

@@ -36,3 +36,12 @@ def export(environ: Any, start_response: Any) -> Any:
         return application(environ, start_response)
     start_response("200 OK", [("Content-Type", "text/csv")])
     return Export(Path(environ["TAKEN"]))
+
+
+def broken(environ: Any, start_response: Any) -> Any:
+    """The service, except that what surrounds it fails."""
+    from config.wsgi import application as service
+
+    if environ["PATH_INFO"] == "/broken":
+        raise ZeroDivisionError
+    return service(environ, start_response)

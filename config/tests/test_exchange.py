@@ -68,7 +68,8 @@ def test_unreadable_content_type_is_refused_with_a_page_to_people(served: Served
         assert (refused.status, refused.headers["content-type"]) == (400, "text/html; charset=utf-8")
         assert refused.headers["x-request-id"]
         assert "default-src 'none'" in refused.headers["content-security-policy"]
-    assert_refused(served.send(b"GET /nowhere?a", b"Content-Type: " + UNREADABLE[0]), 404)
+    for path in (b"/nowhere?a", b"/%ff", b"/%c3%a9"):
+        assert_refused(served.send(b"GET " + path, b"Content-Type: " + UNREADABLE[1]), 404)
 
 
 def test_unreadable_requests_are_counted(served: Served) -> None:
@@ -137,3 +138,13 @@ def test_answer_without_end_waits_for_its_client(tmp_path: Path) -> None:
         assert happens(lambda: taken.stat().st_size > held, within=10)
         client.close()
         assert happens(taken.with_suffix(".closed").exists, within=10)
+
+
+def test_what_fails_around_the_application_is_a_problem_too(tmp_path: Path) -> None:
+    with serving(tmp_path, workers=1, application="config.tests.bare:broken") as served:
+        failed = served.send(b"GET /broken")
+        assert_refused(failed, 500)
+        assert served.call("GET", "/healthz").status == 200
+        (line,) = lines_of(served)
+    assert line["failed_request_id"] == failed.json()["request_id"]
+    assert "ZeroDivisionError" in str(line["exc_info"])
