@@ -91,7 +91,7 @@ def _signed(token: str, key: Key, audience: str, issuer: str, algorithm: str) ->
 
 
 def _members(part: bytes) -> Any:
-    """Raises ValueError if one is there twice: readers differ in which of the two they take (RFC 8259 § 4)."""
+    """Raises ValueError if one is there twice: readers differ in which one they take (RFC 8259 § 4)."""
     return json.loads(part.decode(), object_pairs_hook=_distinct)
 
 

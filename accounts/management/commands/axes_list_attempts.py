@@ -1,3 +1,4 @@
+import sys
 from typing import Any
 
 from axes.management.commands import axes_list_attempts
@@ -10,7 +11,7 @@ from tenancy.commands import OperatorCommand
 class VisibleOutput(OutputWrapper):
     """The addresses are as strangers gave them; none steers the terminal."""
 
-    def write(self, msg: str = "", *more: Any, **named: Any) -> None:
+    def write(self, msg: str = "", *more: Any, **named: Any) -> None:  # type: ignore[override]
         super().write(visible(msg, keep="\t\n"), *more, **named)
 
 
@@ -18,5 +19,5 @@ class Command(OperatorCommand, axes_list_attempts.Command):  # type: ignore[misc
     """The axes command, as the operator."""
 
     def execute(self, *args: Any, **options: Any) -> Any:
-        options["stdout"] = VisibleOutput(options.get("stdout") or self.stdout._out)
+        options["stdout"] = VisibleOutput(options.get("stdout") or sys.stdout)
         return super().execute(*args, **options)
