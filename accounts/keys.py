@@ -28,6 +28,7 @@ from audit.ciphers import cipher
 
 from .exceptions import NoSigningKeyError
 from .models import SigningKey
+from .weak_keys import weakness_of
 
 REREAD_AFTER = 1.0  # seconds
 RSA_BITS = 3072
@@ -172,6 +173,9 @@ def stored_form(private: Any) -> dict[str, Any]:
 
 
 def _environment_keys() -> list[Key]:
+    if sum(block[1].endswith("KEY") for block in _PEM.finditer(settings.JWT_SECRET_KEY)) > 1:
+        message = "JWT_SECRET_KEY takes one PEM key; those that only verify are JWT_RETIRED_KEYS"
+        raise ImproperlyConfigured(message)
     signing = _environment_key("JWT_SECRET_KEY", settings.JWT_SECRET_KEY)
     if signing.private is None:
         message = "JWT_SECRET_KEY takes a private key, and this is a public one"
@@ -209,6 +213,9 @@ def _refuse_unfit(name: str, public: Any) -> None:
         fit = isinstance(public, rsa.RSAPublicKey) and public.key_size >= 2048  # noqa: PLR2004
     if not fit:
         message = f"{name} does not fit JWT_ALGORITHM={algorithm} (RSA of at least 2048 bits, EC or Ed25519)"
+        raise ImproperlyConfigured(message)
+    if isinstance(public, rsa.RSAPublicKey) and (weakness := weakness_of(public)):
+        message = f"{name} takes another RSA key: this one has {weakness}"
         raise ImproperlyConfigured(message)
 
 

@@ -17,7 +17,10 @@ from django.utils import translation
 from django.utils.module_loading import import_string
 from django_otp import DEVICE_ID_SESSION_KEY
 
+from accounts import limits
 from accounts.api.problems import LengthRequiredError, refusal
+from accounts.exceptions import LimitsUnavailableError, RateLimitedError
+from audit.text import WHITESPACE, visible
 from tenancy.context import OPERATOR, current_alias, using_alias
 
 Handler = Callable[[HttpRequest], HttpResponseBase]
@@ -62,6 +65,26 @@ def _hear_out(request: HttpRequest) -> None:
     with suppress(UnreadablePostError):
         while request.read(CHUNK):
             pass
+
+
+class MalformedRequestMiddleware:
+    """Refuses requests that `config.requests` could not read; they count for the rate limit as others do."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_view(self, request: HttpRequest, view: Any, *_: Any) -> HttpResponseBase | None:
+        if not hasattr(request, "malformed"):
+            return None
+        if limit := getattr(getattr(view, "cls", None), "limit", None):
+            try:
+                limits.check(request, limit)
+            except (RateLimitedError, LimitsUnavailableError) as error:
+                return refusal(request, error)
+        raise BadRequest
 
 
 class PageMiddleware:
@@ -125,7 +148,18 @@ class OperatorAliasMiddleware:
         if not request.path.startswith(self.prefix):
             return self.get_response(request)
         with using_alias(OPERATOR):
-            return self.get_admin_response(request)
+            response = self.get_admin_response(request)
+        if isinstance(response, HttpResponse) and response.get("Content-Type", "").startswith("text/html"):
+            _show_what_is_hidden(response)
+        return response
+
+
+def _show_what_is_hidden(page: HttpResponse) -> None:
+    """Names, addresses and reasons in it are others' words; in one place, so that no template forgets it."""
+    text = page.content.decode()
+    shown = visible(text, keep=WHITESPACE)
+    if shown != text:
+        page.content = shown.encode()
 
 
 class OperatorSessionMiddleware:

@@ -86,7 +86,20 @@ def _signed(token: str, key: Key, audience: str, issuer: str, algorithm: str) ->
     )
     if not _are_plain(payload):
         raise TokenBackendError
+    _members(base64url_decode(token.split(".")[1]))
     return payload
+
+
+def _members(part: bytes) -> Any:
+    """Raises ValueError if one is there twice: readers differ in which one they take (RFC 8259 § 4)."""
+    return json.loads(part.decode(), object_pairs_hook=_distinct)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError
+    return members
 
 
 _json = json.JSONEncoder(separators=(",", ":")).encode
@@ -101,7 +114,7 @@ def _header(key: Key, algorithm: str) -> bytes:
 @lru_cache(HEADERS)
 def _kid(header: str) -> str:
     """The key's id from a token's first part that says nothing we don't expect."""
-    members = json.loads(base64url_decode(header))
+    members = _members(base64url_decode(header))
     if (
         not isinstance(members, dict)
         or not members.keys() <= HEADER_MEMBERS

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from .reading import Line
+from .text import visible
 
 COLUMNS = (
     "id", "at", "type", "summary", "creator_id", "ip_address", "user_agent", "email", "request_id", "detail",
 )  # fmt: skip
-FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # what makes a spreadsheet reckon instead of show
+FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")  # what makes a spreadsheet reckon instead of show
 
 
 def as_record(line: Line) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def as_csv(batches: Iterable[list[Line]]) -> Iterator[str]:
 
 def _cells(record: dict[str, Any]) -> list[str]:
     record["detail"] = json.dumps(record["detail"], ensure_ascii=False)
-    return [_defused(str(value or "")) for value in record.values()]
+    return [_defused(visible(str(value or ""))) for value in record.values()]
 
 
 def _defused(cell: str) -> str:

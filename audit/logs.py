@@ -19,6 +19,10 @@ class RequestFilter(logging.Filter):
         if path and isinstance(record.args, tuple):
             route = getattr(getattr(request, "resolver_match", None), "route", "no route")
             record.args = tuple(route if argument == path else argument for argument in record.args)
+        if record.name == "django.security.csrf" and isinstance(record.args, tuple):
+            record.args = tuple(
+                str(argument).partition(" - ")[0] for argument in record.args
+            )  # then an origin
         return True
 
 
@@ -27,7 +31,10 @@ class ExpectedErrorsFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, OperationalError | InterfaceError | SuspiciousOperation):
+        if isinstance(error, OperationalError | InterfaceError):
             record.msg, record.args = f"{record.getMessage()} ({type(error).__name__})", ()
+            record.exc_info = None
+        if isinstance(error, SuspiciousOperation):  # its message has what the client sent, as a Host
+            record.msg, record.args = f"refused ({type(error).__name__})", ()
             record.exc_info = None
         return True

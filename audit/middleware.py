@@ -10,13 +10,14 @@ from . import metrics
 from .logs import request_id
 
 logger = logging.getLogger("audit.requests")
-ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 
 class RequestMiddleware:
-    """Gives each request its id and its client, and writes one log line for it.
+    """Gives each request an id, and writes one log line for it.
 
-    The line names the route, never the path: the paths of reset pages hold tokens.
+    The line names the route, never the path: the paths of reset pages hold tokens. An `X-Request-ID` that
+    came with the request is the client's, or a proxy's: it stands in the line beside ours, and nowhere else.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -24,8 +25,7 @@ class RequestMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         started = time.perf_counter()
-        given = request.META.get("HTTP_X_REQUEST_ID", "")
-        request.request_id = given if ACCEPTABLE_ID.fullmatch(given) else uuid7().hex  # type: ignore[attr-defined]
+        request.request_id = uuid7().hex  # type: ignore[attr-defined]
         token = request_id.set(request.request_id)  # type: ignore[attr-defined]
         try:
             response = self.get_response(request)
@@ -40,11 +40,15 @@ class RequestMiddleware:
             response["Cache-Control"] = "no-store"
         seconds = time.perf_counter() - started
         route = getattr(request.resolver_match, "route", None)
-        metrics.count_request(str(request.method), route, response.status_code, seconds)
+        method = metrics.known_method(str(request.method))
+        metrics.count_request(method, route, response.status_code, seconds)
         facts = {
-            "method": request.method,
+            "method": method,
             "route": route,
             "status": response.status_code,
             "milliseconds": round(seconds * 1000, 1),
         }
+        given = request.META.get("HTTP_X_REQUEST_ID", "")
+        if CLIENT_ID.fullmatch(given):
+            facts["client_request_id"] = given
         logger.info("request", extra=facts)

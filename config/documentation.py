@@ -9,6 +9,7 @@ from django.utils import translation
 from django.utils.decorators import method_decorator
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from rest_framework.exceptions import NotAcceptable
 from rest_framework.negotiation import DefaultContentNegotiation
 
 from tenancy.middleware import owns_transactions
@@ -34,13 +35,25 @@ class OneDocument(SchemaGenerator):
             return _document()
 
 
+class YamlOrJson(DefaultContentNegotiation):
+    """YAML if the client accepts neither (RFC 9110 § 12.5.1 leaves it to us)."""
+
+    def select_renderer(self, request: Any, renderers: Any, format_suffix: Any = None) -> Any:
+        try:
+            return super().select_renderer(request, renderers, format_suffix)
+        except NotAcceptable:
+            return renderers[0], renderers[0].media_type
+
+
 @owns_transactions
 class DocumentView(SpectacularAPIView):
     generator_class = OneDocument
-    content_negotiation_class = DefaultContentNegotiation  # YAML or JSON
+    content_negotiation_class = YamlOrJson
 
 
 @owns_transactions
 @method_decorator(csp_update(PAGE_POLICY), name="dispatch")
 class PageView(SpectacularSwaggerSplitView):
     """Its script comes by a request of its own: no inline one is allowed."""
+
+    http_method_names = ["get", "head"]  # the page has no template for what DRF says of OPTIONS

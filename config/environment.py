@@ -10,8 +10,9 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.validators import validate_email
-from django.utils.encoding import punycode
 from environ.compat import ImproperlyConfigured as EnvironError
+
+from .origins import a_labels, host_of, is_loopback, normal_origin
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 SHORTEST_SECRET = 32
@@ -172,12 +173,10 @@ class Environment:
         return value
 
     def public_url(self, default: str, *, debug: bool) -> str:
-        url = self.text("PUBLIC_URL", default).rstrip("/")
-        parts = urlsplit(url) if _is_url(url, ("http", "https")) else urlsplit("")
-        bare = parts._replace(scheme="", netloc="").geturl() == "" and "@" not in parts.netloc
-        if not parts.hostname or not bare:
+        url = normal_origin(self.text("PUBLIC_URL", default))
+        if url is None:
             refuse("PUBLIC_URL", "takes https://HOST or http://HOST:PORT, without a path")
-        if parts.scheme == "http" and not debug and not is_loopback(parts.hostname):
+        if url.startswith("http:") and not debug and not is_loopback(host_of(url)):
             refuse("PUBLIC_URL", "takes https:// for a host that is not this machine's own")
         return url
 
@@ -197,7 +196,7 @@ def _mailbox(value: str) -> str | None:
     name, address = (found[1] or "", found[2] or found[3]) if found else ("", "")
     local, _, domain = address.rpartition("@")
     try:
-        address = f"{local}@{punycode(domain)}"
+        address = f"{local}@{a_labels(domain)}"
         validate_email(address)
     except (ValidationError, UnicodeError):
         return None
@@ -224,10 +223,3 @@ def mail_domain(host: str) -> str:
     except ValueError:
         return host
     return f"[IPv6:{address}]" if address.version == 6 else f"[{address}]"  # noqa: PLR2004
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

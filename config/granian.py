@@ -1,13 +1,22 @@
-"""The WSGI server's command line, with workers that can be stopped while they still load.
+"""The server's command line, with workers that can be stopped while they still load.
 
 Granian forks its workers with its own signal handlers in place. One asked to stop before it has
 put up others forgets the request, serves on, and is killed only when its grace is over.
+
+Requests come through `config.exchange`, which sees the names of headers as they were sent.
 """
 
 import os
 import signal
 
 from granian.cli import entrypoint
+from granian.server import mp
+
+from config import exchange
+
+# outside of the condition below: a worker that is spawned, as on macOS, imports this module anew
+mp.WSGIWorker = exchange.Worker  # type: ignore[assignment, attr-defined]
+mp._new_cbscheduler = exchange.Scheduler  # type: ignore[attr-defined]
 
 
 def forget_the_masters_handlers() -> None:

@@ -14,6 +14,8 @@ from accounts.api.problems import problem
 from accounts.api.schema import door
 from accounts.api.serializers import HealthAnswer
 from accounts.counters import STORE_ERRORS
+from accounts.exceptions import NoSigningKeyError
+from accounts.keys import key_ring
 from tenancy.middleware import owns_transactions
 
 
@@ -32,19 +34,31 @@ class ReadyView(OpenDoor):
 
     @door(gives={200: HealthAnswer})
     def get(self, request: Request) -> HttpResponseBase:
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT app, name FROM django_migrations")
-                applied = set(cursor.fetchall())
-        except DatabaseError:
-            return problem(request, 503, "unavailable", "The database is not ready.")
-        if not _expected_migrations() <= applied:
-            return problem(request, 503, "unavailable", "The migrations are not ready.")
-        try:
-            cache.get("readyz")
-        except STORE_ERRORS:
-            return problem(request, 503, "unavailable", "The cache is not ready.")
+        if part := _unready_part():
+            return problem(request, 503, "unavailable", f"The {part} not ready.")
         return Response({"status": "ready"})
+
+
+def _unready_part() -> str | None:
+    try:
+        if not _expected_migrations() <= _applied_migrations():
+            return "migrations are"
+        key_ring().signing_key()
+    except NoSigningKeyError:
+        return "signing keys are"
+    except DatabaseError:
+        return "database is"
+    try:
+        cache.get("readyz")
+    except STORE_ERRORS:
+        return "cache is"
+    return None
+
+
+def _applied_migrations() -> set[tuple[str, str]]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT app, name FROM django_migrations")
+        return set(cursor.fetchall())
 
 
 @functools.cache

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 from environ import Env
 
+from config.origins import default_origin, normal_origin
+
 ROOT = Path(__file__).resolve().parent.parent
 DATABASE_URLS = ("DATABASE_URL", "OPERATOR_DATABASE_URL", "OWNER_DATABASE_URL")
 HIGHEST_PORT = 65535
@@ -50,7 +52,8 @@ class Instance:
 
     @property
     def host_header(self) -> str:
-        return urlsplit(self.public_url or self.base_url).netloc
+        """One that the settings allow."""
+        return urlsplit(self.public_url or default_origin(self.host, self.port)).netloc
 
 
 def read_instance() -> Instance:
@@ -65,7 +68,7 @@ def read_instance() -> Instance:
         address=resolved(host),
         port=port_number(facts.get("PORT") or "8000"),
         data_dir=ROOT / (facts.get("DATA_DIR") or "var"),
-        public_url=facts.get("PUBLIC_URL", ""),
+        public_url=normal_origin(facts.get("PUBLIC_URL", "")) or "",  # the settings refuse what is none
         given=given,
     )
 

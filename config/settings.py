@@ -8,7 +8,8 @@ from django.utils.translation import gettext_lazy as _
 
 from tenancy.roles import Roles
 
-from .environment import BASE_DIR, Environment, is_loopback, mail_domain, refuse
+from .environment import BASE_DIR, Environment, mail_domain, refuse
+from .origins import default_origin, host_of, is_loopback
 
 env = Environment()
 
@@ -21,15 +22,22 @@ PORT = env.integer("PORT", 8000, most=65535)
 WORKER_THREADS = env.integer("WORKER_THREADS", 4, least=3, most=1000)  # of the WSGI server, in each process
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
 
-_own = HOST if is_loopback(HOST) else "localhost"
-_own = f"[{_own}]" if ":" in _own else _own
-PUBLIC_URL = env.public_url(f"http://{_own}:{PORT}", debug=DEBUG)
-ALLOWED_HOSTS = env.words(
-    "ALLOWED_HOSTS", r"\*|[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\]", "takes host names, separated by commas"
-) or [
-    str(urlsplit(PUBLIC_URL).hostname), "localhost", "127.0.0.1", "[::1]",
-]  # fmt: skip
+PUBLIC_URL = env.public_url(default_origin(HOST, PORT), debug=DEBUG)
+_public_host = host_of(PUBLIC_URL)
+ALLOWED_HOSTS = [
+    _public_host,
+    *(
+        env.words(
+            "ALLOWED_HOSTS", r"\*|[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\]", "takes host names, separated by commas"
+        )
+        or ["localhost", "127.0.0.1", "[::1]"]
+    ),
+]
 TRUSTED_PROXY_COUNT = env.integer("TRUSTED_PROXY_COUNT", 0, least=0, most=16)
+# a proxy on this machine may send nothing that tells its requests from the machine's own
+METRICS_FROM_LOOPBACK = env.boolean(
+    "METRICS_FROM_LOOPBACK", default=is_loopback(_public_host) and not TRUSTED_PROXY_COUNT
+)
 SERVICE_NAME = "Creator accounts"
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
@@ -163,6 +171,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "accounts.middleware.BodyLimitMiddleware",
     *(["corsheaders.middleware.CorsMiddleware"] if CORS_ALLOWED_ORIGINS else []),
+    "accounts.middleware.MalformedRequestMiddleware",
     "accounts.middleware.PageMiddleware",
     "tenancy.middleware.TenantMiddleware",
 ]

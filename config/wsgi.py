@@ -2,13 +2,16 @@ import gc
 import os
 import sys
 
+import django
 from django.core.exceptions import ImproperlyConfigured
-from django.core.wsgi import get_wsgi_application
 
 gc.disable()  # nothing is thrown away while all is loaded; looking for it is a sixth of the start
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 try:
-    application = get_wsgi_application()
+    django.setup(set_prefix=False)
+    from config.requests import Handler
+
+    application = Handler()
 except ImproperlyConfigured as error:
     sys.exit(str(error))
 

@@ -57,17 +57,23 @@ def test_of_a_burst_of_60_exactly_the_limit_passes(served: Served, path: str, li
     assert sum(all_at_once(BURST, knock)) == limit
 
 
-@pytest.mark.parametrize("name", ["X-Forwarded-For", "X_Forwarded_For"])
-def test_forged_header_line_beside_the_proxys_own_does_not_evade(served: Served, name: str) -> None:
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "X_Forwarded_For", "X-Forwarded_For"])
+@pytest.mark.parametrize("is_last", [False, True])
+def test_forged_header_line_beside_the_proxys_own_does_not_evade(
+    served: Served, name: str, is_last: bool
+) -> None:
     """Some proxies add a line of their own instead of a word to the client's; a CGI name has no hyphen."""
+    if is_last and name == "X-Forwarded-For":
+        pytest.skip("a proxy adds its own line at the end")
     address = quiet_network()
 
     def knock(number: int) -> int:
         with socket.create_connection(("127.0.0.1", served.port), 10) as door:
+            lines = [f"{name}: 203.0.113.{number}", f"X-Forwarded-For: {address}"]
             door.sendall(
                 b"POST /api/v1/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n"
                 b"Content-Type: application/json\r\nConnection: close\r\n"
-                + f"{name}: 203.0.113.{number}\r\nX-Forwarded-For: {address}\r\n\r\n{{}}".encode()
+                + "\r\n".join([*(lines[::-1] if is_last else lines), "", "{}"]).encode()
             )
             return int(door.recv(64).split()[1])
 

@@ -226,6 +226,16 @@ def test_operator_sees_and_lifts_a_lock_with_the_axes_commands(
     assert events(superuser).count("account.unlocked") == 1  # nobody's count was no lock
 
 
+def test_listed_address_does_not_steer_the_terminal(superuser: Any, capsys: Any) -> None:
+    superuser.execute(
+        "INSERT INTO axes_accessattempt (username, user_agent, attempt_time, failures_since_start, get_data, "
+        "post_data, http_accept, path_info) VALUES (%s, 'api', now(), 1, '', '', '', '')",
+        ["\x1b[2J\u202e@example.com"],
+    )
+    call_command("axes_list_attempts")
+    assert capsys.readouterr().out == "None\t\\u001b[2J\\u202e@example.com\t1\n"
+
+
 def test_unlocking_somebody_who_is_not_locked_is_no_event(api: API, ada: Person, superuser: Any) -> None:
     attempt(api, ada.email, "wrong")
     call_command("axes_reset_username", "ada@example.com")

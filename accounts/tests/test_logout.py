@@ -87,6 +87,33 @@ def test_expired_bearer_is_ignored(api: API, ada: Person, bob: Person) -> None:
         assert api.post("logout", {"refresh": ada.refresh}, token=access).status_code == 204
 
 
+def end_session_of(api: API, bob: Person, _: psycopg.Connection) -> None:
+    assert api.post("logout", {"refresh": bob.refresh}).status_code == 204
+
+
+def blacklist_token_of(api: API, bob: Person, _: psycopg.Connection) -> None:
+    tablet = sign_in(Person(bob.id, bob.email))
+    assert api.post("logout", {"refresh": tablet.refresh}, token=bob.access).status_code == 204
+
+
+def delete_account_of(api: API, bob: Person, _: psycopg.Connection) -> None:
+    assert api.post("me/delete", {"password": bob.password}, token=bob.access).status_code == 204
+
+
+def deactivate(_: API, bob: Person, superuser: psycopg.Connection) -> None:
+    superuser.execute("UPDATE creators SET is_active = false WHERE id = %s", [bob.id])
+
+
+@pytest.mark.parametrize("die", [end_session_of, blacklist_token_of, delete_account_of, deactivate])
+def test_bearer_of_another_that_is_dead_is_ignored(
+    api: API, ada: Person, bob: Person, superuser: psycopg.Connection, die: Any
+) -> None:
+    die(api, bob, superuser)
+    assert api.get("me", token=bob.access).status_code == 401
+    assert api.post("logout", {"refresh": ada.refresh}, token=bob.access).status_code == 204
+    assert is_in(api, ada) == (401, 401)
+
+
 def test_nobody_signs_out_another_tenant(
     api: API, ada: Person, bob: Person, superuser: psycopg.Connection
 ) -> None:

@@ -317,3 +317,14 @@ def test_events_of_others_are_not_on_the_page(api: API, ada: Person, bob: Person
     give_reason(browser, ada)
     assert "A sign-in failed." not in says(browser.get(page_of(ada)))
     assert json.dumps(own_events(api, bob)).count("login.failed") == 1
+
+
+def test_names_are_shown_with_all_their_characters(browser: Client, superuser: psycopg.Connection) -> None:
+    ada = make_creator("ada@example.com", display_name="Ada \u202eecivreS")
+    give_reason(browser, ada)
+    for page in (LIST, page_of(ada)):
+        shown = browser.get(page).content.decode()
+        assert "Ada \\u202eecivreS" in shown
+        assert "\u202e" not in shown
+    kept = superuser.execute("SELECT display_name FROM creators WHERE id = %s", [ada.id]).fetchone()
+    assert kept == ("Ada \u202eecivreS",)

@@ -1,8 +1,10 @@
 """The keys: rotated without a restart or a lost token, locked away at rest, or given by the environment."""
 
 import io
+import math
 import os
 import re
+import secrets
 import subprocess
 import sys
 import threading
@@ -243,11 +245,14 @@ def test_another_secret_key_unlocks_nothing_and_says_so(
     response = log_in(api, ada.email)
     assert (response.status_code, response.json()["code"]) == (503, "unavailable")
     assert int(response["Retry-After"]) >= 1
+    ready = api.get("/readyz")
+    assert (ready.status_code, ready.json()["detail"]) == (503, "The signing keys are not ready.")
     assert api.post("refresh", {"refresh": ada.refresh}).status_code == 503
     assert api.get("me", token=ada.access).status_code == 200  # what was signed stays verifiable
     # the way out: a new key, which signs at once, because no other can
     new = rotate()
     assert kid_of(log_in(api, ada.email).json()["access"]) == new
+    assert api.get("/readyz").status_code == 200
     settings.SECRET_KEY = os.environ["SECRET_KEY"]
     forget_key_ring()
     assert api.post("refresh", {"refresh": ada.refresh}).status_code == 200  # nothing was spent
@@ -309,7 +314,45 @@ def test_rotation_by_hand_is_refused_where_the_environment_has_the_key(environme
         assert not signing_keys.ensure_signing_key()
 
 
+def from_primes(p: int, q: int) -> Any:
+    private = pow(65537, -1, (p - 1) * (q - 1))
+    crt = (rsa.rsa_crt_dmp1(private, p), rsa.rsa_crt_dmq1(private, q), rsa.rsa_crt_iqmp(p, q))
+    return rsa.RSAPrivateNumbers(p, q, private, *crt, rsa.RSAPublicNumbers(65537, p * q)).private_key()
+
+
+def is_prime(number: int) -> bool:
+    return all(pow(base, number - 1, number) == 1 for base in (2, 3, 5, 7, 11))
+
+
+def roca_prime() -> int:
+    """As the library of CVE-2017-15361 made them: k·M + (65537^a mod M), with M of the first 126 primes."""
+    primes = [n for n in range(2, 710) if all(n % k for k in range(2, math.isqrt(n) + 1))][:126]
+    product = math.prod(primes)
+    while True:
+        least = 3 << (1022 - product.bit_length())
+        number = (least + secrets.randbits(least.bit_length() - 3)) * product + pow(
+            65537, secrets.randbits(60), product
+        )
+        if number.bit_length() == 1024 and is_prime(number):
+            return number
+
+
+def next_prime(number: int) -> int:
+    return next(one for one in range(number + 2, number + 20_000, 2) if is_prime(one))
+
+
+CLOSE = RSA_2048.private_numbers().p
+WEAK = {
+    "e = 3": rsa.generate_private_key(public_exponent=3, key_size=2048),
+    "ROCA": from_primes(roca_prime(), roca_prime()),
+    "close primes": from_primes(next_prime(CLOSE), CLOSE),
+}
 UNFIT = {
+    **{name: ("RS256", pem(key), "") for name, key in WEAK.items()},
+    **{f"retired: {name}": ("PS256", pem(RSA_2048), public_pem(key)) for name, key in WEAK.items()},
+    "two keys": ("RS256", pem(RSA_2048) + pem(RSA_2048), ""),
+    "a key and a public key": ("RS256", pem(RSA_2048) + public_pem(RSA_2048), ""),
+    "two EC keys": ("ES256", pem(P256) + pem(ec.generate_private_key(ec.SECP256R1())), ""),
     "not a key": ("RS256", "secret", ""),
     "a public key": ("RS256", public_pem(RSA_2048), ""),
     "RSA of 1024 bits": ("RS256", pem(RSA_1024), ""),

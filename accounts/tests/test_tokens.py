@@ -81,6 +81,19 @@ def other_last_character(token: str) -> str:
     return token[:-1] + alphabet[alphabet.index(token[-1]) ^ 1]
 
 
+def twice(name: str, at: int, first: Any = None) -> Callable[[str], str]:
+    """A member of the header (0) or the claims (1) once more, before the right one."""
+
+    def mutate(token: str) -> str:
+        parts: list[Any] = list(unpack(token))
+        text = json.dumps(parts[at])
+        value = json.dumps(parts[at][name] if first is None else first)
+        parts[at] = f'{{"{name}": {value}, {text[1:]}'.encode()
+        return signed(*parts)
+
+    return mutate
+
+
 def header_with(**more: Any) -> Callable[[str], str]:
     return lambda token: signed(unpack(token)[0] | more, unpack(token)[1])
 
@@ -145,6 +158,17 @@ MUTATIONS: dict[str, Callable[[str], str]] = {
     "kid NUL": header_with(kid="\0"),
     "header a list": lambda t: signed([], unpack(t)[1]),
     "header text": lambda t: signed("RS256", unpack(t)[1]),
+    "alg twice": twice("alg", 0),
+    "alg twice, none first": twice("alg", 0, "none"),
+    "kid twice": twice("kid", 0, "unknown"),
+    "sub twice": twice("sub", 1),
+    "sub twice, another first": twice("sub", 1, str(uuid4())),
+    "exp twice": twice("exp", 1, NOW + 60),
+    "a member of a member twice": lambda t: signed(
+        unpack(t)[0], json.dumps(unpack(t)[1] | {"more": 0}).replace('"more": 0', '"more": {"a": 1, "a": 2}').encode()
+    ),
+    "header in UTF-16": lambda t: signed(json.dumps(unpack(t)[0]).encode("utf-16"), unpack(t)[1]),
+    "claims in UTF-16": lambda t: signed(unpack(t)[0], json.dumps(unpack(t)[1]).encode("utf-16")),
     "header not JSON": segments(lambda h, p, s: f"{part(b'{')}.{p}.{s}"),
     "header invalid UTF-8": segments(lambda h, p, s: f"{part(bytes([255, 254]))}.{p}.{s}"),
     "header very deep": lambda t: signed((b'{"alg":' * 500) + (b"}" * 500), unpack(t)[1]),

@@ -344,12 +344,41 @@ def test_export_that_is_read_after_the_request_speaks_as_the_operator(
         assert len(exported(response).splitlines()) == 2
 
 
-@pytest.mark.parametrize("first", "=+-@\t\r\n\uff1d")
-def test_no_cell_of_an_export_is_a_formula(olga: Client, first: str) -> None:
+@pytest.mark.parametrize(
+    ("first", "shown"),
+    [*((one, f"'{one}") for one in "=+-@\uff1d"), ("\t", "\\u0009"), ("\r", "\\u000d"), ("\n", "\\u000a")],
+)
+def test_no_cell_of_an_export_is_a_formula(olga: Client, first: str, shown: str) -> None:
     happened(Event.PASSWORD_RESET, email=f"{first}cmd|' /C calc'!A0", agent=f"{first}1+1")
     response = olga.post(EXPORT, {"type": "password.reset", "format": "csv"})
     (row,) = csv.DictReader(io.StringIO(exported(response), newline=""))
-    assert (row["email"], row["user_agent"]) == (f"'{first}cmd|' /C calc'!A0", f"'{first}1+1")
+    assert (row["email"], row["user_agent"]) == (f"{shown}cmd|' /C calc'!A0", f"{shown}1+1")
+
+
+UNSEEN = "a\u202eb\u2066c\x1b[2Jd\u200be\U000e0041f"
+SPELT = "a\\u202eb\\u2066c\\u001b[2Jd\\u200be\\udb40\\udc41f"
+
+
+def test_what_strangers_chose_is_shown_with_all_its_characters(olga: Client, api: API, ada: Person) -> None:
+    """What is kept, and what the API gives to programs, stays as it was given."""
+    event = happened(Event.ACCOUNT_VIEWED, of=ada.id, email=UNSEEN, agent=UNSEEN, reason=UNSEEN)
+    happened(Event.LOGIN_FAILED, email=UNSEEN, agent=UNSEEN)
+    for page in (f"{LIST}?type=account.viewed", f"{LIST}{event}/change/", OVERVIEW):
+        text = olga.get(page).content.decode()
+        assert SPELT in text, page
+        assert not set(UNSEEN) & set(text) - set("abcdef[2J"), page
+    (row,) = csv.DictReader(
+        io.StringIO(exported(olga.post(EXPORT, {"type": "account.viewed", "format": "csv"})))
+    )
+    assert (row["email"], row["user_agent"], json.loads(row["detail"])) == (SPELT, SPELT, {"reason": UNSEEN})
+    (found, *_) = api.get("/api/v1/audit/events?type=account.viewed", token=ada.access).json()["results"]
+    assert (found["user_agent"], found["detail"]) == (UNSEEN, {"reason": UNSEEN})
+
+
+def test_letters_of_all_scripts_are_shown_as_they_are(olga: Client) -> None:
+    text = "Ä ß 日本 עברית می\u200cخوا \U0001f469\u200d\U0001f4bb"  # noqa: RUF001
+    event = happened(Event.ACCOUNT_VIEWED, reason=text)
+    assert text in olga.get(f"{LIST}{event}/change/").content.decode()
 
 
 def test_export_is_recorded_on_the_operators_own_account(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.core import mail
 from django.db import OperationalError
+from django.test import Client
 
 from audit.logs import ExpectedErrorsFilter
 from config.tests.fixtures import API, Person
@@ -58,18 +59,43 @@ def test_each_request_has_one_line_with_the_id_that_it_answers(api: API, lines: 
     ("given", "kept"),
     [
         ("trace-0123.A_b", True),
+        ("01a211d18e5c70148b5f0e2e5fd2a9b1", True),  # as ours look
         ("short", False),
         ("x" * 65, False),
         ('a"b\\c{}}}', False),
         ("a b c d e f", False),
     ],
 )
-def test_request_id_of_a_proxy_is_kept_when_it_is_harmless(
-    api: API, lines: Lines, given: str, kept: bool
+def test_request_id_of_a_client_stands_beside_ours_and_nowhere_else(
+    api: API, ada: Person, lines: Lines, stderr: io.StringIO, given: str, kept: bool
 ) -> None:
-    response = api.get("me", **{"X-Request-ID": given})
-    assert (response["X-Request-ID"] == given) is kept
-    assert requests(lines)[0]["request_id"] == response["X-Request-ID"]
+    response = api.post("login", {"email": ada.email, "password": "wrong"}, **{"X-Request-ID": given})
+    ours = response["X-Request-ID"]
+    assert ours == response.json()["request_id"] != given
+    (line,) = requests(lines)
+    assert (line["request_id"], line.get("client_request_id")) == (ours, given if kept else None)
+    assert stderr.getvalue().count(json.dumps(given)) == kept
+    (event, *_) = api.get("/api/v1/audit/events", token=ada.access).json()["results"]
+    assert (event["type"], event["request_id"]) == ("login.failed", ours)
+    assert given not in json.dumps(event)
+
+
+def test_host_origin_and_method_are_not_logged_as_sent(api: API, lines: Lines, stderr: io.StringIO) -> None:
+    api.get("/healthz", Host="mallory.example")
+    api.get("/account/password-reset/", Host="mallory.example")
+    api.call("MALLORY", "/healthz")
+    browser = Client(enforce_csrf_checks=True)
+    for header in ({"Origin": "https://mallory.example"}, {"Referer": "https://mallory.example/"}):
+        browser.cookies["csrftoken"] = "a" * 32
+        sent = browser.post(
+            "/account/password-reset/", headers=header | {"X-Forwarded-Proto": "https"}, secure=True
+        )
+        assert sent.status_code == 403
+    assert "mallory" not in stderr.getvalue().lower()
+    written = [line["message"] for line in lines()]
+    assert "refused (DisallowedHost)" in written
+    assert "Forbidden (Origin checking failed): account/password-reset/" in written
+    assert [line["method"] for line in requests(lines)][2] == "other"
 
 
 def test_two_requests_have_two_ids(api: API, ada: Person, lines: Lines) -> None:

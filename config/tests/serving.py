@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -71,6 +72,15 @@ class Served:
     def post(self, path: str, body: Any = None, **more: Any) -> Reply:
         return self.call("POST", path, body, **more)
 
+    def send(self, start: bytes, *lines: bytes, body: bytes = b"") -> Reply:
+        """A request as these bytes: its first line without the version, its header lines."""
+        head = [start + b" HTTP/1.1", b"Host: localhost", b"Connection: close", *lines]
+        with socket.create_connection(("127.0.0.1", self.port), PATIENCE_SECONDS) as client:
+            client.sendall(b"\r\n".join([*head, b"", body]))
+            answer = http.client.HTTPResponse(client, method=start.partition(b" ")[0].decode("latin-1"))
+            answer.begin()
+            return Reply(answer.status, answer.read(), {k.lower(): v for k, v in answer.getheaders()})
+
     def workers(self) -> list[int]:
         """The ids of the processes that answer requests: granian's children."""
         found = subprocess.run(
@@ -105,7 +115,7 @@ def serving(
         "--no-ws",
         "--respawn-failed-workers",
     ]
-    command += ["--log-level", "warning"]
+    command += ["--log-level", "error"]
     log = directory / f"served-{port}.log"
     with log.open("wb") as output:
         child = Child(command, env=facts, cwd=ROOT, output=output)

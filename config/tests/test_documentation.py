@@ -137,3 +137,14 @@ def test_the_page_needs_nobody_else(api: API) -> None:
 
 def test_other_pages_allow_no_script(api: API) -> None:
     assert "script-src" not in api.get("/account/password-reset/")["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("accept", ["text/html;q=x", "image/png", "x/" * 100, "", "application/json;q=0"])
+def test_document_is_given_to_clients_that_accept_none_of_its_forms(api: API, accept: str) -> None:
+    assert api.get("/api/schema", Accept=accept).status_code == 200
+    assert api.get("/api/schema?format=xml").status_code == 404
+
+
+def test_page_has_no_options(api: API) -> None:
+    refused = api.call("OPTIONS", "/api/docs/")
+    assert (refused.status_code, refused.json()["code"]) == (405, "method_not_allowed")

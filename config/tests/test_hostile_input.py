@@ -402,10 +402,9 @@ def test_foreign_hosts_are_refused(ada: Person, key: str) -> None:
     assert send("GET", f"{AUTH}me", token=ada.access).status_code == 200
 
 
-def test_request_id_of_the_client_comes_back_if_it_is_one(api: API) -> None:
-    assert api.get("me", **{"X-Request-ID": "trace-0123456789"}).json()["request_id"] == "trace-0123456789"
-    for bad in ("short", "x" * 65, "with space", "new\tline-or-so"):
-        assert api.get("me", **{"X-Request-ID": bad})["X-Request-ID"] != bad
+def test_request_id_of_the_client_does_not_come_back(api: API) -> None:
+    for given in ("trace-0123456789", "short", "x" * 65, "with space", "new\tline-or-so"):
+        assert api.get("me", **{"X-Request-ID": given})["X-Request-ID"] != given
 
 
 def test_bodies_that_end_early_are_refused() -> None:

@@ -100,6 +100,8 @@ def test_a_database_that_fails_is_counted(api: API, monkeypatch: pytest.MonkeyPa
         ("127.0.0.1", {"X-Forwarded-For": "203.0.113.7"}),
         ("127.0.0.1", {"Forwarded": "for=127.0.0.1"}),
         ("127.0.0.1", {"X-Real-IP": "127.0.0.1"}),
+        ("127.0.0.1", {"CF-Connecting-IP": "203.0.113.7"}),
+        ("127.0.0.1", {"X-Header-Of-A-Later-Proxy": "1"}),
         ("203.0.113.7", {}),
         ("203.0.113.7", {"Authorization": "Bearer ak_made-up"}),
     ],
@@ -111,6 +113,24 @@ def test_others_need_an_api_key(api: API, peer: str, header: dict[str, str]) -> 
         key = create_api_key("prometheus")
     header = {name: value for name, value in header.items() if name != "Authorization"}
     assert remote(api, peer, Authorization=f"Bearer {key}", **header).status_code == 200
+
+
+def test_without_the_setting_the_machine_itself_needs_a_key_too(api: API, settings: Any) -> None:
+    """A proxy on the machine may add nothing that tells its requests from others."""
+    assert api.get("/metrics").status_code == 200
+    settings.METRICS_FROM_LOOPBACK = False
+    refused = api.get("/metrics")
+    assert (refused.status_code, refused.json()["code"]) == (401, "invalid_token")
+    with using_alias(OPERATOR):
+        key = create_api_key("prometheus")
+    assert api.get("/metrics", token=str(key)).status_code == 200
+
+
+def test_scrapers_and_browsers_of_the_machine_need_no_key(api: API) -> None:
+    scraper = {"Accept-Encoding": "gzip", "X-Prometheus-Scrape-Timeout-Seconds": "10"}
+    browser = {"Sec-Fetch-Mode": "navigate", "Accept-Language": "de", "Upgrade-Insecure-Requests": "1"}
+    for headers in (scraper, browser):
+        assert api.get("/metrics", **headers).status_code == 200
 
 
 def remote(api: API, peer: str, **headers: str) -> Any:

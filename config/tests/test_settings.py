@@ -59,7 +59,8 @@ MALFORMED: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(NUMBERS, ("x", "1.5", "-1", "1e3", "1_000", "\u0663", "9" * 30, "1 2", "0x10")),
     **{f"RATE_LIMIT_{door}": ("10", "0/m", "-1/m", "10/x", "m", "10/m/s", "1.5/m", "\u0663/m") for door in RATES},
     **dict.fromkeys(
-        ("DEBUG", "REQUIRE_EMAIL_VERIFICATION", "HIBP_ENABLED"), ("x", "2", "tru", "yes please")
+        ("DEBUG", "REQUIRE_EMAIL_VERIFICATION", "HIBP_ENABLED", "METRICS_FROM_LOOPBACK"),
+        ("x", "2", "tru", "yes please"),
     ),
     **dict.fromkeys(("DATABASE_URL", "OPERATOR_DATABASE_URL", "OWNER_DATABASE_URL"), BAD_URLS),
     "AUDIT_RETENTION_MONTHS": ("x", "1.5", "-1", "1", "2", "1201"),
@@ -68,7 +69,11 @@ MALFORMED: dict[str, tuple[str, ...]] = {
     "HOST": ("a b", "http://x", "/"),
     "LOG_LEVEL": ("x", "info", "10"),
     "PUBLIC_URL": ("x", "ftp://x", "https://", "https://h/path", "https://h?q", "https://h#f", "https://u:p@h",
-                   "https://h:99999999", "https://h:x", "http://example.com", "https://a b", "http://[::1"),
+                   "https://h:99999999", "https://h:x", "http://example.com", "https://a b", "http://[::1",
+                   "https://h:0", "https://a_b.example", "https://-a.example", "https://a..example", "https://1.2.3",
+                   "https://0x7f.1", "https://999.1.1.1", "https://[fe80::1%25eth0]", "https://[1.2.3.4]", "https://.",
+                   "https://exa%6dple.com", "https://xn\u2014.example", "https://\u00fc_.example", "http://127.1",
+                   "https://" + "a" * 64 + ".example", "https://h\\x", "https:/h", "//h", "https://h\n.x"),
     "ALLOWED_HOSTS": ("http://x", "a b", "x/y", "a,b c"),
     "CORS_ALLOWED_ORIGINS": ("x", "https://x/", "*", "https://x/path", "ftp://x", "https://x,rubbish"),
     "HIBP_API_URL": ("x", "ftp://x", "https://", "https://h:x"),
@@ -198,6 +203,28 @@ def test_plain_http_is_for_this_machine_or_debugging(monkeypatch: pytest.MonkeyP
         assert url == load(monkeypatch, PUBLIC_URL=url).PUBLIC_URL
     assert load(monkeypatch, PUBLIC_URL="http://test.example", DEBUG="true").DEBUG
     assert load(monkeypatch, HOST="::1", PORT="9000").PUBLIC_URL == "http://[::1]:9000"
+
+
+@pytest.mark.parametrize(
+    ("env", "allowed"),
+    [
+        ({}, True),
+        ({"PUBLIC_URL": "http://[::1]:8000"}, True),
+        ({"PUBLIC_URL": "https://accounts.example"}, False),
+        ({"TRUSTED_PROXY_COUNT": "1"}, False),
+        ({"PUBLIC_URL": "https://accounts.example", "METRICS_FROM_LOOPBACK": "true"}, True),
+        ({"METRICS_FROM_LOOPBACK": "false"}, False),
+    ],
+)
+def test_metrics_are_for_the_machine_itself_if_it_serves_nobody_else(
+    monkeypatch: pytest.MonkeyPatch, env: dict[str, str], allowed: bool
+) -> None:
+    assert load(monkeypatch, **env).METRICS_FROM_LOOPBACK is allowed
+
+
+def test_public_host_is_allowed_beside_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = load(monkeypatch, PUBLIC_URL="https://Accounts.Example", ALLOWED_HOSTS="internal.example")
+    assert found.ALLOWED_HOSTS == ["accounts.example", "internal.example"]
 
 
 def test_argon2_gets_the_memory_that_its_lanes_need(monkeypatch: pytest.MonkeyPatch) -> None:
