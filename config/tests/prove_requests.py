@@ -106,13 +106,13 @@ NO_NAMES = [b"", b"A B", b"\xff", b"A:", b"\t"]
 
 
 @dataclass(frozen=True)
-class Shot:
+class Message:
     method: bytes
     data: bytes
     is_whole: bool  # else no answer can be demanded
 
 
-def draw(chance: random.Random, access: bytes) -> Shot:
+def random_message(chance: random.Random, access: bytes) -> Message:
     method, version = (
         chance.choice(METHODS),
         chance.choices([b"HTTP/1.1", b"HTTP/1.0", b"HTTP/9.9"], [40, 4, 1])[0],
@@ -136,7 +136,9 @@ def draw(chance: random.Random, access: bytes) -> Shot:
         lines.append((name.lower() if chance.random() < 0.1 else name, value))
     chance.shuffle(lines)
     head = b"".join(name + b": " + value + b"\r\n" for name, value in lines)
-    return Shot(method, method + b" " + target + b" " + version + b"\r\n" + head + b"\r\n" + body, is_whole)
+    return Message(
+        method, method + b" " + target + b" " + version + b"\r\n" + head + b"\r\n" + body, is_whole
+    )
 
 
 def any_value(chance: random.Random, fitting: list[bytes]) -> bytes:
@@ -150,14 +152,14 @@ def any_value(chance: random.Random, fitting: list[bytes]) -> bytes:
     return bytes(one for one in chance.randbytes(chance.randint(0, 60)) if one not in b"\r\n")
 
 
-def fire(port: int, shot: Shot) -> tuple[int, dict[str, str], bytes]:
+def answer_to(port: int, message: Message) -> tuple[int, dict[str, str], bytes]:
     """Status (0: the connection was closed without an answer), headers and body."""
     with socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as client:
         with contextlib.suppress(OSError):  # refused while it is still being sent
-            client.sendall(shot.data)
-            if not shot.is_whole:
+            client.sendall(message.data)
+            if not message.is_whole:
                 client.shutdown(socket.SHUT_WR)
-        answer = http.client.HTTPResponse(client, method=shot.method.decode())
+        answer = http.client.HTTPResponse(client, method=message.method.decode())
         try:
             answer.begin()
             body = answer.read()
@@ -166,28 +168,28 @@ def fire(port: int, shot: Shot) -> tuple[int, dict[str, str], bytes]:
         return answer.status, {name.lower(): value for name, value in answer.getheaders()}, body
 
 
-def flaw(shot: Shot, status: int, headers: dict[str, str], body: bytes) -> str:
+def flaw(message: Message, status: int, headers: dict[str, str], body: bytes) -> str:
     """What is wrong with the answer, "" if nothing."""
     if status == 0:
-        return "no answer" if shot.is_whole else ""
+        return "no answer" if message.is_whole else ""
     if "x-request-id" not in headers:
         return "" if status in BY_THE_SERVER and not body else f"{status} without an id"
     if status >= 500:
         is_problem = headers.get("content-type") == "application/problem+json"
         return "" if is_problem and json.loads(body)["code"] in BUSY else f"{status}"
-    if headers.get("content-type") == "application/problem+json" and shot.method != b"HEAD":
+    if headers.get("content-type") == "application/problem+json" and message.method != b"HEAD":
         return "" if json.loads(body)["request_id"] == headers["x-request-id"] else "another id"
     return ""
 
 
-def salvo(served: Served, shots: Iterable[Shot]) -> tuple[Counter[int], list[tuple[str, bytes]]]:
+def answers_to(served: Served, messages: Iterable[Message]) -> tuple[Counter[int], list[tuple[str, bytes]]]:
     statuses: Counter[int] = Counter()
     flaws = []
-    for shot in shots:
-        answer = fire(served.port, shot)
+    for message in messages:
+        answer = answer_to(served.port, message)
         statuses[answer[0]] += 1
-        if found := flaw(shot, *answer):
-            flaws.append((found, shot.data[:1000]))
+        if found := flaw(message, *answer):
+            flaws.append((found, message.data[:1000]))
     return statuses, flaws
 
 
@@ -203,16 +205,16 @@ def strange_lines(log: Path) -> list[str]:
 
 
 def test_every_request_is_answered_and_leaves_nothing_but_its_line(ada: Person, tmp_path: Path) -> None:
-    def shots(number: int) -> Iterable[Shot]:
+    def messages(number: int) -> Iterable[Message]:
         chance = random.Random(SEED + number)
-        return (draw(chance, ada.access.encode()) for _ in range(REQUESTS // CLIENTS))
+        return (random_message(chance, ada.access.encode()) for _ in range(REQUESTS // CLIENTS))
 
     with (
         serving(tmp_path, workers=2, LOG_LEVEL="INFO", **NO_LIMITS) as served,
         ThreadPoolExecutor(CLIENTS) as pool,
     ):
         workers = served.workers()
-        results = list(pool.map(lambda number: salvo(served, shots(number)), range(CLIENTS)))
+        results = list(pool.map(lambda number: answers_to(served, messages(number)), range(CLIENTS)))
         assert served.workers() == workers
         assert served.call("GET", "/readyz").status == 200
         strange = strange_lines(served.log)
