@@ -22,6 +22,7 @@ from .rows import Book, Row, named
 from .seal_keys import private_half, verifies
 from .sealing import SETTLE
 
+ROUNDING = 0.001  # seconds: a row's time is cut to its millisecond
 SEALS_AT_ONCE = 20  # read ahead, with up to BATCH rows' leaves each
 
 
@@ -141,7 +142,7 @@ class Verification:
     def _judge_row(self, row: Row, sealed_at: float) -> Iterator[str]:
         before = self._marks.last_before(row.xid)
         # where the database's clock was put back meanwhile, the times say nothing
-        if before <= sealed_at and row.dated() < before - SETTLE.total_seconds():
+        if before <= sealed_at and row.dated() + ROUNDING < before - SETTLE.total_seconds():
             yield f"{named(row.id)} was put in later than it says: the rows of that time were sealed by then"
         if not row.fits_personal_data():
             yield f"{named(row.id)}: its personal data were changed"

@@ -35,11 +35,7 @@ pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 def seal() -> int:
     with using_alias(OPERATOR):
-        sealed = sealing.seal_new_rows()
-    time.sleep(
-        0.002
-    )  # the next row's time is cut to its millisecond, and none rests here before it is sealed
-    return sealed
+        return sealing.seal_new_rows()
 
 
 def counts() -> tuple[int, int, int]:
