@@ -17,7 +17,7 @@ from config.tests.fixtures import API, PASSWORD, Person, make_creator
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 OLD, NEW, NAME = "plantedoldaddress@example.com", "plantednewaddress@example.com", "Planted Name"
-AGENT = {"User-Agent": "PlantedAgent/1.0 (plantedmachine)"}
+AGENT = {"User-Agent": "PlantedAgent/1.0 (plantedmachine)", "X-Request-ID": "planted-request-id"}
 OTHER_PASSWORD = "another planted sentence of Zoe's"
 DOOR = "/api/v1/end-users/sessions"
 EVERYTHING = """
@@ -124,7 +124,8 @@ def test_nothing_of_a_person_is_left_in_the_database_or_the_log(
     superuser.execute("UPDATE email_verification_tokens SET expires_at = now()")
     call_command("prune_expired")
     assert found(superuser) == set()
-    assert "planted" not in lines.getvalue().lower()
+    logged = lines.getvalue().lower().replace('"client_request_id": "planted-request-id"', "")
+    assert "planted" not in logged
     assert "203.0.113.77" not in lines.getvalue()
     assert verify() == []
 
