@@ -50,8 +50,8 @@ def _create(creator: Creator) -> None:
     if not creator.holds_email:
         creator.save(force_insert=True)
         return
-    with suppress(IntegrityError), transaction.atomic(using=current_alias()):
-        creator.save(force_insert=True)
+    with suppress(IntegrityError), transaction.atomic(using=current_alias()):  # raised by the trigger alone
+        Creator.objects.bulk_create([creator], ignore_conflicts=True)
 
 
 def resend_verification(*, email: str, client: Client) -> None:
