@@ -56,6 +56,9 @@ class Worker:
                 logger.warning("database unavailable", extra={"error": type(error).__name__})
                 connections[current_alias()].close()
                 busy = False
+            except Exception as error:
+                logger.exception("round failed", extra={"error": type(error).__name__})
+                busy = False
             if not busy:
                 self.stopping.wait(POLL)
 
@@ -78,6 +81,9 @@ class Worker:
     def _claim(self) -> DBTaskResult | None:
         with transaction.atomic(using=current_alias()):
             job = DBTaskResult.objects.ready().get_locked()
+            if job is not None and not isinstance(job.worker_ids, list):  # what claim() adds to
+                _close(job, TaskResultStatus.FAILED)
+                return None
             if job is not None:
                 job.claim(self.worker_id)
         return job

@@ -12,6 +12,7 @@ from .text import visible
 COLUMNS = (
     "id", "at", "type", "summary", "creator_id", "ip_address", "user_agent", "email", "request_id", "detail",
 )  # fmt: skip
+INCOMPLETE = "This export broke off: events are missing."  # its response has status 200 by then
 FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")  # what makes a spreadsheet reckon instead of show
 
 
@@ -32,16 +33,24 @@ def as_record(line: Line) -> dict[str, Any]:
 
 
 def as_json_lines(batches: Iterable[list[Line]]) -> Iterator[str]:
-    for batch in batches:
-        yield "".join(json.dumps(as_record(line), ensure_ascii=False) + "\n" for line in batch)
+    try:
+        for batch in batches:
+            yield "".join(json.dumps(as_record(line), ensure_ascii=False) + "\n" for line in batch)
+    except Exception:
+        yield json.dumps({"error": INCOMPLETE}) + "\n"
+        raise
 
 
 def as_csv(batches: Iterable[list[Line]]) -> Iterator[str]:
     yield ",".join(COLUMNS) + "\r\n"
-    for batch in batches:
-        text = io.StringIO()
-        csv.writer(text).writerows(_cells(as_record(line)) for line in batch)
-        yield text.getvalue()
+    try:
+        for batch in batches:
+            text = io.StringIO()
+            csv.writer(text).writerows(_cells(as_record(line)) for line in batch)
+            yield text.getvalue()
+    except Exception:
+        yield INCOMPLETE + "\r\n"
+        raise
 
 
 def _cells(record: dict[str, Any]) -> list[str]:

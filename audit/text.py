@@ -3,6 +3,9 @@
 import unicodedata
 
 HIDDEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}  # Unicode's general categories
+BLANK = {"\u034f", "\u115f", "\u1160", "\u17b4", "\u17b5", "\u2800", "\u3164", "\uffa0"} | {
+    chr(point) for point in (*range(0x180B, 0x1810), *range(0xFE00, 0xFE0F))
+}  # letters and marks that show nothing (UAX #44, Default_Ignorable_Code_Point; the blank of Braille)
 JOINERS = {"\u200c", "\u200d"}  # of Persian words and of emoji
 WHITESPACE = "\t\n\r"
 
@@ -14,7 +17,7 @@ def visible(text: str, *, keep: str = "") -> str:
 
 
 def _is_hidden(character: str) -> bool:
-    return unicodedata.category(character) in HIDDEN and character not in JOINERS
+    return (unicodedata.category(character) in HIDDEN or character in BLANK) and character not in JOINERS
 
 
 def _escaped(character: str) -> str:

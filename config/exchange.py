@@ -9,12 +9,15 @@ interface in a thread for blocking work, and the application runs there. A body 
 import json
 import logging
 import os
+import select
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from http import HTTPStatus
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -30,9 +33,12 @@ LONGEST_RECEIVED = 2**20  # bytes; if a body says that it is longer, nothing of 
 LENGTH_DIGITS = 8
 LONGEST_HELD = 2**22  # bytes of an answer in pieces that are put together first
 OPENED_WITHIN = 2.0  # seconds
+TAKEN_WITHIN = 30.0  # seconds, for a client to take the next piece of an answer
+STREAMS_AT_ONCE = 4  # in each process: each holds a thread for as long as its client reads
 WEBSOCKETS = 11  # the place of the one argument that RSGIWorker takes and WSGIWorker does not
 RSGIWorker: Any = _granian.RSGIWorker  # not as its types have it, which lag behind
 CallbackScheduler: Any = _granian.CallbackScheduler
+_streams = threading.BoundedSemaphore(STREAMS_AT_ONCE)
 UNPREFIXED = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
 
 
@@ -71,7 +77,7 @@ def receive(runner: Runner, watcher: Any) -> None:
     exchange = Exchange(runner, watcher.scope, watcher.proto, folded(watcher.scope.headers.items()))
     length = length_of(exchange.headers)
     if length:
-        Body(length, watcher.proto.__aiter__(), exchange.answer).receive()
+        Body(length, watcher.proto.__aiter__(), exchange.answer, exchange.refuse).receive()
     else:
         exchange.answer(b"")
 
@@ -103,6 +109,7 @@ class Body:
     length: int
     stream: Any
     answer: Callable[[bytes], None]
+    refuse: Callable[[], None]  # an incomplete body: nothing is done with the part that came (RFC 9112, 8)
     chunks: list[bytes] = field(default_factory=list)
     received: int = 0
 
@@ -116,6 +123,8 @@ class Body:
             self.chunks.append(chunk)
         if chunk and self.received < self.length:
             self.receive()
+        elif self.received < self.length:
+            self.refuse()
         else:
             self.answer(b"".join(self.chunks))
 
@@ -147,23 +156,27 @@ class Exchange:
             "REQUEST_METHOD": scope.method,
             "PATH_INFO": scope.path.encode().decode("latin-1"),
             "QUERY_STRING": scope.query_string.encode().decode("latin-1"),
-            "HTTP_HOST": scope.authority or "",
             "wsgi.url_scheme": scope.scheme,
             "wsgi.input": BytesIO(body),
+            **({"HTTP_HOST": scope.authority} if scope.authority else {}),
             **self.headers,
         }
 
+    def refuse(self) -> None:
+        self._problem(400, "invalid_input", "The body is shorter than its Content-Length.")
+
     def _fail(self, error: Exception) -> None:
-        problem = {
-            "type": "about:blank",
-            "title": "Internal Server Error",
-            "status": 500,
-            "code": "internal_error",
-        }
-        problem |= {"detail": "Something went wrong on our side.", "request_id": uuid4().hex}
-        logger.error("no answer", exc_info=error, extra={"failed_request_id": problem["request_id"]})
-        headers = [("Content-Type", "application/problem+json"), ("X-Request-ID", str(problem["request_id"]))]
-        self.proto.response_bytes(500, headers, json.dumps(problem).encode())
+        failed = self._problem(500, "internal_error", "Something went wrong on our side.")
+        logger.error("no answer", exc_info=error, extra={"failed_request_id": failed})
+
+    def _problem(self, status: int, code: str, detail: str) -> str:
+        """Answer in place of the application (RFC 9457); returns the request's id."""
+        request_id = uuid4().hex
+        problem = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
+        problem |= {"detail": detail, "code": code, "request_id": request_id}
+        headers = [("Content-Type", "application/problem+json"), ("X-Request-ID", request_id)]
+        self.proto.response_bytes(status, headers, json.dumps(problem).encode())
+        return request_id
 
     def response_bytes(self, status: int, headers: Headers, body: bytes) -> None:
         self.proto.response_bytes(status, headers, body)
@@ -180,12 +193,17 @@ class Exchange:
 
     def _stream(self, status: int, headers: Headers, chunks: Iterable[bytes]) -> None:
         """Through a named pipe: in RSGI it alone makes the sender wait for a slow client."""
+        if not _streams.acquire(blocking=False):
+            self._problem(503, "busy", "Too many large answers are being sent. Try again in a moment.")
+            return
         try:
-            with pipe_to(partial(self.proto.response_file, status, headers)) as pipe:
+            with pipe_to(partial(self.proto.response_file, status, headers)) as descriptor:
                 for chunk in chunks:
-                    pipe.write(chunk)
+                    write_all(descriptor, chunk)
         except BrokenPipeError:
-            logger.info("the client is gone")
+            logger.info("the client is gone, or too slow")
+        finally:
+            _streams.release()
 
 
 def is_short(response: Any) -> bool:
@@ -197,14 +215,27 @@ def is_short(response: Any) -> bool:
 
 
 @contextmanager
-def pipe_to(read: Callable[[str], None]) -> Iterator[Any]:
+def pipe_to(read: Callable[[str], None]) -> Iterator[int]:
+    """The writing end of a named pipe, which does not block."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "body")
         os.mkfifo(path, 0o600)
         read(str(path))
         descriptor = _opened(path)
-    with os.fdopen(descriptor, "wb") as pipe:
-        yield pipe
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Raises BrokenPipeError if the reader is gone, or takes nothing for TAKEN_WITHIN."""
+    left = memoryview(data)
+    while left:
+        if not select.select([], [descriptor], [], TAKEN_WITHIN)[1]:
+            raise BrokenPipeError
+        with suppress(BlockingIOError):
+            left = left[os.write(descriptor, left) :]
 
 
 def _opened(path: Path) -> int:
@@ -212,10 +243,7 @@ def _opened(path: Path) -> int:
     deadline = time.monotonic() + OPENED_WITHIN
     while time.monotonic() < deadline:
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+            return os.open(path, os.O_WRONLY | os.O_NONBLOCK)
         except OSError:
             time.sleep(0.001)
-        else:
-            os.set_blocking(descriptor, True)
-            return descriptor
     raise BrokenPipeError

@@ -1,10 +1,13 @@
 """The request object, from whatever bytes arrive."""
 
+import os
 from typing import Any
 
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 
 FORWARDED_PROTO = "HTTP_X_FORWARDED_PROTO"
+# granian puts the process environment into each request's: HTTP_PROXY of a machine would be a header `Proxy`
+INHERITED = {name: value for name, value in os.environ.items() if name.startswith("HTTP_")}
 
 
 def request_of(environ: dict[str, Any]) -> WSGIRequest:
@@ -12,6 +15,9 @@ def request_of(environ: dict[str, Any]) -> WSGIRequest:
 
     `accounts.middleware.MalformedRequestMiddleware` then refuses it, after it has got its id.
     """
+    for name, value in INHERITED.items():
+        if environ.get(name) == value:
+            del environ[name]
     protocols = {protocol.strip() for protocol in environ.get(FORWARDED_PROTO, "").split(",")}
     if len(protocols) > 1:  # Django would believe the first of them, which is the client's
         del environ[FORWARDED_PROTO]

@@ -129,7 +129,8 @@ OPEN, SHUT = "GRANT CREATE ON SCHEMA public TO {lookup};", "REVOKE CREATE ON SCH
 
 # Whoever deletes an account, and however, the personal data beside its events go with it. So do those beside
 # the events that were recorded without an account at the addresses that it has confirmed; an address that
-# another account holds by now is left to that one. A sign-up that was never confirmed takes its own events' alone.
+# another account holds by now is left to that one. An account whose address was never confirmed takes its own
+# events' alone: the address may be a stranger's.
 ERASE = """
 CREATE FUNCTION erase_person() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp AS $$
@@ -141,7 +142,7 @@ BEGIN
         RETURN OLD;
     END IF;
     SELECT array_agg(address) INTO addresses FROM (
-        SELECT OLD.email
+        SELECT OLD.email WHERE OLD.email_verified_at IS NOT NULL
         UNION SELECT unnest(ARRAY[old_email, new_email]) FROM public.email_changes
         WHERE creator_id = OLD.id AND confirmed_at IS NOT NULL
     ) AS own (address)
@@ -172,7 +173,8 @@ BEGIN
     FROM public.creators AS c
     JOIN public.audit_personal_data AS p ON p.email = c.email AND p.email <> ''
     JOIN public.audit_logs AS e ON e.id = p.id AND e.creator_id = p.creator_id
-    WHERE c.id::text = current_setting('app.current_creator_id', true) AND c.holds_email
+    WHERE c.id::text = current_setting('app.current_creator_id', true)
+        AND c.holds_email AND c.email_verified_at IS NOT NULL
         AND p.creator_id = '00000000-0000-0000-0000-000000000000' AND p.id > after
     ORDER BY p.id LIMIT least(most, 1000);
 END $$;
@@ -239,6 +241,15 @@ class Migration(migrations.Migration):
             "usersession",
             models.CheckConstraint(
                 condition=LessThanOrEqual(StoredBytes("metadata"), 4096), name="user_sessions_metadata_size"
+            ),
+        ),
+        migrations.RemoveConstraint("creator", "creators_lookup_grant"),
+        migrations.AddConstraint(
+            "creator",
+            Grant(
+                name="creators_lookup_grant",
+                role="lookup",
+                privileges=["SELECT (id, email, holds_email, email_verified_at)"],
             ),
         ),
         migrations.RemoveConstraint("emailchange", "email_changes_lookup_grant"),

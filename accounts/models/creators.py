@@ -125,7 +125,9 @@ class Creator(AbstractBaseUser, PermissionsMixin):
             ),
             Policy(name="creators_lookup", role="lookup", expression="true"),
             Grant(
-                name="creators_lookup_grant", role="lookup", privileges=["SELECT (id, email, holds_email)"]
+                name="creators_lookup_grant",
+                role="lookup",
+                privileges=["SELECT (id, email, holds_email, email_verified_at)"],
             ),
         ]
 

@@ -159,6 +159,19 @@ def test_address_that_another_account_holds_by_now_is_left_to_it(
     assert left.fetchone() == (1,)
 
 
+def test_account_whose_address_is_not_proved_reaches_nothing_of_the_stranger_there(
+    api: API, zoe: PlantingAPI, settings: Any, superuser: psycopg.Connection
+) -> None:
+    log_in(zoe, "victim@example.com", "wrong")
+    settings.REQUIRE_EMAIL_VERIFICATION = False
+    sign_up(api, "victim@example.com")
+    token = log_in(api, "victim@example.com").json()["access"]
+    assert api.get("me/export", token=token).json()["address_events"] == []
+    assert api.post("me/delete", {"password": PASSWORD}, token=token).status_code == 204
+    left = superuser.execute("SELECT count(*) FROM audit_personal_data WHERE email = 'victim@example.com'")
+    assert left.fetchone() == (1,)
+
+
 def test_personal_data_of_strangers_go_after_thirty_days(
     api: API, ada: Person, superuser: psycopg.Connection
 ) -> None:

@@ -329,3 +329,52 @@ def test_pruning_takes_what_is_over_and_nothing_else(
     assert (pruned["sessions"], pruned["creators"]) == (1, 0)
     left = superuser.execute("SELECT creator_id FROM refresh_tokens").fetchall()
     assert left == [(bob.id,)]
+
+
+ODD_JOBS = [
+    "worker_ids = '5'",
+    "worker_ids = '[\"x\"]'",
+    "args_kwargs = '[]'",
+    'args_kwargs = \'{"args": {}, "kwargs": {}}\'',
+    "enqueued_at = 'infinity'",
+    "run_after = 'infinity'",
+    "run_after = '10000-01-01'",
+    "status = 'RUNNING'",
+    "backend_name = 'other'",
+]
+
+
+@pytest.mark.parametrize("odd", ODD_JOBS)
+def test_app_can_not_queue_a_job_that_the_worker_can_not_read(
+    ada: Person, superuser: psycopg.Connection, odd: str
+) -> None:
+    column, _, value = odd.partition(" = ")
+    row = {
+        "id": "gen_random_uuid()", "status": "'READY'", "enqueued_at": "now()", "priority": "0", "run_after": "now()",
+        "args_kwargs": "'{\"args\": [], \"kwargs\": {}}'", "task_path": "'accounts.tasks.send_reset_mail'",
+        "worker_ids": "'[]'", "queue_name": "'default'", "backend_name": "'default'", "exception_class_path": "''",
+        "traceback": "''",
+    }  # fmt: skip
+
+    def insert(row: dict[str, str]) -> None:
+        columns, values = ", ".join(row), ", ".join(row.values())
+        superuser.execute(
+            f"INSERT INTO django_tasks_database_dbtaskresult ({columns}) VALUES ({values})".encode()
+        )
+
+    insert(row)
+    with pytest.raises(psycopg.errors.CheckViolation):
+        insert(row | {column: value})
+
+
+def test_job_that_can_not_be_claimed_fails_and_the_next_one_is_done(
+    ada: Person, run_jobs: Any, superuser: psycopg.Connection, mailoutbox: list[Any]
+) -> None:
+    API().post("password/reset", {"email": ada.email})
+    superuser.execute("UPDATE django_tasks_database_dbtaskresult SET worker_ids = '5'")
+    API().post("password/reset", {"email": ada.email})
+    for _ in range(2):
+        run_jobs()
+    states = superuser.execute("SELECT status FROM django_tasks_database_dbtaskresult ORDER BY 1").fetchall()
+    assert states == [("FAILED",), ("SUCCESSFUL",)]
+    assert len(mailoutbox) == 1

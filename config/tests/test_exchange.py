@@ -36,6 +36,7 @@ def served(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> I
         LOG_LEVEL="INFO",
         WORKER_THREADS=str(THREADS),
         METRICS_FROM_LOOPBACK="true",
+        HTTP_PROXY="http://127.0.0.1:9",  # of the machine, and no header of a request
         **NO_LIMITS | {"RATE_LIMIT_REFRESH": "3/m"},
     ) as service:
         yield service
@@ -116,6 +117,34 @@ def test_body_in_many_pieces_arrives_whole(served: Served) -> None:
         answer = http.client.HTTPResponse(client)
         answer.begin()
         assert (answer.status, json.loads(answer.read())["code"]) == (401, "invalid_credentials")
+
+
+def test_body_that_breaks_off_is_not_acted_upon(served: Served) -> None:
+    """What came reads as a whole: of a form, the last fields would be missing."""
+    body = json.dumps({"email": "ada@example.com", "password": "wrong"}).encode()
+
+    def sign_ins() -> int:
+        return sum(line.get("route") == "api/v1/auth/login" for line in lines_of(served))
+
+    before = sign_ins()
+    with socket.create_connection(("127.0.0.1", served.port), 10) as client:
+        client.sendall(HEAD % (len(body) + 10) + body)
+    with socket.create_connection(("127.0.0.1", served.port), 10) as client:
+        client.sendall(HEAD % (len(body) + 10) + body)
+        client.shutdown(socket.SHUT_WR)
+        client.recv(1024)
+    assert served.call("GET", "/healthz").status == 200
+    assert sign_ins() == before
+
+
+def test_http_1_0_needs_no_host(served: Served) -> None:
+    with socket.create_connection(("127.0.0.1", served.port), 10) as client:
+        client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert b" 200 " in client.recv(1024).partition(b"\r\n")[0]
+
+
+def test_environment_of_the_process_is_no_header(served: Served) -> None:
+    assert served.call("GET", "/metrics").status == 200  # one header more, and it would want a key
 
 
 def test_answer_without_end_waits_for_its_client(tmp_path: Path) -> None:
