@@ -45,14 +45,17 @@ def send(kind: str, *, to: str, language: str, creator_id: UUID | None = None, *
             backend raises.
 
     """
-    holder = Creator.objects.filter(email=to, holds_email=True).first()
+    known = {"pk": creator_id} if creator_id else {"email": to, "holds_email": True}
+    holder = Creator.objects.filter(**known).first()
     is_verified = holder is not None and (holder.is_staff or holder.email_verified_at is not None)
     mail = compose(kind, to=to, language=language, **_without_strangers_words(context, is_verified))
     try:
         mail.send()
     except NotDeliveredError as error:
-        MAILS.labels(kind, "refused" if error.is_final else "failed").inc()
-        if not error.is_final:
+        # the one mail with a link to undo is given up only if there is no such mailbox
+        is_final = error.is_undeliverable if kind == "email_change_notice" else error.is_final
+        MAILS.labels(kind, "refused" if is_final else "failed").inc()
+        if not is_final:
             _log(error)
             raise
         owner = creator_id or (holder.pk if holder else None)

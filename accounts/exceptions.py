@@ -89,6 +89,12 @@ class WrongPasswordError(AccountsError):
     detail = "The password is wrong."
 
 
+class PasswordMustBeResetError(WrongPasswordError):
+    """A change of address was undone, and a thief may know the password."""
+
+    detail = "A change of the e-mail address was undone, so reset the password first."
+
+
 class AccountLockedError(AccountsError):
     """Too many wrong passwords; none is looked at before `until`."""
 

@@ -80,6 +80,7 @@ def send_reset_mail(email: str, language: str, *, by_support: bool = False) -> N
     """
     creator = Creator.objects.filter(email=email, holds_email=True, is_active=True, is_staff=False).first()
     if creator is None:
+        _send_undo_link_again(email, language)
         return
     link = issue_reset_link(creator)
     emails.send(
@@ -91,6 +92,13 @@ def send_reset_mail(email: str, language: str, *, by_support: bool = False) -> N
         expires_minutes=settings.PASSWORD_RESET_TOKEN_LIFETIME // timedelta(minutes=1),
         by_support=by_support,
     )
+
+
+def _send_undo_link_again(email: str, language: str) -> None:
+    """To the owner of a reserved address, who may never have seen the first mail."""
+    change = EmailChange.objects.reserving(email).order_by("number").first()
+    if change is not None:
+        send_email_change_notice.enqueue(str(change.pk), language)
 
 
 def issue_reset_link(creator: Creator) -> links.Link:

@@ -8,7 +8,6 @@ urlpatterns = [
     path("reset/done/", views.reset_done, name="reset-done"),
     path("reset/<str:uid>/<str:token>/", views.reset_password, name="reset"),
     path("email-change/done/", views.email_change_done, name="email-change-done"),
-    path("email-change/undone/", views.email_change_undone, name="email-change-undone"),
     path("email-change/undo/<str:uid>/<str:token>/", views.undo_email_change, name="email-change-undo"),
     path("email-change/<str:uid>/<str:token>/", views.confirm_email_change, name="email-change"),
     path("verify-email/done/", views.verify_email_done, name="verify-email-done"),

@@ -212,15 +212,10 @@ def undo_email_change(request: HttpRequest, uid: str, token: str) -> HttpRespons
     form = UndoForm(_posted(request))
     if request.method == "POST" and form.is_valid():
         try:
-            email_change.undo_change(uid=uid, token=token, client=client_of(request))
+            link = email_change.undo_change(uid=uid, token=token, client=client_of(request))
         except InvalidLinkError:
             return _invalid_link(request)
-        return redirect("email-change-undone")
+        return redirect(reverse("reset", args=[link.uid, link.token]) + "?undone")
     if not email_change.can_undo(uid, token):
         return _invalid_link(request)
     return _form(request, "accounts/email_change_undo.html", form)
-
-
-@page("default")
-def email_change_undone(request: HttpRequest) -> HttpResponse:
-    return render(request, "accounts/email_change_undone.html", {"reset_url": reverse("password-reset")})

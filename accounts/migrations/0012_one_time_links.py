@@ -58,6 +58,9 @@ class Migration(migrations.Migration):
         migrations.AddField(
             "creator", "recovery_generation", models.PositiveIntegerField(db_default=0, default=0)
         ),
+        migrations.AddField(
+            "creator", "must_reset_password", models.BooleanField(db_default=False, default=False)
+        ),
         migrations.AddConstraint(
             "creator",
             Grant(
@@ -67,7 +70,7 @@ class Migration(migrations.Migration):
                     "SELECT",
                     "INSERT",
                     "UPDATE (password, last_login, email, holds_email, email_verified_at, display_name, "
-                    "recovery_generation)",
+                    "recovery_generation, must_reset_password)",
                     "DELETE",
                 ],
             ),

@@ -49,8 +49,13 @@ class CreatorManager(BaseUserManager["Creator"]):
         return self.select_for_update(no_key=True).filter(pk=creator_id).first()
 
     def end_links(self, creator_id: UUID) -> None:
-        """A recovery step: of the one-time links made before it, only those that undo a change stay alive."""
-        self.filter(pk=creator_id).update(recovery_generation=models.F("recovery_generation") + 1)
+        """A recovery step: of the one-time links made before it, only those that undo a change stay alive.
+
+        While the password must be reset, only the reset itself is one: a thief must not end its link.
+        """
+        self.filter(pk=creator_id, must_reset_password=False).update(
+            recovery_generation=models.F("recovery_generation") + 1
+        )
 
     def get_by_natural_key(self, username: str | None) -> "Creator":
         try:
@@ -78,6 +83,8 @@ class Creator(AbstractBaseUser, PermissionsMixin):
     created_at = models.DateTimeField(auto_now_add=True)
     # counts the recovery steps: a one-time link works only in the generation in which it was made
     recovery_generation = models.PositiveIntegerField(default=0, db_default=0)
+    # after an undone change of address: a thief knows the password, so it allows nothing but a sign-in
+    must_reset_password = models.BooleanField(default=False, db_default=False)
 
     USERNAME_FIELD = "email"
     EMAIL_FIELD = "email"
@@ -112,7 +119,7 @@ class Creator(AbstractBaseUser, PermissionsMixin):
                     "SELECT",
                     "INSERT",
                     "UPDATE (password, last_login, email, holds_email, email_verified_at, display_name, "
-                    "recovery_generation)",
+                    "recovery_generation, must_reset_password)",
                     "DELETE",
                 ],
                 operator=WRITABLE,

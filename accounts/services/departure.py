@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from accounts import tasks
 from accounts.models import Creator
+from accounts.services import sessions
 from accounts.services.password_change import confirm_password
 from accounts.services.sessions import Caller
 from audit.book import record
@@ -21,13 +22,18 @@ def delete_account(caller: Caller, *, password: str, client: Client) -> None:
     """The account and its rows are gone; its events stay, without personal data.
 
     Raises:
-        WrongPasswordError, AccountLockedError, RateLimitedError: the password did not open.
+        WrongPasswordError, AccountLockedError, RateLimitedError: about the password.
+        InvalidTokenError: the session ended, or the account was deleted, meanwhile.
 
     """
-    confirm_password(caller.id, email=caller.email, password=password, client=client)
+    encoded = confirm_password(caller.id, email=caller.email, password=password, client=client)
     with tenant_scope(caller.id):
-        remove(caller.id)
-        record(Event.ACCOUNT_DELETED, client=Client(request_id=client.request_id), creator_id=caller.id)
+        confirmed = sessions.is_confirmed(caller, password=encoded)
+        if confirmed:
+            remove(caller.id)
+            record(Event.ACCOUNT_DELETED, client=Client(request_id=client.request_id), creator_id=caller.id)
+    if not confirmed:  # the hash is another one by now: is the password still right?
+        delete_account(caller, password=password, client=client)
 
 
 def remove(creator_id: UUID) -> None:

@@ -10,7 +10,7 @@ from django.utils.translation import get_language
 
 from accounts import limits, links, tasks
 from accounts.addresses import canonical_email
-from accounts.exceptions import InvalidLinkError, InvalidTokenError
+from accounts.exceptions import InvalidLinkError
 from accounts.models import Creator, EmailChange, EmailChangeToken, SecurityNotice, Session
 from accounts.services import notices, sessions
 from accounts.services.password_change import confirm_password
@@ -29,24 +29,26 @@ def request_change(caller: Caller, *, new_email: str, password: str, client: Cli
 
     Raises:
         WrongPasswordError, AccountLockedError, RateLimitedError: about the password.
-        InvalidTokenError: the session ended, or the password was changed, while it was verified.
+        InvalidTokenError: the session ended, or the account was deleted, meanwhile.
 
     """
     new_email = canonical_email(new_email)
     encoded = confirm_password(caller.id, email=caller.email, password=password, client=client)
-    may_mail = limits.allows_mail("email_change", new_email, client)
+    # a change that can be confirmed is always announced, so both mails count, or none is sent
+    may_mail = limits.allows_mail("email_change", new_email, client) and limits.allows_mail(
+        "email_change_notice", caller.email, client
+    )
     with tenant_scope(caller.id):
-        creator = Creator.objects.locked(caller.id)
-        allowed = creator is not None and creator.password == encoded and sessions.is_live(caller)
-        if creator is not None and allowed:
-            change = _supersede(creator, new_email)
+        confirmed = sessions.is_confirmed(caller, password=encoded)
+        if confirmed:
+            change = _supersede(Creator.objects.get(pk=caller.id), new_email)
             record(Event.EMAIL_CHANGE_REQUESTED, client=client, creator_id=caller.id, email=new_email)
             if may_mail:
                 language = get_language() or settings.LANGUAGE_CODE
                 tasks.send_email_change_link.enqueue(str(change.pk), language)
                 tasks.send_email_change_notice.enqueue(str(change.pk), language)
-    if not allowed:
-        raise InvalidTokenError
+    if not confirmed:  # the hash is another one by now: is the password still right?
+        request_change(caller, new_email=new_email, password=password, client=client)
 
 
 def _supersede(creator: Creator, new_email: str) -> EmailChange:
@@ -114,10 +116,12 @@ def can_undo(uid: str, token: str) -> bool:
         return _undoable(link) is not None
 
 
-def undo_change(*, uid: str, token: str, client: Client) -> None:
+def undo_change(*, uid: str, token: str, client: Client) -> links.Link:
     """The account has the address of before the change; later changes are undone, all sessions and links end.
 
-    No recovery step of the account's present holder ends a link to undo: that could be the thief.
+    No recovery step of the account's present holder ends a link to undo: that could be the thief. The
+    thief knows the password, so until it is reset it allows nothing but a sign-in. Returns a link to reset
+    it: whoever follows a link to undo reads the mailbox, and a mail of its own could be held up.
 
     Raises InvalidLinkError: the link is dead.
     """
@@ -128,12 +132,15 @@ def undo_change(*, uid: str, token: str, client: Client) -> None:
         undone = creator is not None and change is not None and _move(creator.pk, change.old_email)
         if creator is not None and change is not None and undone:
             _undo_from(creator.pk, change.number)
+            Creator.objects.filter(pk=creator.pk).update(must_reset_password=True)
+            reset_link = tasks.issue_reset_link(Creator.objects.get(pk=creator.pk))
             sessions.end_sessions(creator_id=creator.pk, reason=Session.End.EMAIL)
             record(Event.EMAIL_CHANGE_UNDONE, client=client, creator_id=creator.pk)
             both = {change.old_email, creator.email}
             notices.add(Kind.EMAIL_CHANGE_UNDONE, creator_id=creator.pk, client=client, to=sorted(both))
     if not undone:
         raise InvalidLinkError
+    return reset_link
 
 
 def _pending(link: links.Link) -> EmailChange | None:
@@ -180,5 +187,6 @@ def _move(creator_id: UUID, email: str) -> bool:
             Creator.objects.filter(pk=creator_id).update(email=email, email_verified_at=timezone.now())
     except IntegrityError:
         return False
+    Creator.objects.filter(pk=creator_id).update(must_reset_password=False)
     Creator.objects.end_links(creator_id)
     return True

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from accounts.exceptions import InvalidTokenError, WrongPasswordError
+from accounts.exceptions import InvalidTokenError, PasswordMustBeResetError, WrongPasswordError
 from accounts.models import Creator, SecurityNotice
 from accounts.services import lockout, notices, passwords, sessions
 from accounts.services.sessions import Caller
@@ -17,7 +17,7 @@ def change_password(caller: Caller, *, current_password: str, new_password: str,
 
     Raises:
         AccountLockedError, RateLimitedError, WrongPasswordError: about the current password.
-        InvalidTokenError: the account is gone.
+        InvalidTokenError: the session ended, or the account was deleted, meanwhile.
         WeakPasswordError: about the new one.
 
     """
@@ -25,8 +25,9 @@ def change_password(caller: Caller, *, current_password: str, new_password: str,
     passwords.judge(new_password, email=caller.email, display_name=caller.display_name, field="new_password")
     new_hash = passwords.hashed(new_password)
     with tenant_scope(caller.id):
-        changed = Creator.objects.filter(pk=caller.id, password=encoded).update(password=new_hash)
+        changed = sessions.is_confirmed(caller, password=encoded)
         if changed:
+            Creator.objects.filter(pk=caller.id).update(password=new_hash)
             sessions.end_sessions(creator_id=caller.id, keep=caller.session_id)
             Creator.objects.end_links(caller.id)
             record(Event.PASSWORD_CHANGED, client=client, creator_id=caller.id)
@@ -41,16 +42,18 @@ def confirm_password(creator_id: UUID, *, email: str, password: str, client: Cli
     Raises:
         InvalidTokenError: the account was deleted meanwhile.
         AccountLockedError, RateLimitedError: the password was not verified.
-        WrongPasswordError: it is wrong.
+        WrongPasswordError: it is wrong, or must be reset first.
 
     """
     with tenant_scope(creator_id):
-        encoded = Creator.objects.filter(pk=creator_id).values_list("password", flat=True).first()
-    if encoded is None:
+        creator = Creator.objects.filter(pk=creator_id).first()
+    if creator is None:
         raise InvalidTokenError
-    outcome = lockout.verify_password(email=email, password=password, encoded=encoded)
+    outcome = lockout.verify_password(email=email, password=password, encoded=creator.password)
+    if outcome.verdict.is_right and creator.must_reset_password:
+        raise PasswordMustBeResetError
     if outcome.verdict.is_right:
-        return encoded
+        return creator.password
     with tenant_scope(creator_id):
         record(Event.PASSWORD_CHECK_FAILED, client=client, creator_id=creator_id)
         if outcome.locked_until:

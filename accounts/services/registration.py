@@ -43,6 +43,8 @@ def register(*, email: str, password: str, display_name: str, client: Client) ->
         record(Event.REGISTRATION_REQUESTED, client=client, creator_id=creator.id, email=email)
         if mail:
             tasks.send_registration_mail.enqueue(str(creator.id), email, _language())
+        else:  # what was just recorded, if nothing was created
+            tasks.forget_personal_data.enqueue(str(creator.id))
 
 
 def _create(creator: Creator) -> None:

@@ -61,8 +61,10 @@ def reset_password(*, uid: str, token: str, new_password: str, client: Client) -
         Creator.objects.locked(owner.id)  # of two links one is first, and so are a reset and a sign-in
         won = bool(_usable(link).update(used_at=timezone.now()))
         if won:
+            Creator.objects.filter(pk=owner.id).update(
+                password=encoded, email_verified_at=timezone.now(), must_reset_password=False
+            )
             Creator.objects.end_links(owner.id)
-            Creator.objects.filter(pk=owner.id).update(password=encoded, email_verified_at=timezone.now())
             sessions.end_sessions(creator_id=owner.id)
             lockout.lift(owner.email)
             record(Event.PASSWORD_RESET, client=client, creator_id=owner.id)

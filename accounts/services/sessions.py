@@ -134,14 +134,27 @@ def live_sessions(creator_id: UUID) -> QuerySet[Session]:
     return alive
 
 
-def is_live(caller: Caller) -> bool:
-    """Whether the caller's session can still be used; called inside the creator's scope."""
-    return live_sessions(caller.id).filter(pk=caller.session_id).exists()
+def is_confirmed(caller: Caller, *, password: str) -> bool:
+    """Lock the account and judge it again, after its password hash, `password`, was verified.
+
+    Called inside the creator's scope. False if the account has another hash by now: then verify again.
+
+    Raises:
+        InvalidTokenError: the session has ended meanwhile, or the account is gone.
+
+    """
+    creator = Creator.objects.locked(caller.id)
+    if creator is None or not creator.is_active:
+        raise InvalidTokenError
+    if not live_sessions(caller.id).filter(pk=caller.session_id).exists():
+        raise InvalidTokenError
+    return creator.password == password and not creator.must_reset_password
 
 
 def end_session(*, creator_id: UUID, session_id: UUID, client: Client) -> bool:
     """End one session by its id; False where there is no such live one."""
     with tenant_scope(creator_id):
+        Creator.objects.locked(creator_id)
         ended = bool(live_sessions(creator_id).filter(pk=session_id).exists()) and bool(
             _end(creator_id, [session_id], Session.End.ENDED)
         )
@@ -225,6 +238,7 @@ def log_out(*, refresh: str, access: AccessToken | None, client: Client) -> None
             raise InvalidTokenError
         access = None
     with tenant_scope(token.creator_id):
+        Creator.objects.locked(token.creator_id)
         if access is not None:
             blacklist(access)
         if _end(token.creator_id, [token.session_id], Session.End.LOGOUT):
@@ -262,7 +276,8 @@ def end_sessions(
 
 
 def revoke_session(creator_id: UUID, session_id: UUID, reason: Session.End) -> bool:
-    """Called inside the creator's scope; False where it had ended."""
+    """Called inside the creator's scope; False if it had ended."""
+    Creator.objects.locked(creator_id)
     return bool(_end(creator_id, [session_id], reason))
 
 

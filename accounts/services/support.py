@@ -45,7 +45,7 @@ def perform(name: str, *, creator_id: UUID, operator_id: UUID, client: Client) -
     reason = transparency.reason_given(creator_id=creator_id, operator_id=operator_id)
     # the language of the request is the operator's; the creator's is not known
     with translation.override(settings.LANGUAGE_CODE), transaction.atomic(using=current_alias()):
-        creator = Creator.objects.tenants().select_for_update().filter(pk=creator_id).first()
+        creator = Creator.objects.tenants().select_for_update(no_key=True).filter(pk=creator_id).first()
         if creator is None:
             raise NoSuchCreatorError
         if not act.applies(creator):

@@ -71,15 +71,17 @@ def verify_email(*, uid: str, token: str, password: str, client: Client) -> None
 
 def verify_email_and_log_in(*, uid: str, token: str, password: str, client: Client) -> TokenPair:
     """`verify_email`, and a session for the client that did it."""
-    verified = _verify(links.read(uid, token), password, client)
-    now = timezone.now()
+    link = links.read(uid, token)
+    verified, now = _verify(link, password, client), timezone.now()
     new = sessions.new_session(creator_id=verified.id, client=client, now=now)
     with tenant_scope(verified.id):
-        start = sessions.start_session(new, looked_at=verified.password)
+        Creator.objects.locked(verified.id)
+        is_alive = EmailVerificationToken.objects.alive(link).exists()
+        start = sessions.start_session(new, looked_at=verified.password) if is_alive else None
         if start is not None:
             session = str(start.token.session_id)
             record(Event.LOGIN_SUCCEEDED, client=client, creator_id=verified.id, session=session)
-    if start is None:  # deactivated, or the password was reset, meanwhile
+    if start is None:  # deactivated, or a recovery step was taken, meanwhile
         raise InvalidLinkError
     return sessions.token_pair(start.token, now=now)
 

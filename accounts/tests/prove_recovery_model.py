@@ -8,11 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from accounts.tests.recovery_model import STEPS, Case, assert_ada_recovers
+from accounts.tests.recovery_model import INTERLUDES, STEPS, Case, assert_ada_recovers
 from accounts.tests.test_recovery_model import case  # noqa: F401
 from config.tests.proofs import whole
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+BETWEEN = st.lists(st.sampled_from(INTERLUDES), max_size=3)
 # a step of these is a whole attack or a whole defence; one address of each party is enough
 WHOLE_STEPS = [
     name
@@ -31,10 +32,15 @@ def test_owner_recovers_the_account_after_every_order_of_steps(case: Callable[[]
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(names=st.lists(st.sampled_from(sorted(STEPS)), min_size=2, max_size=10), undo_first=st.booleans())
+@given(
+    names=st.lists(st.sampled_from(sorted(STEPS)), min_size=2, max_size=10),
+    undo_first=st.booleans(),
+    between=BETWEEN,
+)
 def test_owner_recovers_the_account_after_random_steps(
     case: Callable[[], Case],  # noqa: F811
     names: list[str],
     undo_first: bool,
+    between: list[str],
 ) -> None:
-    assert_ada_recovers(case(), names, undo_first=undo_first)
+    assert_ada_recovers(case(), names, undo_first=undo_first, between=between)

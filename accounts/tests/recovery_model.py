@@ -3,7 +3,8 @@
 Mallory knows the password that Ada has at the start, has a session, and reads the mailboxes at
 MALLORYS. Ada reads those at ADAS, of which the first is the address that her account had. Support acts
 for whoever asks. The property: **if Ada then undoes (if no reset link arrives) and resets her password, she
-is the only one who can use the account**, whatever Mallory still holds.
+is the only one who can use the account**, whatever Mallory still holds, and whatever Mallory does
+between the undo and the reset.
 """
 
 import re
@@ -141,28 +142,41 @@ class Case:
         if kind == "email-change":
             return self._try(lambda: email_change.confirm_change(**client))
         if kind == "email-change/undo":
-            return self._try(lambda: email_change.undo_change(**client))
+
+            def undo() -> None:
+                link = email_change.undo_change(**client)
+                party.links.append(("reset", link.uid, link.token))
+
+            return self._try(undo)
         new = f"{party.name}'s sentence number {next(NUMBERS)}"
         done = self._try(lambda: reset.reset_password(new_password=new, **client))
         if done:
             party.passwords.append(new)
         return done
 
-    def recover(self, *, undo_first: bool) -> None:
-        """Ada's steps: undo the earliest change that she can, then reset the password."""
-        home = self.ada.addresses[0]
-        if undo_first or not self._reset_link_arrives(home):
-            any(self.use(self.ada, link) for link in list(self.ada.links) if link[0].endswith("undo"))
-        if self.address() not in self.ada.addresses:
-            raise AssertionError("Ada's links don't bring her address back")
-        assert self._reset_link_arrives(self.address())
-        assert self.use(self.ada, self.ada.links[-1])
+    def recover(self, *, undo_first: bool, interlude: Callable[[], None]) -> None:
+        """Ada's steps: undo the earliest change that she can, then reset the password.
+
+        `interlude` is what Mallory does between the two.
+        """
+        undone = False
+        if undo_first or not self._reset_link_arrives(self.ada.addresses[0]):
+            undos = [link for link in self.ada.links if link[0] == "email-change/undo"]
+            undone = any(self.use(self.ada, link) for link in undos)
+        assert self.address() in self.ada.addresses, "Ada's links don't bring her address back"
+        if undone:
+            link = self.ada.links[-1]
+            interlude()
+        else:
+            assert self._reset_link_arrives(self.address())
+            link = self.ada.links[-1]
+        assert self.use(self.ada, link)
         assert self.sign_in(self.ada)
 
     def _reset_link_arrives(self, email: str) -> bool:
         before = len(self.ada.links)
         self.request_reset(email)
-        return len(self.ada.links) > before
+        return any(link[0] == "reset" for link in self.ada.links[before:])
 
     def assert_ada_alone(self) -> None:
         """Whatever Mallory tries, in whatever order, neither opens nor moves the account."""
@@ -253,8 +267,23 @@ STEPS: dict[str, Callable[[Case], bool]] = {
 }
 
 
-def assert_ada_recovers(case: Case, names: Sequence[str], *, undo_first: bool) -> None:
+INTERLUDES = [
+    name
+    for name in STEPS
+    if name.startswith(("Mallory", "Support ends", "Support deactivates"))
+    and not name.endswith("requests a reset")
+]  # reset links are three at most: with a new one in her mailbox, Ada would use that
+
+
+def assert_ada_recovers(
+    case: Case, names: Sequence[str], *, undo_first: bool, between: Sequence[str] = ()
+) -> None:
+    def interlude() -> None:
+        case.sign_in(case.mallory)
+        for name in between:
+            STEPS[name](case)
+
     for name in names:
         STEPS[name](case)
-    case.recover(undo_first=undo_first)
+    case.recover(undo_first=undo_first, interlude=interlude)
     case.assert_ada_alone()

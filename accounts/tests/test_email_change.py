@@ -10,12 +10,12 @@ from django.test import Client
 
 from accounts.exceptions import InvalidTokenError
 from accounts.models import Creator, SecurityNotice
-from accounts.services import email_change, lockout, sessions
+from accounts.services import email_change, lockout, passwords, sessions
 from accounts.tests.journeys import all_at_once, confirm, link_in, log_in, sign_up
 from accounts.tokens import AccessToken
 from audit.clients import Client as AuditClient
-from config.tests.fixtures import API, Person, make_creator, sign_in
-from tenancy.context import OPERATOR, using_alias
+from config.tests.fixtures import API, PASSWORD, Person, make_creator, sign_in
+from tenancy.context import OPERATOR, tenant_scope, using_alias
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 browser = Client(raise_request_exception=False)
@@ -151,9 +151,10 @@ def test_of_two_changes_requested_at_once_one_is_pending(
     assert rows == [(1, False), (2, False), (3, False), (4, True)]
 
 
-def test_change_and_undo_at_once_leave_the_old_address(ada: Person, change: Any) -> None:
+def test_change_and_undo_at_once_leave_the_old_address(transactional_db: None, change: Any) -> None:
     for n in range(5):
-        links = change(sign_in(ada), f"countess{n}@example.com")
+        ada = sign_in(make_creator(f"ada{n}@example.com"))
+        links = change(ada, f"countess{n}@example.com")
         steps = (links.confirm, links.undo)
         all_at_once(2, lambda number: steps[number]())  # noqa: B023  over before the next round
         assert email_of(ada) == ada.email
@@ -252,3 +253,88 @@ def test_reservation_is_seen_by_who_waited_for_the_change(
         assert set(results[1:]) == {202}
     assert log_in(API(), ada.email, password).status_code == 401
     assert_undone(ada, links)
+
+
+# --- between an undo and the reset ------------------------------------------------------------------
+
+
+def test_undone_account_wants_its_password_reset(api: API, ada: Person, moved: Any) -> None:
+    uid, token = moved.undo_link
+    undone = browser.post(f"/account/email-change/undo/{uid}/{token}/", {"confirm": "on"})
+    assert undone.status_code == 302
+    reset = undone["Location"]
+    assert "your account has its old email address" in browser.get(reset).content.decode()
+    thief = log_in(api, ada.email).json()["access"]  # who knows the password
+    for path, body in {
+        "email/change": {"new_email": "mallory@example.com", "password": PASSWORD},
+        "password/change": {"current_password": PASSWORD, "new_password": NEW},
+        "me/delete": {"password": PASSWORD},
+    }.items():
+        refused = api.post(path, body, token=thief)
+        assert (refused.status_code, refused.json()["code"]) == (403, "invalid_credentials"), path
+        assert "reset the password first" in refused.json()["detail"]
+    assert api.post("logout/all", token=thief).status_code == 204  # ends no link to reset
+    done = browser.post(reset, {"new_password": NEW, "new_password_again": NEW})
+    assert done.status_code == 302
+    assert log_in(api, ada.email).status_code == 401
+    own = log_in(api, ada.email, NEW).json()["access"]
+    body = {"current_password": NEW, "new_password": PASSWORD}
+    assert api.post("password/change", body, token=own).status_code == 204
+
+
+def test_reset_asked_for_at_a_reserved_address_brings_the_link_to_undo(
+    api: API, ada: Person, moved: Any, run_jobs: Any
+) -> None:
+    api.post("password/reset", {"email": ada.email})
+    run_jobs()
+    (message,) = mail.outbox
+    assert message.to == [ada.email]
+    (again,) = re.findall(r"/account/email-change/undo/([\w-]{22})/([\w-]+)/", str(message.body))
+    moved.undo_link = again
+    assert_undone(ada, moved)
+
+
+def test_notices_of_changes_are_as_limited_as_other_mails(api: API, ada: Person, run_jobs: Any) -> None:
+    for n in range(8):
+        body = {"new_email": f"new{n}@example.com", "password": ada.password}
+        assert api.post("email/change", body, token=ada.access).status_code == 202
+    run_jobs()
+    assert sum(one.to == [ada.email] for one in mail.outbox) <= 5
+    confirmable = {one.to[0] for one in mail.outbox if one.to != [ada.email]}
+    assert confirmable <= {f"new{n}@example.com" for n in range(5)}  # none that was not announced
+
+
+@pytest.mark.parametrize("path", ["email/change", "password/change", "me/delete"])
+@pytest.mark.parametrize("event", ["signed out everywhere", "password reset"])
+def test_what_is_under_way_during_a_recovery_step_comes_to_nothing(
+    api: API,
+    ada: Person,
+    monkeypatch: pytest.MonkeyPatch,
+    superuser: psycopg.Connection,
+    path: str,
+    event: str,
+) -> None:
+    """A request that the thief began is verifying the password while the owner recovers the account."""
+
+    def meanwhile(**account: Any) -> Any:
+        outcome = verify(**account)
+        monkeypatch.setattr(lockout, "verify_password", verify)
+        if event == "password reset":
+            encoded = passwords.hashed(NEW)
+            with tenant_scope(ada.id):
+                Creator.objects.filter(pk=ada.id).update(password=encoded)
+                sessions.end_sessions(creator_id=ada.id)
+        else:
+            sessions.log_out_everywhere(creator_id=ada.id, client=AuditClient())
+        return outcome
+
+    verify = lockout.verify_password
+    monkeypatch.setattr(lockout, "verify_password", meanwhile)
+    body = {
+        "email/change": {"new_email": "mallory@example.com", "password": PASSWORD},
+        "password/change": {"current_password": PASSWORD, "new_password": "a sentence of the thief's"},
+        "me/delete": {"password": PASSWORD},
+    }[path]
+    assert api.post(path, body, token=ada.access).status_code == 401
+    assert superuser.execute("SELECT count(*) FROM email_changes").fetchone() == (0,)
+    assert log_in(api, ada.email, NEW if event == "password reset" else PASSWORD).status_code == 200

@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from accounts import limits
-from accounts.tests.recovery_model import STEPS, Case, assert_ada_recovers
+from accounts.tests.recovery_model import INTERLUDES, STEPS, Case, assert_ada_recovers
 from config.tests.fixtures import no_lockout
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+BETWEEN = st.lists(st.sampled_from(INTERLUDES), max_size=3)
 
 # what was possible once, or nearly
 THEFTS = {
@@ -73,6 +74,14 @@ def case(run_jobs: Callable[[], int], settings: Any, monkeypatch: pytest.MonkeyP
     return lambda: Case(run_jobs)
 
 
+@pytest.mark.parametrize("between", INTERLUDES)
+def test_thief_who_signs_in_between_undo_and_reset_gains_nothing(
+    case: Callable[[], Case], between: str
+) -> None:
+    theft = ["Mallory moves to the first address"]
+    assert_ada_recovers(case(), theft, undo_first=True, between=[between])
+
+
 @pytest.mark.parametrize("undo_first", [False, True])
 @pytest.mark.parametrize("theft", THEFTS)
 def test_known_theft_fails(case: Callable[[], Case], theft: str, undo_first: bool) -> None:
@@ -82,11 +91,15 @@ def test_known_theft_fails(case: Callable[[], Case], theft: str, undo_first: boo
 @hypothesis.settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(names=st.lists(st.sampled_from(sorted(STEPS)), min_size=2, max_size=8), undo_first=st.booleans())
+@given(
+    names=st.lists(st.sampled_from(sorted(STEPS)), min_size=2, max_size=8),
+    undo_first=st.booleans(),
+    between=BETWEEN,
+)
 def test_owner_recovers_the_account_after_any_steps(
-    case: Callable[[], Case], names: list[str], undo_first: bool
+    case: Callable[[], Case], names: list[str], undo_first: bool, between: list[str]
 ) -> None:
-    assert_ada_recovers(case(), names, undo_first=undo_first)
+    assert_ada_recovers(case(), names, undo_first=undo_first, between=between)
 
 
 @pytest.mark.parametrize("name", STEPS)

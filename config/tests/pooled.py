@@ -11,6 +11,7 @@ from config.tests.services import own_redis, pgbouncer
 
 ABOUT_THE_TABLE = {  # in which counters are without Redis
     "test_counts_that_were_lost_begin_anew",
+    "test_counters_tell_neither_address_nor_network",
     "test_doors_behind_a_bearer_need_no_counter",
     "test_expired_counters_are_cleared_away",
     "test_key_that_was_met_is_counted_in_one_statement",

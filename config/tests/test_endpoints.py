@@ -63,7 +63,6 @@ TABLE: dict[str, Row] = {
     "GET account/reset/done/": anybody(200),
     "GET account/reset/<str:uid>/<str:token>/": anybody(400),
     "GET account/email-change/done/": anybody(200),
-    "GET account/email-change/undone/": anybody(200),
     "GET account/email-change/undo/<str:uid>/<str:token>/": anybody(400),
     "GET account/email-change/<str:uid>/<str:token>/": anybody(400),
     "GET account/verify-email/done/": anybody(200),
