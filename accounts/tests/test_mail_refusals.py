@@ -156,7 +156,7 @@ def test_each_link_that_is_sent_again_has_a_job_of_its_own(
     assert len({received.text for received in server.mails}) == 2
 
 
-@pytest.mark.parametrize("reply", ["550 5.1.1 no such user", "451 4.3.0 later"])
+@pytest.mark.parametrize("reply", ["550 5.1.1 no such user", "552 5.2.2 full", "451 4.3.0 later"])
 @pytest.mark.parametrize("unreachable", ["ada@example.com", "countess@example.com"])
 def test_of_the_two_mails_about_a_change_of_address_each_is_sent_once(  # noqa: PLR0917
     api: API, ada: Person, run_jobs: Any, serve: Serve, deploy: Any, superuser: psycopg.Connection,
@@ -171,7 +171,9 @@ def test_of_the_two_mails_about_a_change_of_address_each_is_sent_once(  # noqa: 
         later(superuser, minutes=1)
     (received,) = server.mails
     assert {received.recipient, unreachable} == {"ada@example.com", "countess@example.com"}
-    assert server.asked.count(unreachable) == (1 if reply.startswith("5") else 3)
+    # the notice is the one mail with a link to undo: only a mailbox that isn't there ends it
+    is_final = reply.startswith("550") or (reply.startswith("552") and unreachable != ada.email)
+    assert server.asked.count(unreachable) == (1 if is_final else 3)
 
 
 def test_refused_notice_is_told_in_the_owners_log_and_waits_for_nothing(
