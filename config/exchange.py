@@ -166,17 +166,17 @@ class Exchange:
         self._problem(400, "invalid_input", "The body is shorter than its Content-Length.")
 
     def _fail(self, error: Exception) -> None:
-        failed = self._problem(500, "internal_error", "Something went wrong on our side.")
-        logger.error("no answer", exc_info=error, extra={"failed_request_id": failed})
-
-    def _problem(self, status: int, code: str, detail: str) -> str:
-        """Answer in place of the application (RFC 9457); returns the request's id."""
         request_id = uuid4().hex
+        logger.error("no answer", exc_info=error, extra={"failed_request_id": request_id})
+        self._problem(500, "internal_error", "Something went wrong on our side.", request_id)
+
+    def _problem(self, status: int, code: str, detail: str, request_id: str = "") -> None:
+        """Answer in place of the application (RFC 9457)."""
+        request_id = request_id or uuid4().hex
         problem = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
         problem |= {"detail": detail, "code": code, "request_id": request_id}
         headers = [("Content-Type", "application/problem+json"), ("X-Request-ID", request_id)]
         self.proto.response_bytes(status, headers, json.dumps(problem).encode())
-        return request_id
 
     def response_bytes(self, status: int, headers: Headers, body: bytes) -> None:
         self.proto.response_bytes(status, headers, body)
