@@ -17,11 +17,11 @@ test: lint
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # What PgBouncer in transaction mode and counters in Redis could break, there.
-POOLED := accounts/tests/test_refresh.py accounts/tests/test_lockout.py accounts/tests/test_limits.py \
+POOLED := accounts/tests/test_refresh.py accounts/tests/test_lockout.py accounts/tests/test_rate_limits.py \
   config/tests/test_contract.py config/tests/test_endpoints.py tenancy/tests/test_context.py \
   tenancy/tests/test_middleware.py
 test-pooled: $(VENV)/requirements-dev.installed
-	@$(BIN)/python -m pytest -p config.tests.pooled $(POOLED)
+	@$(BIN)/python -m pytest -p config.tests.support.pooled $(POOLED)
 
 lint: $(VENV)/requirements-dev.installed
 	@$(BIN)/python -m ruff check .

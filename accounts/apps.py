@@ -10,12 +10,14 @@ class AccountsConfig(AppConfig):
     default = True
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401  registers the checks
-        from .keys import key_ring
-        from .roles import ensure_roles
+        from accounts.tokens.keys import key_ring
+
+        from .permissions import ensure_roles
 
         # auth comes after this house's own apps: by then they have their permissions
-        post_migrate.connect(ensure_roles, sender=apps.get_app_config("auth"), dispatch_uid="accounts.roles")
+        post_migrate.connect(
+            ensure_roles, sender=apps.get_app_config("auth"), dispatch_uid="accounts.permissions"
+        )
         if settings.JWT_SECRET_KEY:
             key_ring()  # keys that don't fit stop the start
 

@@ -3,10 +3,11 @@ from typing import Any
 from django.contrib.auth.backends import ModelBackend
 from django.http import HttpRequest
 
-from accounts.addresses import InvalidAddressError
-from accounts.models import Creator
-from accounts.services import operators
-from audit.clients import Client, client_of
+from accounts.services.operators import login
+from audit.requests.client_info import Client, client_of
+
+from .email_addresses import InvalidAddressError
+from .models import Creator
 
 
 class OperatorBackend(ModelBackend):
@@ -23,6 +24,6 @@ class OperatorBackend(ModelBackend):
             return None
         client = client_of(request) if request else Client()
         try:
-            return operators.recognise(email=username, password=password, client=client)
+            return login.recognise(email=username, password=password, client=client)
         except InvalidAddressError:  # nobody has it
             return None

@@ -6,8 +6,9 @@ from django.contrib.auth.password_validation import password_validators_help_tex
 from django.utils.functional import lazy
 from django.utils.translation import gettext_lazy as _
 
-from accounts.addresses import canonical_email
-from accounts.validators import MAXIMUM_LENGTH
+from accounts.passwords.validators import MAXIMUM_LENGTH
+
+from .email_addresses import canonical_email
 
 # the first rule, of length, is the one to know beforehand; the others say so when they are broken
 _rules = lazy(lambda: password_validators_help_texts()[0], str)

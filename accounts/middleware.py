@@ -17,11 +17,12 @@ from django.utils import translation
 from django.utils.module_loading import import_string
 from django_otp import DEVICE_ID_SESSION_KEY
 
-from accounts import limits
 from accounts.api.problems import LengthRequiredError, refusal
-from accounts.exceptions import LimitsUnavailableError, RateLimitedError
 from audit.text import WHITESPACE, visible
 from tenancy.context import OPERATOR, current_alias, using_alias
+
+from .exceptions import LimitsUnavailableError, RateLimitedError
+from .ratelimits import limits
 
 Handler = Callable[[HttpRequest], HttpResponseBase]
 SIGNED_IN_AT = "signed_in_at"  # in the session: when the password was given
@@ -68,7 +69,7 @@ def _hear_out(request: HttpRequest) -> None:
 
 
 class MalformedRequestMiddleware:
-    """Refuses requests that `config.requests` could not read; they count for the rate limit as others do."""
+    """Refuses requests that `config.handler` could not read; they count for the rate limit as others do."""
 
     def __init__(self, get_response: Handler) -> None:
         self.get_response = get_response

@@ -13,13 +13,15 @@ from django.urls import reverse
 from django.utils import timezone
 from django_tasks import task
 
-from accounts import emails, limits, links
-from accounts.models import Creator, EmailChange, EmailChangeToken, PasswordResetToken, SecurityNotice
-from accounts.services import notices, verification
-from audit.book import erase_personal_data, record
-from audit.clients import Client
 from audit.events import Event
+from audit.recorder import erase_personal_data, record
+from audit.requests.client_info import Client
 from tenancy.context import current_alias, tenant_scope
+
+from .mail import link_tokens, messages
+from .models import Creator, EmailChange, EmailChangeToken, PasswordResetToken, SecurityNotice
+from .ratelimits import limits
+from .services import email_verification, notices
 
 RESET_LINKS_ALIVE = 3  # at most, for one account
 MAILS_PER_RESEND = 3  # at most
@@ -53,7 +55,9 @@ def resend_verification_mails(email: str, ip_address: str | None, language: str)
         return
     client = Client(ip_address=ip_address)
     with transaction.atomic(using=current_alias()):
-        for number, creator_id in enumerate(verification.waiting_sign_ups(email, client)[:MAILS_PER_RESEND]):
+        for number, creator_id in enumerate(
+            email_verification.waiting_sign_ups(email, client)[:MAILS_PER_RESEND]
+        ):
             # the request has counted the first mail
             if number == 0 or limits.allows_mail("verify", email, client):
                 send_verification_mail.enqueue(str(creator_id), language)
@@ -83,7 +87,7 @@ def send_reset_mail(email: str, language: str, *, by_support: bool = False) -> N
         _send_undo_link_again(email, language)
         return
     link = issue_reset_link(creator)
-    emails.send(
+    messages.send(
         "password_reset",
         to=email,
         language=language,
@@ -101,7 +105,7 @@ def _send_undo_link_again(email: str, language: str) -> None:
         send_email_change_notice.enqueue(str(change.pk), language)
 
 
-def issue_reset_link(creator: Creator) -> links.Link:
+def issue_reset_link(creator: Creator) -> link_tokens.Link:
     """A new link; the oldest ones of the account end for it."""
     now = timezone.now()
     own = PasswordResetToken.objects.filter(creator=creator, used_at=None).order_by("-created_at")
@@ -137,7 +141,7 @@ def send_email_change_link(change_id: str, language: str) -> None:
         _send_address_taken(change.new_email, holder, language)
         return
     link = issue_change_link(change, EmailChangeToken.Purpose.CONFIRM, change.expires_at)
-    emails.send(
+    messages.send(
         "email_change",
         to=change.new_email,
         language=language,
@@ -154,7 +158,7 @@ def send_email_change_notice(change_id: str, language: str) -> None:
     if change is None:
         return
     link = issue_change_link(change, EmailChangeToken.Purpose.UNDO, change.undo_expires_at)
-    emails.send(
+    messages.send(
         "email_change_notice",
         to=change.old_email,
         language=language,
@@ -164,7 +168,7 @@ def send_email_change_notice(change_id: str, language: str) -> None:
     )
 
 
-def issue_change_link(change: EmailChange, purpose: str, expires_at: datetime) -> links.Link:
+def issue_change_link(change: EmailChange, purpose: str, expires_at: datetime) -> link_tokens.Link:
     """Bound to the account as it was when the change was requested, not as it is when the mail is written."""
     return EmailChangeToken.objects.issue(
         change.creator_id,
@@ -186,7 +190,7 @@ def _holder(email: str, *, apart_from: UUID) -> Creator | None:
 def _send_address_taken(email: str, holder: Creator, language: str) -> None:
     reset_url = settings.PUBLIC_URL + reverse("password-reset")
     kind = "address_used" if holder.email == email else "address_reserved"
-    emails.send(kind, to=email, language=language, creator_id=holder.pk, reset_url=reset_url)
+    messages.send(kind, to=email, language=language, creator_id=holder.pk, reset_url=reset_url)
 
 
 def _pending_change(change_id: str) -> EmailChange | None:
@@ -229,8 +233,8 @@ def _forget(creator_id: UUID) -> None:
 
 
 def _send_link(creator: Creator, language: str) -> None:
-    link = verification.issue_link(creator)
-    emails.send(
+    link = email_verification.issue_link(creator)
+    messages.send(
         "verify_email",
         to=creator.email,
         language=language,

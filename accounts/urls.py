@@ -3,7 +3,7 @@ from django.urls import path
 from . import views
 
 urlpatterns = [
-    path("password-reset/", views.password_reset, name="password-reset"),
+    path("password-reset/", views.request_password_reset, name="password-reset"),
     path("password-reset/done/", views.password_reset_done, name="password-reset-done"),
     path("reset/done/", views.reset_done, name="reset-done"),
     path("reset/<str:uid>/<str:token>/", views.reset_password, name="reset"),

@@ -14,9 +14,11 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_safe
 
-from accounts import limits, links
 from accounts.api.problems import RETRY_AFTER
-from accounts.exceptions import (
+from audit.requests.client_info import client_of
+from tenancy.middleware import owns_transactions
+
+from .exceptions import (
     AccountLockedError,
     BusyError,
     InvalidLinkError,
@@ -26,10 +28,10 @@ from accounts.exceptions import (
     WeakPasswordError,
     WrongPasswordError,
 )
-from accounts.forms import NewPasswordForm, PasswordForm, PasswordResetForm, UndoForm, VerifyEmailForm
-from accounts.services import email_change, profile, reset, verification
-from audit.clients import client_of
-from tenancy.middleware import owns_transactions
+from .forms import NewPasswordForm, PasswordForm, PasswordResetForm, UndoForm, VerifyEmailForm
+from .mail import link_tokens
+from .ratelimits import limits
+from .services import email_change, email_verification, password_reset, profile
 
 Page = Callable[..., HttpResponse]
 
@@ -100,7 +102,7 @@ def _invalid_link(request: HttpRequest, restart: str | None = None) -> HttpRespo
 
 def _email_of(uid: str, token: str) -> str:
     """The address of a link that was found usable, which proves the mailbox: password managers go by it."""
-    return profile.email_of(links.read(uid, token).creator_id)
+    return profile.email_of(link_tokens.read(uid, token).creator_id)
 
 
 @page("email_verify")
@@ -109,12 +111,14 @@ def verify_email(request: HttpRequest, uid: str, token: str) -> HttpResponse:
     form = VerifyEmailForm(_posted(request))
     if request.method == "POST" and form.is_valid():
         try:
-            verification.verify_email(uid=uid, token=token, client=client_of(request), **form.cleaned_data)
+            email_verification.verify_email(
+                uid=uid, token=token, client=client_of(request), **form.cleaned_data
+            )
         except InvalidLinkError:
             form.add_error("password", _("This is not the password of this sign-up."))
         else:
             return redirect("verify-email-done")
-    if not verification.is_usable(uid, token):
+    if not email_verification.is_usable(uid, token):
         return _invalid_link(request)
     return _form(request, "accounts/verify_email.html", form, email=_email_of(uid, token))
 
@@ -125,10 +129,10 @@ def verify_email_done(request: HttpRequest) -> HttpResponse:
 
 
 @page("password_reset")
-def password_reset(request: HttpRequest) -> HttpResponse:
+def request_password_reset(request: HttpRequest) -> HttpResponse:
     form = PasswordResetForm(_posted(request))
     if request.method == "POST" and form.is_valid():
-        reset.request_reset(email=form.cleaned_data["email"], client=client_of(request))
+        password_reset.request_reset(email=form.cleaned_data["email"], client=client_of(request))
         return redirect("password-reset-done")
     return _form(request, "accounts/password_reset.html", form)
 
@@ -146,7 +150,7 @@ def reset_password(request: HttpRequest, uid: str, token: str) -> HttpResponse:
     form = NewPasswordForm(_posted(request))
     if request.method == "POST" and form.is_valid():
         try:
-            reset.reset_password(
+            password_reset.reset_password(
                 uid=uid,
                 token=token,
                 new_password=form.cleaned_data["new_password"],
@@ -159,7 +163,7 @@ def reset_password(request: HttpRequest, uid: str, token: str) -> HttpResponse:
             return _invalid_link(request, "password-reset")
         else:
             return redirect("reset-done")
-    if not reset.is_usable(uid, token):
+    if not password_reset.is_usable(uid, token):
         return _invalid_link(request, "password-reset")
     return _form(request, "accounts/reset.html", form, email=_email_of(uid, token))
 

@@ -8,12 +8,12 @@ from django.conf import settings
 from django.db import IntegrityError, OperationalError, connections, transaction
 from django.utils import timezone
 
+from audit.sealing.chain import Kind, append, newest_statement
+from audit.sealing.sealer import waits_in
 from tenancy.context import current_alias
 
-from .chain import Kind, append, newest_statement
 from .models import AuditLog, PersonalData
 from .partitions import ids_of_page, month_of, months_after
-from .sealing import waits_in
 
 logger = logging.getLogger(__name__)
 LOCK_TIMEOUT = "200ms"  # whoever writes meanwhile waits behind us

@@ -208,7 +208,7 @@ def _mailbox(value: str) -> str | None:
 def _mail_server(parts: SplitResult, user: str, password: str) -> dict[str, Any]:
     port, tls = MAIL_SCHEMES[parts.scheme]
     return {
-        "EMAIL_BACKEND": "accounts.smtp.EmailBackend",
+        "EMAIL_BACKEND": "accounts.mail.smtp.EmailBackend",
         "EMAIL_HOST": parts.hostname,
         "EMAIL_PORT": parts.port or port,
         "EMAIL_HOST_USER": user,

@@ -10,12 +10,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.api.base import OpenDoor
+from accounts.api.openapi import door
 from accounts.api.problems import problem
-from accounts.api.schema import door
 from accounts.api.serializers import HealthAnswer
-from accounts.counters import STORE_ERRORS
 from accounts.exceptions import NoSigningKeyError
-from accounts.keys import key_ring
+from accounts.ratelimits.cache import STORE_ERRORS
+from accounts.tokens.keys import key_ring
 from tenancy.middleware import owns_transactions
 
 

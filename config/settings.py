@@ -167,7 +167,7 @@ CORS_ALLOWED_ORIGINS = env.words(
     "takes origins like https://app.example, separated by commas",
 )
 MIDDLEWARE = [
-    "audit.middleware.RequestMiddleware",
+    "audit.requests.middleware.RequestMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "accounts.middleware.BodyLimitMiddleware",
     *(["corsheaders.middleware.CorsMiddleware"] if CORS_ALLOWED_ORIGINS else []),
@@ -234,20 +234,20 @@ ARGON2_MEMORY_COST = env.integer(  # KiB; RFC 9106 wants 8 a lane
 )
 BCRYPT_ROUNDS = env.integer("BCRYPT_ROUNDS", 12, least=4, most=31)
 PASSWORD_HASHERS = [
-    "accounts.hashers.Argon2Hasher",
-    "accounts.hashers.BCryptSHA256Hasher",
-    "accounts.hashers.BCryptHasher",
+    "accounts.passwords.hashers.Argon2Hasher",
+    "accounts.passwords.hashers.BCryptSHA256Hasher",
+    "accounts.passwords.hashers.BCryptHasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "accounts.validators.LengthValidator", "OPTIONS": {"min_length": PASSWORD_MIN_LENGTH}},
+    {"NAME": "accounts.passwords.validators.LengthValidator", "OPTIONS": {"min_length": PASSWORD_MIN_LENGTH}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
-    {"NAME": "accounts.validators.ContextValidator"},
+    {"NAME": "accounts.passwords.validators.ContextValidator"},
     {
         "NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator",
         "OPTIONS": {"user_attributes": ["email", "display_name"]},
     },
-    {"NAME": "accounts.breaches.BreachedPasswordValidator"},
+    {"NAME": "accounts.passwords.pwned.BreachedPasswordValidator"},
 ]
 HIBP_ENABLED = env.boolean("HIBP_ENABLED", default=True)
 HIBP_API_URL = env.url("HIBP_API_URL", "https://api.pwnedpasswords.com", "https", "http")
@@ -257,7 +257,7 @@ PASSWORD_RESET_TOKEN_LIFETIME = timedelta(
 )
 MAX_FAILED_LOGIN_ATTEMPTS = env.integer("MAX_FAILED_LOGIN_ATTEMPTS", 5, most=100)
 ACCOUNT_LOCKOUT_DURATION = timedelta(minutes=env.integer("ACCOUNT_LOCKOUT_DURATION_MINUTES", 30, most=10080))
-AXES_HANDLER = "accounts.lockouts.LockoutHandler"
+AXES_HANDLER = "accounts.axes_handler.LockoutHandler"
 AXES_FAILURE_LIMIT = MAX_FAILED_LOGIN_ATTEMPTS
 AXES_COOLOFF_TIME = ACCOUNT_LOCKOUT_DURATION
 AXES_LOCKOUT_PARAMETERS = ["username"]
@@ -314,7 +314,7 @@ _DEFAULT_RATES = {
 }
 RATE_LIMITS = {door: env.rate(f"RATE_LIMIT_{door.upper()}", rate) for door, rate in _DEFAULT_RATES.items()}
 REDIS_URL = env.url("REDIS_URL", "", "redis", "rediss")
-CACHES: dict[str, dict[str, object]] = {"default": {"BACKEND": "accounts.counters.DatabaseCounters"}}
+CACHES: dict[str, dict[str, object]] = {"default": {"BACKEND": "accounts.ratelimits.cache.DatabaseCounters"}}
 if REDIS_URL:
     from redis.backoff import NoBackoff
     from redis.exceptions import ConnectionError as RedisConnectionError
@@ -340,7 +340,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "accounts.api.negotiation.AnyAccept",
     "DEFAULT_PARSER_CLASSES": ["accounts.api.parsers.StrictJSONParser"],
-    "DEFAULT_SCHEMA_CLASS": "accounts.api.schema.DoorSchema",
+    "DEFAULT_SCHEMA_CLASS": "accounts.api.openapi.DoorSchema",
     "EXCEPTION_HANDLER": "accounts.api.problems.exception_handler",
     "UNAUTHENTICATED_USER": None,
     "DATETIME_FORMAT": "iso-8601",
@@ -361,7 +361,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "SCHEMA_PATH_PREFIX": "/api/v[0-9]+",
-    "POSTPROCESSING_HOOKS": ["accounts.api.examples.add_examples"],
+    "POSTPROCESSING_HOOKS": ["accounts.api.openapi_examples.add_examples"],
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 CORS_URLS_REGEX = r"^/(api|\.well-known)/"
@@ -404,7 +404,7 @@ EMAIL_HELO = env.mail_host("EMAIL_HELO", EMAIL_SENDER.rpartition("@")[2])
 EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"  # until EMAIL_URL names a server
 EMAIL_FILE_PATH = DATA_DIR / "mail"
 vars().update(env.mail())
-EMAIL_TIMEOUT = 10  # seconds for each step; accounts/smtp.py bounds the whole
+EMAIL_TIMEOUT = 10  # seconds for each step; accounts/mail/smtp.py bounds the whole
 
 # --- words and times ---------------------------------------------------------------------------
 LANGUAGE_CODE = "en"
@@ -418,8 +418,8 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "filters": {
-        "request": {"()": "audit.logs.RequestFilter"},
-        "expected": {"()": "audit.logs.ExpectedErrorsFilter"},
+        "request": {"()": "audit.requests.logs.RequestFilter"},
+        "expected": {"()": "audit.requests.logs.ExpectedErrorsFilter"},
     },
     "formatters": {
         "json": {

@@ -9,7 +9,7 @@ class TenancyConfig(AppConfig):
     name = "tenancy"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401  registers the checks
+        from .checks import system  # noqa: F401  registers the checks
         from .context import install_guard
         from .grants import apply_grants
 

@@ -13,9 +13,9 @@ from django.utils.translation import gettext as _
 
 from accounts.models import ApiKey
 from accounts.services import api_keys
-from audit.clients import client_of
+from audit.requests.client_info import client_of
 
-from .step_up import has_stepped_up, to_confirmation
+from .reauthentication import has_stepped_up, to_confirmation
 
 
 @admin.register(ApiKey)

@@ -15,7 +15,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
-from accounts.addresses import InvalidAddressError
+from accounts.email_addresses import InvalidAddressError
 from accounts.exceptions import (
     AddressTakenError,
     LimitsUnavailableError,
@@ -24,12 +24,12 @@ from accounts.exceptions import (
     ReasonRequiredError,
 )
 from accounts.models import Creator
-from accounts.services import creators, search, support, transparency
-from audit.clients import client_of
+from accounts.services.operators import creator_detail, justification, search, support
+from audit.requests.client_info import client_of
 
-from .acts import BUTTONS, Button, ConfirmationForm, DeletionForm, ReasonForm
-from .addresses import AddressColumn
-from .step_up import has_stepped_up, to_confirmation
+from .actions import BUTTONS, Button, ConfirmationForm, DeletionForm, ReasonForm
+from .email_addresses import AddressColumn
+from .reauthentication import has_stepped_up, to_confirmation
 
 REFUSALS = {
     AddressTakenError: _lazy("Another account has confirmed this address; it can't be marked here."),
@@ -169,15 +169,15 @@ class CreatorAdmin(AddressColumn, admin.ModelAdmin[Creator]):
         else:
             messages.info(request, str(BUTTONS[act].done) if done else _("There was nothing to do."))
 
-    def _record(self, request: HttpRequest, creator_id: UUID) -> creators.CreatorRecord:
+    def _record(self, request: HttpRequest, creator_id: UUID) -> creator_detail.CreatorRecord:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        return creators.read(creator_id=creator_id, operator_id=_operator(request))
+        return creator_detail.read(creator_id=creator_id, operator_id=_operator(request))
 
     def _ask_reason(self, request: HttpRequest, creator_id: UUID) -> HttpResponse:
         form = ReasonForm(request.POST if request.method == "POST" else None)
         if form.is_valid():
-            transparency.give_reason(
+            justification.give_reason(
                 creator_id=creator_id,
                 operator_id=_operator(request),
                 reason=form.cleaned_data["reason"],

@@ -8,8 +8,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
 from accounts.exceptions import AccountLockedError, RateLimitedError
-from accounts.services import operators
-from audit.clients import Client
+from accounts.services.operators import login
+from audit.requests.client_info import Client
 
 
 def not_looked_at(error: AccountLockedError | RateLimitedError) -> ValidationError:
@@ -97,14 +97,12 @@ class OperatorPasswordChangeForm(AdminPasswordChangeForm):
     def clean_old_password(self) -> str:
         password: str = self.cleaned_data["old_password"]
         try:
-            if operators.confirm_password(self.user, password=password, client=self.client):
+            if login.confirm_password(self.user, password=password, client=self.client):
                 return password
         except (AccountLockedError, RateLimitedError) as error:
             raise not_looked_at(error) from error
         raise ValidationError(self.error_messages["password_incorrect"], code="password_incorrect")
 
     def save(self, commit: bool = True) -> Any:  # noqa: FBT001, FBT002  Django's
-        operators.change_password(
-            self.user, new_password=self.cleaned_data["new_password1"], client=self.client
-        )
+        login.change_password(self.user, new_password=self.cleaned_data["new_password1"], client=self.client)
         return self.user

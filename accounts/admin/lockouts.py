@@ -6,12 +6,12 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from accounts.addresses import display_email
-from accounts.lockouts import record_lift
+from accounts.axes_handler import record_lift
+from accounts.email_addresses import display_email
 from accounts.services.lockout import Door
-from audit.clients import client_of
+from audit.requests.client_info import client_of
 
-from .addresses import AddressSearch
+from .email_addresses import AddressSearch
 
 
 @admin.register(AccessAttempt)

@@ -8,19 +8,19 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Authenticator, Operator
-from accounts.roles import ROLES
-from accounts.services import second_factor, staff
-from audit.clients import client_of
+from accounts.permissions import ROLES
+from accounts.services.operators import accounts, mfa
+from audit.requests.client_info import client_of
 
-from .addresses import AddressColumn, AddressSearch
-from .pages import operator_of
-from .step_up import has_stepped_up, step_up_required, to_confirmation
+from .email_addresses import AddressColumn, AddressSearch
+from .helpers import operator_of
+from .reauthentication import has_stepped_up, step_up_required, to_confirmation
 
 
 class RightsForm(forms.ModelForm):
     role = forms.ChoiceField(
         label=_("Role"),
-        choices=[(name, name) for name in (*ROLES, staff.SUPERUSER)],
+        choices=[(name, name) for name in (*ROLES, accounts.SUPERUSER)],
         widget=forms.RadioSelect,
     )
 
@@ -30,7 +30,7 @@ class RightsForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.initial.setdefault("role", staff.role_of(self.instance))
+        self.initial.setdefault("role", accounts.role_of(self.instance))
 
 
 @admin.register(Operator)
@@ -62,7 +62,7 @@ class OperatorAdmin(AddressColumn, AddressSearch, admin.ModelAdmin[Operator]):
 
     @admin.display(description=_("Role"))
     def role(self, operator: Operator) -> str:
-        return staff.role_of(operator)
+        return accounts.role_of(operator)
 
     @admin.display(description=_("Second factor"), boolean=True)
     def has_second_factor(self, operator: Any) -> bool:
@@ -79,7 +79,7 @@ class OperatorAdmin(AddressColumn, AddressSearch, admin.ModelAdmin[Operator]):
         return super().change_view(request, object_id, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Operator, form: Any, change: Any) -> None:
-        staff.change_rights(
+        accounts.change_rights(
             obj.pk,
             role=form.cleaned_data["role"],
             is_active=form.cleaned_data["is_active"],
@@ -92,7 +92,7 @@ class OperatorAdmin(AddressColumn, AddressSearch, admin.ModelAdmin[Operator]):
     def reset_second_factor(self, request: HttpRequest, queryset: QuerySet[Operator]) -> None:
         others = [operator for operator in queryset if operator != request.user]
         client = client_of(request)
-        done = sum(second_factor.reset(one.pk, by=operator_of(request).pk, client=client) for one in others)
+        done = sum(mfa.reset(one.pk, by=operator_of(request).pk, client=client) for one in others)
         messages.info(
             request,
             _("Second factors reset: %(number)d. Each is set up anew at the next sign-in.")

@@ -14,13 +14,13 @@ from django.views.decorators.cache import never_cache
 
 from accounts.middleware import SIGNED_IN_AT
 from accounts.views import page
-from audit.book import record
-from audit.clients import client_of
 from audit.events import Event
+from audit.recorder import record
+from audit.requests.client_info import client_of
 
-from . import second_factor, step_up
+from . import mfa, reauthentication
 from .forms import OperatorPasswordChangeForm, OperatorSignInForm
-from .pages import authenticator_in, go_to, half_signed_in, next_page
+from .helpers import authenticator_in, go_to, half_signed_in, next_page
 
 ROOMS = {"accounts", "audit"}
 WITHOUT = {"login", "logout", "view_on_site"}  # of Django's: two are ours, the third answers 500 to odd ids
@@ -50,12 +50,12 @@ class OperatorSite(AdminSite):
 
     def get_urls(self) -> list[Any]:
         limited = page("login")  # a guess is a guess, at whichever of these
-        given, set_up = (half_signed_in(view) for view in (second_factor.give_code, second_factor.set_up))
-        renewed = self.admin_view(second_factor.recovery_codes)
+        given, set_up = (half_signed_in(view) for view in (mfa.give_code, mfa.set_up))
+        renewed = self.admin_view(mfa.recovery_codes)
         return [
             path("login/", limited(self.login), name="login"),
             path("logout/", half_signed_in(self.logout), name="logout"),
-            path("confirm/", limited(self.admin_view(step_up.confirm)), name="confirm"),
+            path("confirm/", limited(self.admin_view(reauthentication.confirm)), name="confirm"),
             path("second-factor/", limited(given), name="second_factor"),
             path("second-factor/set-up/", limited(set_up), name="second_factor_set_up"),
             path("second-factor/recovery-codes/", renewed, name="recovery_codes"),
@@ -83,7 +83,7 @@ class OperatorSite(AdminSite):
 
     def step_up(self, request: HttpRequest) -> HttpResponse | None:
         """The way to the confirmation, None where it was just given; for rooms that know no accounts."""
-        return None if step_up.has_stepped_up(request) else step_up.to_confirmation(request)
+        return None if reauthentication.has_stepped_up(request) else reauthentication.to_confirmation(request)
 
     def password_change(self, request: HttpRequest, extra_context: Any = None) -> Any:
         view = PasswordChangeView.as_view(

@@ -9,7 +9,7 @@ from rest_framework.request import Request
 
 from accounts.exceptions import InvalidTokenError
 from accounts.services.sessions import Caller, caller_of
-from accounts.tokens import AccessToken
+from accounts.tokens.jwt import AccessToken
 from tenancy.context import OPERATOR, current_alias
 
 SCHEME = "bearer"

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
-from accounts import limits
+from accounts.ratelimits import limits
 from tenancy.middleware import owns_transactions
 
 from .problems import answer

@@ -10,7 +10,7 @@ from django.http import HttpResponse, StreamingHttpResponse
 from rest_framework import serializers
 from rest_framework.renderers import JSONRenderer
 
-from audit.views import ExportedEvent
+from audit.api.views import ExportedEvent
 
 logger = logging.getLogger(__name__)
 WHOLE = 2**20  # bytes up to which an answer is sent as one, with its length

@@ -10,13 +10,13 @@ from rest_framework.views import APIView
 
 from accounts.exceptions import InvalidTokenError
 from accounts.services import api_keys, introspection
-from audit.clients import client_of
+from audit.requests.client_info import client_of
 from tenancy.middleware import owns_transactions
 
 from . import serializers
 from .authentication import WWW_AUTHENTICATE, bearer_of
 from .base import read
-from .schema import door
+from .openapi import door
 
 FORM = {"application/x-www-form-urlencoded": serializers.TokenRequest}
 

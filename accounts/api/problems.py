@@ -11,8 +11,8 @@ from django.shortcuts import render
 from rest_framework import exceptions as drf
 
 from accounts import exceptions as accounts
-from accounts.counters import REDIS_ERRORS
-from audit.metrics import DATABASE_ERRORS
+from accounts.ratelimits.cache import REDIS_ERRORS
+from audit.requests.metrics import DATABASE_ERRORS
 
 RETRY_AFTER = 2  # seconds, where nobody knows better
 

@@ -7,7 +7,7 @@ from uuid import UUID
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from accounts.addresses import canonical_email, display_email
+from accounts.email_addresses import canonical_email, display_email
 from accounts.models import Session
 from accounts.models.sessions import METADATA_BYTES
 from accounts.services.end_users import stored_bytes

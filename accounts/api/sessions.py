@@ -11,19 +11,19 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import limits
 from accounts.exceptions import InvalidTokenError, NoSuchCreatorError
+from accounts.ratelimits import limits
 from accounts.services import end_users, sessions
-from accounts.tokens import EndUserToken
-from audit.clients import client_of
-from audit.pagination import NewestFirst
+from accounts.tokens.jwt import EndUserToken
+from audit.api.pagination import NewestFirst
+from audit.requests.client_info import client_of
 from tenancy.context import tenant_scope
 from tenancy.middleware import owns_transactions
 
 from . import serializers
 from .authentication import WWW_AUTHENTICATE, bearer_of, caller
 from .base import read
-from .schema import door
+from .openapi import door
 
 
 class SessionsView(ListAPIView):

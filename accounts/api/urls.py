@@ -1,14 +1,14 @@
 from django.urls import path
 
-from . import introspection, owner, sessions, views
+from . import account, introspection, sessions, views
 
 auth_patterns = [
     path("me", views.MeView.as_view()),  # asked most
     path("register", views.RegisterView.as_view()),
     path("email/verify", views.VerifyEmailView.as_view()),
     path("email/verify/resend", views.ResendVerificationView.as_view()),
-    path("email/change", owner.EmailChangeView.as_view()),
-    path("email/change/confirm", owner.EmailChangeConfirmView.as_view()),
+    path("email/change", account.EmailChangeView.as_view()),
+    path("email/change/confirm", account.EmailChangeConfirmView.as_view()),
     path("login", views.LoginView.as_view()),
     path("refresh", views.RefreshView.as_view()),
     path("logout", views.LogoutView.as_view()),
@@ -19,8 +19,8 @@ auth_patterns = [
     path("password/validate", views.PasswordValidateView.as_view()),
     path("password/reset", views.PasswordResetView.as_view()),
     path("password/reset/confirm", views.PasswordResetConfirmView.as_view()),
-    path("me/delete", owner.DeleteView.as_view()),
-    path("me/export", owner.ExportView.as_view()),
+    path("me/delete", account.DeleteView.as_view()),
+    path("me/export", account.ExportView.as_view()),
     path("token/introspect", introspection.IntrospectView.as_view()),
     path("token/revoke", introspection.RevokeView.as_view()),
 ]

@@ -21,26 +21,26 @@ from accounts.exceptions import (
     WeakPasswordError,
     WrongPasswordError,
 )
-from accounts.keys import key_ring
 from accounts.services import (
+    email_verification,
     login,
     password_change,
-    passwords,
+    password_hashing,
+    password_reset,
     profile,
     registration,
-    reset,
     sessions,
-    verification,
 )
-from accounts.tokens import COMPACT, TokenPair
-from audit.clients import client_of
+from accounts.tokens.jwt import COMPACT, TokenPair
+from accounts.tokens.keys import key_ring
+from audit.requests.client_info import client_of
 from tenancy.middleware import owns_transactions
 
 from . import serializers
 from .authentication import access_token_of, caller
 from .base import LimitedView, OpenDoor, PublicView, QuickView, read
+from .openapi import door
 from .parsers import StrictJSONParser, parsed
-from .schema import door
 
 SIGN_UP_ANSWER = "If the address can be used, a mail with a link is on its way."
 RESET_ANSWER = "If there is an account with this address, a mail with a link is on its way."
@@ -78,7 +78,7 @@ class VerifyEmailView(PublicView):
     @door(InvalidLinkError, takes=serializers.VerifyEmailRequest, gives={200: serializers.TokenPairAnswer})
     def post(self, request: Request) -> Response:
         data = read(serializers.VerifyEmailRequest, request)
-        return token_answer(verification.verify_email_and_log_in(**data, client=client_of(request)))
+        return token_answer(email_verification.verify_email_and_log_in(**data, client=client_of(request)))
 
 
 class ResendVerificationView(PublicView):
@@ -197,7 +197,7 @@ class PasswordValidateView(PublicView):
 
     @door(takes=serializers.PasswordValidateRequest, gives={200: serializers.PasswordValidateAnswer})
     def post(self, request: Request) -> Response:
-        suggestions = passwords.suggestions(**read(serializers.PasswordValidateRequest, request))
+        suggestions = password_hashing.suggestions(**read(serializers.PasswordValidateRequest, request))
         return Response({"is_valid": not suggestions, "suggestions": suggestions})
 
 
@@ -208,7 +208,7 @@ class PasswordResetView(PublicView):
 
     @door(takes=serializers.EmailRequest, gives={202: serializers.DetailAnswer})
     def post(self, request: Request) -> Response:
-        reset.request_reset(**read(serializers.EmailRequest, request), client=client_of(request))
+        password_reset.request_reset(**read(serializers.EmailRequest, request), client=client_of(request))
         return Response({"detail": RESET_ANSWER}, status=202)
 
 
@@ -222,7 +222,7 @@ class PasswordResetConfirmView(PublicView):
     )
     def post(self, request: Request) -> Response:
         data = read(serializers.PasswordResetConfirmRequest, request)
-        reset.reset_password(**data, client=client_of(request))
+        password_reset.reset_password(**data, client=client_of(request))
         return Response(status=204)
 
 

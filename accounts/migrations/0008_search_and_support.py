@@ -3,7 +3,7 @@
 import django.contrib.postgres.indexes
 from django.db import migrations, models
 
-import accounts.addresses
+import accounts.email_addresses
 
 
 class Migration(migrations.Migration):
@@ -68,7 +68,9 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="creator",
             index=django.contrib.postgres.indexes.GinIndex(
-                accounts.addresses.AddressParts("email"), fastupdate=False, name="creators_address_parts"
+                accounts.email_addresses.AddressParts("email"),
+                fastupdate=False,
+                name="creators_address_parts",
             ),
         ),
     ]

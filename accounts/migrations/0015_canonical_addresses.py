@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db import migrations, models
 
-import accounts.addresses
+import accounts.email_addresses
 from tenancy.operations import without_forced_rls
 
 STORED_FORM = (
@@ -70,7 +70,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name="creator",
             name="email",
-            field=accounts.addresses.AddressField(max_length=254),
+            field=accounts.email_addresses.AddressField(max_length=254),
         ),
         migrations.RunPython(convert, migrations.RunPython.noop),
         migrations.AddConstraint(

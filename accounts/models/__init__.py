@@ -1,7 +1,8 @@
 """Columns, constraints and predicates. The rules are in `services/`."""
 
+from .base import TenantModel
 from .creators import Creator, Operator
-from .mails import (
+from .email_tokens import (
     EmailChange,
     EmailChangeToken,
     EmailVerificationToken,
@@ -10,10 +11,9 @@ from .mails import (
     RefusedMail,
     SecurityNotice,
 )
-from .second_factor import Authenticator, RecoveryCode
-from .service import ApiKey, Counter, LockoutLimits, LoginReservation, SigningKey
+from .infrastructure import ApiKey, Counter, LockoutLimits, LoginReservation, SigningKey
+from .operators import Authenticator, RecoveryCode
 from .sessions import BlacklistedToken, RefreshToken, Session, UserSession
-from .tenants import TenantModel
 
 __all__ = [
     "ApiKey",

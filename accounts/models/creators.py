@@ -7,7 +7,7 @@ from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from uuid_utils.compat import uuid7
 
-from accounts.addresses import (
+from accounts.email_addresses import (
     STORED_FORM,
     AddressField,
     AddressParts,
@@ -15,14 +15,14 @@ from accounts.addresses import (
     canonical_email,
     display_email,
 )
-from accounts.hashers import normal
-from audit.book import record
-from audit.clients import Client
+from accounts.passwords.hashers import normal
 from audit.events import Event
+from audit.recorder import record
+from audit.requests.client_info import Client
 from tenancy.constraints import Grant, Policy, tenant_walls
 from tenancy.context import tenant_scope
 
-from .tenants import WRITABLE
+from .base import WRITABLE
 
 
 class CreatorManager(BaseUserManager["Creator"]):
@@ -94,7 +94,7 @@ class Creator(AbstractBaseUser, PermissionsMixin):
 
     class Meta:
         db_table = "creators"
-        permissions: ClassVar = [  # beside Django's own; accounts/roles.py says whose they are
+        permissions: ClassVar = [  # beside Django's own; accounts/permissions.py says whose they are
             ("lift_lock", "Can lift a lock of the sign-in"),
             ("end_sessions", "Can end sessions"),
             ("send_reset", "Can send a mail to reset the password"),

@@ -7,7 +7,7 @@ from uuid_utils.compat import uuid7
 
 from tenancy.constraints import Reference
 
-from .tenants import WRITABLE, TenantModel, walls
+from .base import WRITABLE, TenantModel, walls
 
 METADATA_BYTES = 4096  # of an end user's session, as PostgreSQL writes it out: 1e308 has 309 digits there
 

@@ -10,9 +10,9 @@ from django.utils import timezone
 
 from accounts.exceptions import InvalidTokenError
 from accounts.models import ApiKey
-from audit.book import record
-from audit.clients import Client
 from audit.events import Event
+from audit.recorder import record
+from audit.requests.client_info import Client
 from tenancy.context import current_alias
 
 PREFIX = "ak_"  # for secret scanners

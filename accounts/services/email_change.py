@@ -8,17 +8,20 @@ from django.db.models import Max, Min
 from django.utils import timezone
 from django.utils.translation import get_language
 
-from accounts import limits, links, tasks
-from accounts.addresses import canonical_email
+from accounts import tasks
+from accounts.email_addresses import canonical_email
 from accounts.exceptions import InvalidLinkError
+from accounts.mail import link_tokens
 from accounts.models import Creator, EmailChange, EmailChangeToken, SecurityNotice, Session
-from accounts.services import notices, sessions
-from accounts.services.password_change import confirm_password
-from accounts.services.sessions import Caller
-from audit.book import record
-from audit.clients import Client
+from accounts.ratelimits import limits
 from audit.events import Event
+from audit.recorder import record
+from audit.requests.client_info import Client
 from tenancy.context import current_alias, tenant_scope
+
+from . import notices, sessions
+from .password_change import confirm_password
+from .sessions import Caller
 
 Kind = SecurityNotice.Kind
 Purpose = EmailChangeToken.Purpose
@@ -70,7 +73,7 @@ def _supersede(creator: Creator, new_email: str) -> EmailChange:
 def pending_change(uid: str, token: str) -> EmailChange | None:
     """The change that a link would confirm, None if it is dead; uses nothing up."""
     try:
-        link = links.read(uid, token)
+        link = link_tokens.read(uid, token)
     except InvalidLinkError:
         return None
     with tenant_scope(link.creator_id):
@@ -92,7 +95,7 @@ def confirm_change(*, uid: str, token: str, client: Client) -> None:
 
     Raises InvalidLinkError: the link is dead, or another account has the address.
     """
-    link = links.read(uid, token)
+    link = link_tokens.read(uid, token)
     with tenant_scope(link.creator_id):
         Creator.objects.locked(link.creator_id)
         change = _pending(link)
@@ -109,14 +112,14 @@ def confirm_change(*, uid: str, token: str, client: Client) -> None:
 
 def can_undo(uid: str, token: str) -> bool:
     try:
-        link = links.read(uid, token)
+        link = link_tokens.read(uid, token)
     except InvalidLinkError:
         return False
     with tenant_scope(link.creator_id):
         return _undoable(link) is not None
 
 
-def undo_change(*, uid: str, token: str, client: Client) -> links.Link:
+def undo_change(*, uid: str, token: str, client: Client) -> link_tokens.Link:
     """The account has the address of before the change; later changes are undone, all sessions and links end.
 
     No recovery step of the account's present holder ends a link to undo: that could be the thief. The
@@ -125,7 +128,7 @@ def undo_change(*, uid: str, token: str, client: Client) -> links.Link:
 
     Raises InvalidLinkError: the link is dead.
     """
-    link = links.read(uid, token)
+    link = link_tokens.read(uid, token)
     with tenant_scope(link.creator_id):
         creator = Creator.objects.locked(link.creator_id)
         change = _undoable(link)
@@ -143,7 +146,7 @@ def undo_change(*, uid: str, token: str, client: Client) -> links.Link:
     return reset_link
 
 
-def _pending(link: links.Link) -> EmailChange | None:
+def _pending(link: link_tokens.Link) -> EmailChange | None:
     """Called inside the creator's scope."""
     tokens = EmailChangeToken.objects.alive(link).filter(purpose=Purpose.CONFIRM)
     return EmailChange.objects.filter(
@@ -151,7 +154,7 @@ def _pending(link: links.Link) -> EmailChange | None:
     ).first()
 
 
-def _undoable(link: links.Link) -> EmailChange | None:
+def _undoable(link: link_tokens.Link) -> EmailChange | None:
     """Called inside the creator's scope."""
     tokens = EmailChangeToken.objects.matching(link).filter(purpose=Purpose.UNDO)
     return EmailChange.objects.filter(

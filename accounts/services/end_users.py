@@ -15,10 +15,10 @@ from uuid_utils.compat import uuid7
 
 from accounts.exceptions import InvalidTokenError, NoSuchCreatorError
 from accounts.models import Creator, UserSession
-from accounts.tokens import EndUserToken
-from audit.book import record
-from audit.clients import Client
+from accounts.tokens.jwt import EndUserToken
 from audit.events import Event
+from audit.recorder import record
+from audit.requests.client_info import Client
 from tenancy.context import tenant_scope
 
 

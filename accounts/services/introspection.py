@@ -6,13 +6,14 @@ from django.utils import timezone
 
 from accounts.exceptions import InvalidTokenError
 from accounts.models import RefreshToken, Session
-from accounts.services import end_users, sessions
-from accounts.tokens import AccessToken, EndUserToken
-from accounts.tokens import RefreshToken as RefreshTokenJWT
-from audit.book import record
-from audit.clients import Client
+from accounts.tokens.jwt import AccessToken, EndUserToken
+from accounts.tokens.jwt import RefreshToken as RefreshTokenJWT
 from audit.events import Event
+from audit.recorder import record
+from audit.requests.client_info import Client
 from tenancy.context import tenant_scope
+
+from . import end_users, sessions
 
 CLAIMS = ("sub", "sid", "exp", "iat", "jti", "token_type", "iss", "aud")
 Token = AccessToken | RefreshTokenJWT | EndUserToken

@@ -20,8 +20,9 @@ from uuid_utils.compat import uuid7
 
 from accounts.exceptions import AccountLockedError, RateLimitedError
 from accounts.models import LockoutLimits
-from accounts.services import passwords
 from tenancy.context import call
+
+from . import password_hashing
 
 LONGEST_WAIT = 2.0  # seconds, for the verdicts on others' attempts
 POLL = 0.05
@@ -40,7 +41,7 @@ class Door(StrEnum):
 class Outcome:
     """The verdict on a password, and until when it locked the account (None: it did not)."""
 
-    verdict: passwords.Verdict
+    verdict: password_hashing.Verdict
     locked_until: datetime | None = None
 
 
@@ -52,10 +53,10 @@ def verify_password(*, email: str, password: str, encoded: str | None, door: Doo
         RateLimitedError: as many attempts as may still fail are being looked at, or this one took too long.
 
     """
-    return attempt(lambda: passwords.verify(password, encoded), email=email, door=door)
+    return attempt(lambda: password_hashing.verify(password, encoded), email=email, door=door)
 
 
-def attempt(look: Callable[[], passwords.Verdict], *, email: str, door: Door) -> Outcome:
+def attempt(look: Callable[[], password_hashing.Verdict], *, email: str, door: Door) -> Outcome:
     """Count a guess at `door`, and let `look` judge it; raises as verify_password does."""
     reservation = _reserve(email, door)
     try:

@@ -7,15 +7,16 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from accounts.addresses import canonical_email
+from accounts.email_addresses import canonical_email
 from accounts.exceptions import InvalidCredentialsError
 from accounts.models import SecurityNotice
-from accounts.services import lockout, notices, passwords, sessions
-from accounts.tokens import TokenPair
-from audit.book import NO_TENANT, record
-from audit.clients import Client
+from accounts.tokens.jwt import TokenPair
 from audit.events import Event
+from audit.recorder import NO_TENANT, record
+from audit.requests.client_info import Client
 from tenancy.context import call, call_as, tenant_scope
+
+from . import lockout, notices, password_hashing, sessions
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def _refuse(email: str, account: _Account | None, locked_until: datetime | None,
 
 def _admit(account: _Account, upgrade: str | None, client: Client) -> TokenPair | None:
     """None where the password is not the one that was looked at any more."""
-    now, upgraded = timezone.now(), passwords.hashed(upgrade) if upgrade else None
+    now, upgraded = timezone.now(), password_hashing.hashed(upgrade) if upgrade else None
     who: dict[str, Any] = {"creator_id": account.id, "client": client}
     new = sessions.new_session(now=now, **who)
     with tenant_scope(account.id):

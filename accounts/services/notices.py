@@ -12,12 +12,12 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import get_language
 
-from accounts import emails
+from accounts.mail import messages
 from accounts.models import Creator, SecurityNotice
-from audit.book import record
-from audit.clients import Client
-from audit.devices import device_of
 from audit.events import Event
+from audit.recorder import record
+from audit.requests.client_info import Client
+from audit.requests.user_agents import device_of
 
 BY_SUPPORT = {
     SecurityNotice.Kind.SUPPORT_ENDED_SESSIONS,
@@ -82,7 +82,7 @@ def send_bundle(notice: SecurityNotice, language: str) -> None:
     creator: Creator = notice.creator
     unsent = SecurityNotice.objects.filter(creator=creator, email=notice.email, sent_at=None)
     waiting = list(unsent.order_by("at"))
-    emails.send(
+    messages.send(
         "security_notice",
         to=notice.email,
         language=language,

@@ -4,12 +4,13 @@ from uuid import UUID
 
 from accounts.exceptions import InvalidTokenError, PasswordMustBeResetError, WrongPasswordError
 from accounts.models import Creator, SecurityNotice
-from accounts.services import lockout, notices, passwords, sessions
-from accounts.services.sessions import Caller
-from audit.book import record
-from audit.clients import Client
 from audit.events import Event
+from audit.recorder import record
+from audit.requests.client_info import Client
 from tenancy.context import tenant_scope
+
+from . import lockout, notices, password_hashing, sessions
+from .sessions import Caller
 
 
 def change_password(caller: Caller, *, current_password: str, new_password: str, client: Client) -> None:
@@ -22,8 +23,10 @@ def change_password(caller: Caller, *, current_password: str, new_password: str,
 
     """
     encoded = confirm_password(caller.id, email=caller.email, password=current_password, client=client)
-    passwords.judge(new_password, email=caller.email, display_name=caller.display_name, field="new_password")
-    new_hash = passwords.hashed(new_password)
+    password_hashing.judge(
+        new_password, email=caller.email, display_name=caller.display_name, field="new_password"
+    )
+    new_hash = password_hashing.hashed(new_password)
     with tenant_scope(caller.id):
         changed = sessions.is_confirmed(caller, password=encoded)
         if changed:

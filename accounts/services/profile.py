@@ -4,11 +4,12 @@ from dataclasses import replace
 from uuid import UUID
 
 from accounts.models import Creator
-from accounts.services.sessions import Caller
-from audit.book import record
-from audit.clients import Client
 from audit.events import Event
+from audit.recorder import record
+from audit.requests.client_info import Client
 from tenancy.context import tenant_scope
+
+from .sessions import Caller
 
 
 def email_of(creator_id: UUID) -> str:

@@ -7,14 +7,16 @@ from django.db import IntegrityError, transaction
 from django.utils.translation import get_language
 from uuid_utils.compat import uuid7
 
-from accounts import limits, tasks
-from accounts.addresses import canonical_email
+from accounts import tasks
+from accounts.email_addresses import canonical_email
 from accounts.models import Creator
-from accounts.services import passwords
-from audit.book import record
-from audit.clients import Client
+from accounts.ratelimits import limits
 from audit.events import Event
+from audit.recorder import record
+from audit.requests.client_info import Client
 from tenancy.context import current_alias, tenant_scope
+
+from . import password_hashing
 
 
 def register(*, email: str, password: str, display_name: str, client: Client) -> None:
@@ -29,11 +31,11 @@ def register(*, email: str, password: str, display_name: str, client: Client) ->
 
     """
     email = canonical_email(email)
-    passwords.judge(password, email=email, display_name=display_name)
+    password_hashing.judge(password, email=email, display_name=display_name)
     creator = Creator(
         id=uuid7(),
         email=email,
-        password=passwords.hashed(password),
+        password=password_hashing.hashed(password),
         display_name=display_name,
         holds_email=not settings.REQUIRE_EMAIL_VERIFICATION,
     )

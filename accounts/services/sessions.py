@@ -12,15 +12,16 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from accounts.exceptions import InvalidTokenError, TokenReusedError
-from accounts.keys import key_ring
 from accounts.models import BlacklistedToken, Creator, SecurityNotice, Session
-from accounts.services import notices
-from accounts.tokens import AccessToken, RefreshToken, TokenPair, access_token
-from audit.book import record
-from audit.clients import Client
-from audit.devices import device_of
+from accounts.tokens.jwt import AccessToken, RefreshToken, TokenPair, access_token
+from accounts.tokens.keys import key_ring
 from audit.events import Event
+from audit.recorder import record
+from audit.requests.client_info import Client
+from audit.requests.user_agents import device_of
 from tenancy.context import call_as, current_alias, tenant_scope
+
+from . import notices
 
 _ROTATE = "SELECT * FROM rotate_refresh(%s, %s, %s, %s, %s, %s, %s, %s)"
 _START = "SELECT * FROM start_session(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"

@@ -8,11 +8,11 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.exceptions import NoSigningKeyError
-from accounts.keys import forget_key_ring, generate_private_key, key_ring, stored_form
 from accounts.models import SigningKey
-from audit.book import record
-from audit.clients import Client
+from accounts.tokens.keys import forget_key_ring, generate_private_key, key_ring, stored_form
 from audit.events import Event
+from audit.recorder import record
+from audit.requests.client_info import Client
 from tenancy.context import current_alias
 
 

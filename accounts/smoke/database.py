@@ -8,14 +8,14 @@ from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS
 
 from accounts.exceptions import NoSigningKeyError
-from accounts.keys import key_ring
-from audit.sealing import waiting_seconds
-from tenancy.isolation import role_findings, table_findings, version_findings
-from tenancy.powers import power_findings
-from tenancy.probe import probe
-from tenancy.surroundings import surrounding_findings
+from accounts.tokens.keys import key_ring
+from audit.sealing.sealer import waiting_seconds
+from tenancy.checks.catalog import surrounding_findings
+from tenancy.checks.privileges import power_findings
+from tenancy.checks.probe import probe
+from tenancy.checks.schema import role_findings, table_findings, version_findings
 
-from .service import Fault, Service, demand
+from .client import Fault, Service, demand
 
 SHOWN = 3  # findings, in one line
 LONGEST_WAIT = 300  # seconds; sealing takes less than two minutes

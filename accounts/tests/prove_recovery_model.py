@@ -8,9 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from accounts.tests.recovery_model import INTERLUDES, STEPS, Case, assert_ada_recovers
-from accounts.tests.test_recovery_model import case  # noqa: F401
-from config.tests.proofs import whole
+from accounts.tests.support.recovery_model import INTERLUDES, STEPS, Case, assert_ada_recovers
+from config.tests.support.proofs import whole
+
+from .test_recovery_model import case  # noqa: F401
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 BETWEEN = st.lists(st.sampled_from(INTERLUDES), max_size=3)

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 from django.db import connections
 
-from accounts.services import search
-from config.tests.operators import enter, make_operator
-from config.tests.proofs import whole
+from accounts.services.operators import search
+from config.tests.support.operators import enter, make_operator
+from config.tests.support.proofs import whole
 from tenancy.context import OPERATOR, using_alias
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")

@@ -10,10 +10,10 @@ from django.contrib.auth.hashers import make_password
 from django.test import Client
 
 from accounts.models import Creator
-from accounts.tests.journeys import events, log_in
-from config.tests.fixtures import API, Person, make_creator
-from config.tests.operators import enter as enter_wholly
-from config.tests.operators import make_operator
+from accounts.tests.support.flows import events, log_in
+from config.tests.support.fixtures import API, Person, make_creator
+from config.tests.support.operators import enter as enter_wholly
+from config.tests.support.operators import make_operator
 from tenancy.context import OPERATOR, using_alias
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")

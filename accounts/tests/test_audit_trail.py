@@ -5,10 +5,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from accounts.tests.journeys import confirm, link_in, log_in, sign_up
-from accounts.tests.test_refresh import age_spent
-from accounts.tests.test_tokens import unpack
-from config.tests.fixtures import API, PASSWORD, Person
+from accounts.tests.support.flows import confirm, link_in, log_in, sign_up
+from config.tests.support.fixtures import API, PASSWORD, Person
+
+from .test_refresh import age_spent
+from .test_tokens import unpack
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
@@ -110,7 +111,7 @@ def test_profile(api: API, ada: Person, book: Any) -> None:
 def test_upgraded_hash(api: API, transactional_db: None, book: Any) -> None:
     from django.contrib.auth.hashers import make_password
 
-    from config.tests.fixtures import make_creator
+    from config.tests.support.fixtures import make_creator
 
     old = make_creator("old@example.com", password=make_password("an old password", hasher="pbkdf2_sha256"))
     log_in(api, old.email, "an old password")

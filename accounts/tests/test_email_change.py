@@ -10,11 +10,11 @@ from django.test import Client
 
 from accounts.exceptions import InvalidTokenError
 from accounts.models import Creator, SecurityNotice
-from accounts.services import email_change, lockout, passwords, sessions
-from accounts.tests.journeys import all_at_once, confirm, link_in, log_in, sign_up
-from accounts.tokens import AccessToken
-from audit.clients import Client as AuditClient
-from config.tests.fixtures import API, PASSWORD, Person, make_creator, sign_in
+from accounts.services import email_change, lockout, password_hashing, sessions
+from accounts.tests.support.flows import all_at_once, confirm, link_in, log_in, sign_up
+from accounts.tokens.jwt import AccessToken
+from audit.requests.client_info import Client as AuditClient
+from config.tests.support.fixtures import API, PASSWORD, Person, make_creator, sign_in
 from tenancy.context import OPERATOR, tenant_scope, using_alias
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -320,7 +320,7 @@ def test_what_is_under_way_during_a_recovery_step_comes_to_nothing(
         outcome = verify(**account)
         monkeypatch.setattr(lockout, "verify_password", verify)
         if event == "password reset":
-            encoded = passwords.hashed(NEW)
+            encoded = password_hashing.hashed(NEW)
             with tenant_scope(ada.id):
                 Creator.objects.filter(pk=ada.id).update(password=encoded)
                 sessions.end_sessions(creator_id=ada.id)

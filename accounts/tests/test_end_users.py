@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts.models import UserSession
 from accounts.services.end_users import stored_bytes
-from config.tests.fixtures import API, Person
+from config.tests.support.fixtures import API, Person
 from tenancy.context import tenant_scope
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")

@@ -18,11 +18,12 @@ from argon2.low_level import ffi, hash_secret
 from django.contrib.auth.hashers import Argon2PasswordHasher
 from django.test import Client
 
-from accounts import argon2id, limits
-from accounts.hashers import Argon2Hasher
-from accounts.services import passwords
-from config.tests.fixtures import API, PASSWORD, Person
-from config.tests.serving import serving
+from accounts.passwords import argon2id
+from accounts.passwords.hashers import Argon2Hasher
+from accounts.ratelimits import limits
+from accounts.services import password_hashing
+from config.tests.support.fixtures import API, PASSWORD, Person
+from config.tests.support.live_server import serving
 
 EMAIL = "somebody@example.com"
 rng = random.Random(20_261_122)
@@ -199,10 +200,10 @@ def test_two_hash_at_a_time_behind_the_requests(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("django.contrib.auth.hashers.make_password", slow)
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
-        assert list(pool.map(passwords.hashed, "abcdef")) == list("abcdef")
+        assert list(pool.map(password_hashing.hashed, "abcdef")) == list("abcdef")
     assert most == 2
     if sys.platform == "linux":
-        assert niceness == {passwords.NICENESS}
+        assert niceness == {password_hashing.NICENESS}
 
 
 @pytest.fixture

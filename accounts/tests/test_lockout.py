@@ -15,10 +15,10 @@ from django.db import connections
 from django.utils import timezone
 
 from accounts.exceptions import AccountLockedError, RateLimitedError
-from accounts.services import lockout, passwords
+from accounts.services import lockout, password_hashing
 from accounts.services.lockout import Door
-from accounts.tests.journeys import events
-from config.tests.fixtures import API, Person, make_creator
+from accounts.tests.support.flows import events
+from config.tests.support.fixtures import API, Person, make_creator
 from tenancy.context import OPERATOR, using_alias
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -145,14 +145,14 @@ def test_killed_attempt_locks_nobody_and_its_place_comes_back(ada: Person, super
 def paused_verdict(monkeypatch: pytest.MonkeyPatch) -> tuple[Event, Event]:
     """Passwords that are looked at wait here: (somebody has come, let them go)."""
     come, go = Event(), Event()
-    verify = passwords.verify
+    verify = password_hashing.verify
 
-    def waiting(password: str, encoded: str | None) -> passwords.Verdict:
+    def waiting(password: str, encoded: str | None) -> password_hashing.Verdict:
         come.set()
         assert go.wait(10)
         return verify(password, encoded)
 
-    monkeypatch.setattr(passwords, "verify", waiting)
+    monkeypatch.setattr(password_hashing, "verify", waiting)
     return come, go
 
 

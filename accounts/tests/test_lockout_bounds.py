@@ -9,10 +9,11 @@ import psycopg
 import pytest
 
 from accounts.services import lockout
-from accounts.tests.test_lockout import attempt
-from config.tests.fixtures import API, Person, no_lockout
-from config.tests.plugin import DATABASE, ROLES, server
+from config.tests.support.fixtures import API, Person, no_lockout
+from config.tests.support.plugin import DATABASE, ROLES, server
 from tenancy.context import OPERATOR, using_alias
+
+from .test_lockout import attempt
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 OLGA = "olga@example.com"

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from accounts.tests.journeys import all_at_once
-from config.tests.fixtures import PASSWORD, make_creator
-from config.tests.serving import Served, serving
+from accounts.tests.support.flows import all_at_once
+from config.tests.support.fixtures import PASSWORD, make_creator
+from config.tests.support.live_server import Served, serving
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.slow]
 ROUNDS = 1
@@ -28,7 +28,7 @@ def marks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def served(django_db_setup: None, marks: Path) -> Iterator[Served]:
     counting = {
-        "DJANGO_SETTINGS_MODULE": "config.tests.counting",
+        "DJANGO_SETTINGS_MODULE": "config.tests.support.counting_settings",
         "HASH_MARKS": str(marks),
         "HASH_SECONDS": "0.1",
     }

@@ -2,7 +2,7 @@ import bcrypt
 import pytest
 
 from accounts.models import Creator
-from config.tests.fixtures import API, Person, make_creator
+from config.tests.support.fixtures import API, Person, make_creator
 from tenancy.context import tenant_scope
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")

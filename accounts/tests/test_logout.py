@@ -7,10 +7,11 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import BlacklistedToken
-from accounts.tests.journeys import all_at_once, events
-from accounts.tests.test_tokens import claims_with, unpack
-from config.tests.fixtures import API, Person, sign_in
+from accounts.tests.support.flows import all_at_once, events
+from config.tests.support.fixtures import API, Person, sign_in
 from tenancy.context import tenant_scope
+
+from .test_tokens import claims_with, unpack
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 

@@ -12,17 +12,18 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from accounts import emails
+from accounts.jobs import maintenance
+from accounts.mail import messages, refusals
+from accounts.mail.smtp import NotDeliveredError
 from accounts.models import RefusedMail
-from accounts.services import housekeeping, refusals
-from accounts.smtp import NotDeliveredError
-from accounts.tests.journeys import all_at_once, events, link_in, log_in, log_lines, sign_up
-from accounts.tests.mail_server import Serve, certificate, deploy, serve, tls
-from accounts.tests.test_worker import jobs, later
-from audit.metrics import MAILS
-from config.tests.fixtures import API, Person, make_creator, sign_in
-from config.tests.operators import enter, make_operator
+from accounts.tests.support.flows import all_at_once, events, link_in, log_in, log_lines, sign_up
+from accounts.tests.support.mail_server import Serve, certificate, deploy, serve, tls
+from audit.requests.metrics import MAILS
+from config.tests.support.fixtures import API, Person, make_creator, sign_in
+from config.tests.support.operators import enter, make_operator
 from tenancy.context import OPERATOR, using_alias
+
+from .test_worker import jobs, later
 
 __all__ = ["certificate", "deploy", "serve", "tls"]
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -196,7 +197,9 @@ def test_address_of_nobody_is_refused_under_nobodys_name(
     server = serve(refuses={"RCPT TO": UNKNOWN})
     deploy(EMAIL_URL=f"smtp://127.0.0.1:{server.port}")
     with using_alias(OPERATOR):
-        emails.send("email_change", to="new@example.com", language="en", link="https://x/", expires_minutes=9)
+        messages.send(
+            "email_change", to="new@example.com", language="en", link="https://x/", expires_minutes=9
+        )
     (row,) = refused()
     assert row.account_id is None
     assert superuser.execute("SELECT count(*) FROM audit_personal_data WHERE email <> ''").fetchone() == (0,)
@@ -221,7 +224,7 @@ def test_unknown_recipient_makes_the_address_undeliverable(
     server = serve(refuses={"RCPT TO": reply})
     deploy(EMAIL_URL=f"smtp://127.0.0.1:{server.port}")
     with using_alias(OPERATOR), suppress(NotDeliveredError):
-        emails.send("test", to=ada.email, language="en")
+        messages.send("test", to=ada.email, language="en")
     assert me(ada).get("email_undeliverable", False) is is_marked
 
 
@@ -266,7 +269,7 @@ def test_address_that_is_called_sender_is_a_recipient_all_the_same(serve: Serve,
     server = serve(refuses={"RCPT TO": "550 <{address}> is not known here"})
     deploy(EMAIL_URL=f"smtp://127.0.0.1:{server.port}")
     with using_alias(OPERATOR):
-        emails.send("test", to="sender@relay.example", language="en")
+        messages.send("test", to="sender@relay.example", language="en")
     assert [row.code for row in refused()] == [550]
 
 
@@ -306,13 +309,13 @@ def test_refusals_go_with_the_account_and_after_a_while(
     deploy(EMAIL_URL=f"smtp://127.0.0.1:{server.port}")
     with using_alias(OPERATOR):
         for person in (ada, bob):
-            emails.send("test", to=person.email, language="en")
+            messages.send("test", to=person.email, language="en")
     assert API().post("me/delete", {"password": ada.password}, token=ada.access).status_code == 204
     assert [row.email for row in refused()] == [bob.email]
     with using_alias(OPERATOR):
-        assert housekeeping.prune_expired()["refused_mails"] == 0
-        RefusedMail.objects.update(at=timezone.now() - housekeeping.KEEP_REFUSALS - timedelta(seconds=1))
-        assert housekeeping.prune_expired()["refused_mails"] == 1
+        assert maintenance.prune_expired()["refused_mails"] == 0
+        RefusedMail.objects.update(at=timezone.now() - maintenance.KEEP_REFUSALS - timedelta(seconds=1))
+        assert maintenance.prune_expired()["refused_mails"] == 1
 
 
 def test_operators_see_address_and_words_of_what_was_refused(
@@ -321,7 +324,7 @@ def test_operators_see_address_and_words_of_what_was_refused(
     server = serve(refuses={"RCPT TO": UNKNOWN})
     deploy(EMAIL_URL=f"smtp://127.0.0.1:{server.port}")
     with using_alias(OPERATOR):
-        emails.send("test", to=ada.email, language="en")
+        messages.send("test", to=ada.email, language="en")
     browser = enter(make_operator("olga@example.com", "support"))
     page = browser.get("/admin/accounts/refusedmail/").content.decode()
     for word in (ada.email, "RCPT TO", "550", "User unknown"):

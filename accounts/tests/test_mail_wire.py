@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from django.core import mail
 
-from accounts import emails, smtp
-from accounts.smtp import NotDeliveredError, Stage
-from accounts.tests.journeys import log_lines
-from accounts.tests.mail_server import (
+from accounts.mail import messages, smtp
+from accounts.mail.smtp import NotDeliveredError, Stage
+from accounts.tests.support.flows import log_lines
+from accounts.tests.support.mail_server import (
     Received,
     Serve,
     certificate,
@@ -22,7 +22,7 @@ from accounts.tests.mail_server import (
     tls,
     trusted,
 )
-from config.tests.fixtures import Person, make_creator
+from config.tests.support.fixtures import Person, make_creator
 from tenancy.context import OPERATOR, using_alias
 
 __all__ = ["certificate", "deploy", "serve", "tls", "trusted"]
@@ -41,7 +41,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 def send(kind: str = "verify_email", *, to: str = ADDRESS, language: str = "en", **more: Any) -> None:
     with using_alias(OPERATOR):
-        emails.send(kind, to=to, language=language, **{**KINDS[kind], **more})
+        messages.send(kind, to=to, language=language, **{**KINDS[kind], **more})
 
 
 def sent(server: Any) -> Received:
@@ -279,7 +279,7 @@ def test_handshake_that_drips_is_cut_off(deploy: Any, monkeypatch: pytest.Monkey
 
 
 def test_exchange_ends_well_before_the_worker_would_take_the_job_up_again() -> None:
-    from accounts.worker import LEASE
+    from accounts.jobs.worker import LEASE
 
     assert LEASE.total_seconds() >= smtp.EXCHANGE_SECONDS * 2
 
@@ -287,7 +287,7 @@ def test_exchange_ends_well_before_the_worker_would_take_the_job_up_again() -> N
 def test_server_that_never_says_goodbye_has_the_mail_all_the_same(
     serve: Serve, deploy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from accounts.tests.mail_server import Talker
+    from accounts.tests.support.mail_server import Talker
 
     async def vanish(self: Talker, arg: str) -> None:
         assert self.transport

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from accounts import emails
+from accounts.mail import messages
 from accounts.models import SecurityNotice
 from accounts.services import notices
-from accounts.tests.journeys import log_in, sign_up
-from audit.clients import Client
-from config.tests.fixtures import API, PASSWORD, make_creator
+from accounts.tests.support.flows import log_in, sign_up
+from audit.requests.client_info import Client
+from config.tests.support.fixtures import API, PASSWORD, make_creator
 from tenancy.context import OPERATOR, tenant_scope, using_alias
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -83,7 +83,7 @@ def test_proved_address_is_greeted_and_told_where_it_goes(
 def test_name_that_a_mail_program_could_make_a_link_of_is_left_out(name: str, mailoutbox: list[Any]) -> None:
     make_creator("ada@example.com", display_name=name)
     with using_alias(OPERATOR):
-        emails.send("password_reset", to="ada@example.com", language="en", display_name=name, link="https://us/",
+        messages.send("password_reset", to="ada@example.com", language="en", display_name=name, link="https://us/",
                     expires_minutes=15)  # fmt: skip
     (message,) = mailoutbox
     assert "Hello," in message.body
@@ -97,7 +97,7 @@ def test_name_that_a_mail_program_could_make_a_link_of_is_left_out(name: str, ma
 def test_name_of_a_person_is_greeted(name: str, mailoutbox: list[Any]) -> None:
     make_creator("ada@example.com")
     with using_alias(OPERATOR):
-        emails.send("password_reset", to="ada@example.com", language="en", display_name=name, link="https://us/",
+        messages.send("password_reset", to="ada@example.com", language="en", display_name=name, link="https://us/",
                     expires_minutes=15)  # fmt: skip
     assert f"Hello {name}," in mailoutbox[0].body
 

@@ -10,9 +10,9 @@ from django.utils import timezone
 
 from accounts.models import SecurityNotice
 from accounts.services import notices
-from accounts.tests.journeys import link_in, log_in
-from audit.clients import Client
-from config.tests.fixtures import API, Person, make_creator, statements
+from accounts.tests.support.flows import link_in, log_in
+from audit.requests.client_info import Client
+from config.tests.support.fixtures import API, Person, make_creator, statements
 from tenancy.context import tenant_scope
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -189,7 +189,7 @@ def test_mail_that_fails_is_sent_later_and_loses_no_notice(
     ada: Person, run_jobs: Any, superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr("accounts.emails.EmailMultiAlternatives.send", _refuse)
+        broken.setattr("accounts.mail.messages.EmailMultiAlternatives.send", _refuse)
         happen(SecurityNotice.Kind.PASSWORD_CHANGED, ada)
         run_jobs()
     assert mail.outbox == []

@@ -13,12 +13,13 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from accounts.models import Creator, Operator
-from accounts.tests.journeys import LINK, confirm, link_in, log_in, sign_up
-from accounts.tests.test_operator_creators import LIST, give_reason, page_of, says
-from config.tests.fixtures import API, PASSWORD, Person, make_creator, sign_in
-from config.tests.operators import confirm as step_up
-from config.tests.operators import enter, make_operator
+from accounts.tests.support.flows import LINK, confirm, link_in, log_in, sign_up
+from config.tests.support.fixtures import API, PASSWORD, Person, make_creator, sign_in
+from config.tests.support.operators import confirm as step_up
+from config.tests.support.operators import enter, make_operator
 from tenancy.context import OPERATOR, using_alias
+
+from .test_creator_admin import LIST, give_reason, page_of, says
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 

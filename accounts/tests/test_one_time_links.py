@@ -12,10 +12,10 @@ from django.core import mail
 from django.test import Client
 
 from accounts.models import EmailChangeToken, EmailVerificationToken, LinkToken, PasswordResetToken
-from accounts.services import support, transparency
-from accounts.tests.journeys import sign_up
-from audit.clients import Client as AuditClient
-from config.tests.fixtures import API, PASSWORD
+from accounts.services.operators import justification, support
+from accounts.tests.support.flows import sign_up
+from audit.requests.client_info import Client as AuditClient
+from config.tests.support.fixtures import API, PASSWORD
 from tenancy.context import OPERATOR, using_alias
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -107,7 +107,7 @@ class Ada:
         operator, client = uuid4(), AuditClient()
         with using_alias(OPERATOR):
             known: dict[str, Any] = {"creator_id": self.id, "operator_id": operator, "client": client}
-            transparency.give_reason(reason="ticket number 1234", **known)
+            justification.give_reason(reason="ticket number 1234", **known)
             for action in actions:
                 assert support.perform(action, **known), action
 

@@ -13,14 +13,15 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from accounts.services import api_keys
-from accounts.tests.journeys import log_in
-from accounts.tests.test_operator_creators import LIST, REASON, page_of
-from config.child import happens
-from config.tests.fixtures import API, PASSWORD, Person, make_creator, sign_in
-from config.tests.operators import code_of, make_operator
-from config.tests.serving import Served, serving
+from accounts.tests.support.flows import log_in
+from config.launcher.process import happens
+from config.tests.support.fixtures import API, PASSWORD, Person, make_creator, sign_in
+from config.tests.support.live_server import Served, serving
+from config.tests.support.operators import code_of, make_operator
 from config.tests.test_pages import CONTRASTS, WIDE, Browser, browsing, pytestmark  # noqa: F401
 from tenancy.context import OPERATOR, using_alias
+
+from .test_creator_admin import LIST, REASON, page_of
 
 SCREENS = (390, 844), (1280, 900)
 OURS = CONTRASTS.replace("body *", ".creator *")

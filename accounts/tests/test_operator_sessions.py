@@ -7,10 +7,10 @@ import psycopg
 import pytest
 from django.test import Client
 
-from accounts.services import second_factor
-from accounts.tests.journeys import events
-from config.tests.fixtures import API, Person
-from config.tests.operators import code_of, confirm, enter, give_password, make_operator
+from accounts.services.operators import mfa
+from accounts.tests.support.flows import events
+from config.tests.support.fixtures import API, Person
+from config.tests.support.operators import code_of, confirm, enter, give_password, make_operator
 from tenancy.context import OPERATOR, using_alias
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -108,12 +108,12 @@ def test_deactivated_operator_is_out_at_once(olga: Person, superuser: psycopg.Co
 def test_operator_whose_second_factor_is_reset_is_out_at_once(olga: Person) -> None:
     client = enter(olga)
     with using_alias(OPERATOR):
-        assert second_factor.reset(olga.id, client=_nobody())
+        assert mfa.reset(olga.id, client=_nobody())
     assert client.get("/admin/second-factor/set-up/").url.startswith("/admin/login/")
 
 
 def _nobody() -> Any:
-    from audit.clients import Client as AuditClient
+    from audit.requests.client_info import Client as AuditClient
 
     return AuditClient()
 

@@ -10,9 +10,9 @@ from django.core import mail
 from django.db import connections
 
 from accounts.models import Creator
-from accounts.services import password_change, passwords, reset
-from accounts.tests.journeys import all_at_once, events, link_in, log_in
-from config.tests.fixtures import API, Person, sign_in
+from accounts.services import password_change, password_hashing, password_reset
+from accounts.tests.support.flows import all_at_once, events, link_in, log_in
+from config.tests.support.fixtures import API, Person, sign_in
 from tenancy.context import tenant_scope
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -80,14 +80,14 @@ def test_links_to_reset_the_old_password_end(api: API, ada: Person, run_jobs: An
     api.post("password/reset", {"email": ada.email})
     run_jobs()
     link = link_in(mail.outbox[-1])
-    assert reset.is_usable(*link)
+    assert password_reset.is_usable(*link)
     change(ada, ada.password)
-    assert not reset.is_usable(*link)
+    assert not password_reset.is_usable(*link)
 
 
 def test_two_changes_at_once_have_one_winner(api: API, ada: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     meeting, met_before = threading.Barrier(2), set()
-    judge = passwords.judge
+    judge = password_hashing.judge
 
     def met(*args: Any, **kwargs: Any) -> None:
         judge(*args, **kwargs)
@@ -95,7 +95,7 @@ def test_two_changes_at_once_have_one_winner(api: API, ada: Person, monkeypatch:
             met_before.add(threading.get_ident())
             meeting.wait(10)
 
-    monkeypatch.setattr(passwords, "judge", met)
+    monkeypatch.setattr(password_hashing, "judge", met)
     words = ["first lovely sentence", "second lovely sentence"]
     statuses = all_at_once(2, lambda number: change(ada, ada.password, words[number]).status_code)
     assert sorted(statuses) == [204, 403]
@@ -107,7 +107,7 @@ def test_change_that_meets_a_rehash_of_the_same_password_still_succeeds(
 ) -> None:
     """A sign-in elsewhere stores the old password with a newer method, between our look and our write."""
     confirm = password_change.confirm_password
-    rehashed = passwords.hashed(ada.password)
+    rehashed = password_hashing.hashed(ada.password)
     calls: list[str] = []
 
     def confirm_then_rehash(*args: Any, **kwargs: Any) -> str:
@@ -132,7 +132,7 @@ def test_reset_wins_over_a_change_that_began_before_it(
     run_jobs()
     uid, token = link_in(mail.outbox[-1])
     judged, go = threading.Event(), threading.Event()
-    judge = passwords.judge
+    judge = password_hashing.judge
 
     def paused(password: str, **facts: Any) -> None:
         judge(password, **facts)
@@ -140,7 +140,7 @@ def test_reset_wins_over_a_change_that_began_before_it(
             judged.set()
             assert go.wait(10)
 
-    monkeypatch.setattr(passwords, "judge", paused)
+    monkeypatch.setattr(password_hashing, "judge", paused)
 
     def mallory() -> int:
         try:

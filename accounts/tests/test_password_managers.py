@@ -8,8 +8,8 @@ import pytest
 from django.core import mail
 from django.test import Client
 
-from accounts.tests.journeys import LINK, sign_up
-from config.tests.fixtures import API, PASSWORD, Person, make_creator, statements
+from accounts.tests.support.flows import LINK, sign_up
+from config.tests.support.fixtures import API, PASSWORD, Person, make_creator, statements
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 

@@ -9,11 +9,11 @@ from django.core import mail
 from django.core.management import call_command
 from django.utils import timezone
 
-from accounts.services import housekeeping
-from accounts.tests.journeys import LINK, confirm, log_in, log_lines, sign_up
+from accounts.jobs import maintenance
+from accounts.tests.support.flows import LINK, confirm, log_in, log_lines, sign_up
 from audit.partitions import lowest_id
-from audit.tests.tampering import verify
-from config.tests.fixtures import API, PASSWORD, Person, make_creator
+from audit.tests.support.tampering import verify
+from config.tests.support.fixtures import API, PASSWORD, Person, make_creator
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 OLD, NEW, NAME = "plantedoldaddress@example.com", "plantednewaddress@example.com", "Planted Name"
@@ -179,8 +179,8 @@ def test_personal_data_of_strangers_go_after_thirty_days(
     log_in(api, ada.email, "wrong")
     counts = "SELECT count(*) FROM audit_personal_data WHERE email <> ''"
     for age, left in (
-        (housekeeping.KEEP_STRANGERS - timedelta(hours=1), 2),
-        (housekeeping.KEEP_STRANGERS, 1),
+        (maintenance.KEEP_STRANGERS - timedelta(hours=1), 2),
+        (maintenance.KEEP_STRANGERS, 1),
     ):
         moved = lowest_id(timezone.now() - age - timedelta(seconds=1))
         superuser.execute(

@@ -5,8 +5,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from accounts.tests.journeys import events
-from config.tests.fixtures import API, Person
+from accounts.tests.support.flows import events
+from config.tests.support.fixtures import API, Person
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from accounts import limits
-from accounts.tests.recovery_model import INTERLUDES, STEPS, Case, assert_ada_recovers
-from config.tests.fixtures import no_lockout
+from accounts.ratelimits import limits
+from accounts.tests.support.recovery_model import INTERLUDES, STEPS, Case, assert_ada_recovers
+from config.tests.support.fixtures import no_lockout
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 BETWEEN = st.lists(st.sampled_from(INTERLUDES), max_size=3)

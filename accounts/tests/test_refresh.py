@@ -12,10 +12,10 @@ from django.db import IntegrityError, connections
 from django.utils import timezone
 
 from accounts.models import RefreshToken
-from accounts.services import departure, sessions
-from accounts.tests.journeys import all_at_once, events, wait_for_waiters
-from accounts.tokens import RefreshToken as RefreshTokenJWT
-from config.tests.fixtures import API, Person, sign_in
+from accounts.services import account_deletion, sessions
+from accounts.tests.support.flows import all_at_once, events, wait_for_waiters
+from accounts.tokens.jwt import RefreshToken as RefreshTokenJWT
+from config.tests.support.fixtures import API, Person, sign_in
 from tenancy.context import tenant_scope
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -150,7 +150,7 @@ def test_another_tenants_token_refreshes_their_own_session_only(api: API, ada: P
 
 def test_token_that_was_never_issued_is_refused_and_ends_nothing(api: API, ada: Person) -> None:
     """Rightly signed, of a live session, but with an id that no row has: a lost database."""
-    from accounts.tests.test_tokens import claims_with
+    from .test_tokens import claims_with
 
     assert refused(api, claims_with(jti=str(uuid4()))(ada.refresh)) == "invalid_token"
     assert refresh(api, ada.refresh)[0] == 200
@@ -160,7 +160,7 @@ def test_refresh_without_a_signing_key_spends_nothing(
     api: API, ada: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from accounts.exceptions import NoSigningKeyError
-    from accounts.keys import KeyRing
+    from accounts.tokens.keys import KeyRing
 
     def none(self: KeyRing) -> Any:
         raise NoSigningKeyError
@@ -209,7 +209,7 @@ def test_refresh_and_deletion_do_not_wait_for_each_other(
 
     def delete() -> None:
         with tenant_scope(ada.id):
-            departure.remove(ada.id)
+            account_deletion.remove(ada.id)
         ends.append("deleted")
         connections.close_all()
 
@@ -321,8 +321,8 @@ def test_database_refuses_a_second_successor_whatever_the_code_does(ada: Person)
 
 def test_replay_survives_a_key_rotation_in_between(api: API, ada: Person, superuser: Any) -> None:
     """The successor's row names its key, so that the very same bytes come again."""
-    from accounts.keys import forget_key_ring
     from accounts.services import signing_keys
+    from accounts.tokens.keys import forget_key_ring
     from tenancy.context import OPERATOR, using_alias
 
     (kept,) = superuser.execute("SELECT kid FROM signing_keys").fetchone()

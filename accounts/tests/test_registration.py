@@ -5,9 +5,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from accounts import limits
-from accounts.tests.journeys import all_at_once, confirm, events, link_in, log_in, sign_up
-from config.tests.fixtures import API, PASSWORD, Person, make_creator, statements
+from accounts.ratelimits import limits
+from accounts.tests.support.flows import all_at_once, confirm, events, link_in, log_in, sign_up
+from config.tests.support.fixtures import API, PASSWORD, Person, make_creator, statements
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 

@@ -17,7 +17,14 @@ import pytest
 
 from accounts.services import signing_keys
 from accounts.services.api_keys import create_api_key, revoke_api_key
-from accounts.tests.test_tokens import (
+from config.launcher.process import happens
+from config.tests.support.external_servers import free_port
+from config.tests.support.fixtures import PASSWORD, Person
+from config.tests.support.launched_service import live_service
+from config.tests.support.live_server import Reply, Served
+from tenancy.context import OPERATOR, using_alias
+
+from .test_tokens import (
     FOREIGN,
     by_our_key,
     claims_with,
@@ -28,16 +35,10 @@ from accounts.tests.test_tokens import (
     signed,
     unpack,
 )
-from config.child import happens
-from config.tests.fixtures import PASSWORD, Person
-from config.tests.live import live_service
-from config.tests.services import free_port
-from config.tests.serving import Reply, Served
-from tenancy.context import OPERATOR, using_alias
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True, databases="__all__")]
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 PAUSE_SECONDS = 1.0
 
 

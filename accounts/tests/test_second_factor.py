@@ -11,11 +11,12 @@ from django.core import mail
 from django.test import Client
 
 from accounts.models import Authenticator, Creator
-from accounts.services import lockout, second_factor
-from accounts.tests.journeys import all_at_once, events, log_lines
-from audit.clients import Client as AuditClient
-from config.tests.fixtures import Person
-from config.tests.operators import code_for, code_of, confirm, enter, give_password, make_operator
+from accounts.services import lockout
+from accounts.services.operators import mfa
+from accounts.tests.support.flows import all_at_once, events, log_lines
+from audit.requests.client_info import Client as AuditClient
+from config.tests.support.fixtures import Person
+from config.tests.support.operators import code_for, code_of, confirm, enter, give_password, make_operator
 from tenancy.context import OPERATOR, using_alias
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -72,7 +73,7 @@ def test_set_up_shows_key_then_ten_codes_and_lets_in(newcomer: Person, superuser
     client = give_password(newcomer)
     page = client.get(SET_UP).content.decode()
     secret = shown_secret(client)
-    assert second_factor.spelled(secret) in page
+    assert mfa.spelled(secret) in page
     assert 'src="data:image/svg+xml' in page
     assert not is_in(client)
     codes = set_up(client)
@@ -104,13 +105,11 @@ def test_of_two_that_set_up_at_once_one_has(newcomer: Person) -> None:
         nora = Creator.objects.get(pk=newcomer.id)
 
     def try_it(_number: int) -> bool:
-        secret = second_factor.new_secret()
+        secret = mfa.new_secret()
         with using_alias(OPERATOR):
             try:
-                second_factor.set_up(
-                    nora, secret=secret, code=code_for(secret), replacing=None, client=AuditClient()
-                )
-            except second_factor.AlreadySetUpError:
+                mfa.set_up(nora, secret=secret, code=code_for(secret), replacing=None, client=AuditClient())
+            except mfa.AlreadySetUpError:
                 return False
             return True
 
@@ -120,10 +119,10 @@ def test_of_two_that_set_up_at_once_one_has(newcomer: Person) -> None:
 def test_secrets_lie_encrypted_or_as_digests(newcomer: Person, superuser: psycopg.Connection) -> None:
     client = give_password(newcomer)
     secret = shown_secret(client)
-    raw = second_factor.cipher(second_factor.PURPOSE).decrypt(secret)
+    raw = mfa.cipher(mfa.PURPOSE).decrypt(secret)
     with log_lines() as lines:
         codes = set_up(client)
-    spellings = [raw.hex(), second_factor.spelled(secret), *codes, *(code.replace("-", "") for code in codes)]
+    spellings = [raw.hex(), mfa.spelled(secret), *codes, *(code.replace("-", "") for code in codes)]
     tables = superuser.execute(
         "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
     )
@@ -158,7 +157,7 @@ def test_one_code_sent_many_times_at_once_lets_in_once(olga: Person, settings: A
 
     def try_it(_number: int) -> bool:
         with using_alias(OPERATOR):
-            return second_factor.sign_in(operator, code=code, client=AuditClient()) is not None
+            return mfa.sign_in(operator, code=code, client=AuditClient()) is not None
 
     assert Counter(all_at_once(20, try_it)) == {True: 1, False: 19}
 
@@ -171,7 +170,7 @@ def test_a_recovery_code_lets_in_once_however_often_it_is_sent(newcomer: Person,
 
     def try_it(_number: int) -> bool:
         with using_alias(OPERATOR):
-            return second_factor.sign_in(operator, code=code, client=AuditClient()) is not None
+            return mfa.sign_in(operator, code=code, client=AuditClient()) is not None
 
     assert Counter(all_at_once(20, try_it)) == {True: 1, False: 19}
 
@@ -197,7 +196,7 @@ def test_five_wrong_codes_mean_five(
     def counted(_secret: bytes, code: str) -> None:
         looked_at.append(code)
 
-    monkeypatch.setattr(second_factor, "_step_of", counted)
+    monkeypatch.setattr(mfa, "_step_of", counted)
     monkeypatch.setattr(lockout, "LONGEST_WAIT", 30)
     with using_alias(OPERATOR):
         operator = Creator.objects.get(pk=olga.id)
@@ -205,7 +204,7 @@ def test_five_wrong_codes_mean_five(
     def guess(number: int) -> str:
         with using_alias(OPERATOR):
             try:
-                second_factor.sign_in(operator, code=f"{number:06}", client=AuditClient())
+                mfa.sign_in(operator, code=f"{number:06}", client=AuditClient())
             except lockout.AccountLockedError:
                 return "locked"
             return "wrong"

@@ -9,7 +9,7 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from accounts.tests.mail_server import Serve, certificate, deploy, serve, tls, trusted
+from accounts.tests.support.mail_server import Serve, certificate, deploy, serve, tls, trusted
 
 __all__ = ["certificate", "deploy", "serve", "tls", "trusted"]
 

@@ -24,13 +24,13 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from django.utils import timezone
 
-from accounts import keys
-from accounts.keys import forget_key_ring, key_ring
 from accounts.services import signing_keys
-from accounts.tests.journeys import log_in, wait_for_waiters
-from accounts.tokens import RefreshToken
-from config.tests.fixtures import API, Person
-from config.tests.plugin import ROOT
+from accounts.tests.support.flows import log_in, wait_for_waiters
+from accounts.tokens import keys
+from accounts.tokens.jwt import RefreshToken
+from accounts.tokens.keys import forget_key_ring, key_ring
+from config.tests.support.fixtures import API, Person
+from config.tests.support.plugin import ROOT
 from tenancy.context import OPERATOR, using_alias
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")

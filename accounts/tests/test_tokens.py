@@ -19,11 +19,11 @@ from django.utils import timezone
 from rest_framework_simplejwt.utils import aware_utcnow
 
 from accounts.exceptions import InvalidTokenError
-from accounts.keys import KeyRing, forget_key_ring, key_ring
 from accounts.services import signing_keys
-from accounts.tests.journeys import log_in
-from accounts.tokens import AccessToken
-from config.tests.fixtures import API, Person
+from accounts.tests.support.flows import log_in
+from accounts.tokens.jwt import AccessToken
+from accounts.tokens.keys import KeyRing, forget_key_ring, key_ring
+from config.tests.support.fixtures import API, Person
 from tenancy.context import OPERATOR, using_alias
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -357,7 +357,7 @@ def test_remembered_signature_ends_with_the_token(monkeypatch: pytest.MonkeyPatc
 def test_remembered_signature_ends_with_its_key(monkeypatch: pytest.MonkeyPatch, ada: Person) -> None:
     AccessToken.verified(ada.access)
     over = [replace(key, expires_at=timezone.now()) for key in key_ring()._keys.values()]
-    monkeypatch.setattr("accounts.tokens.key_ring", lambda: KeyRing(over))
+    monkeypatch.setattr("accounts.tokens.jwt.key_ring", lambda: KeyRing(over))
     with pytest.raises(InvalidTokenError):
         AccessToken.verified(ada.access)
 

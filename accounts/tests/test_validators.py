@@ -9,9 +9,9 @@ from django.core.management import CommandError, call_command
 
 from accounts.exceptions import WeakPasswordError
 from accounts.models import Creator
-from accounts.services import passwords
-from accounts.validators import LengthValidator
-from config.tests.fixtures import API
+from accounts.passwords.validators import LengthValidator
+from accounts.services import password_hashing
+from config.tests.support.fixtures import API
 from tenancy.context import OPERATOR, using_alias
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -20,7 +20,7 @@ WORDS = "quiet lanterns swim above harbours and nobody minds the noise they make
 
 def codes(password: str, email: str = "zoe.zimmermann@example.com", name: str = "Zoe Magdalena") -> list[str]:
     try:
-        passwords.judge(password, email=email, display_name=name)
+        password_hashing.judge(password, email=email, display_name=name)
     except WeakPasswordError as error:
         return [code for code, _sentence in error.errors]
     return []
@@ -108,4 +108,4 @@ def test_operators_passwords_obey_the_same_rules(
     ids=["another's", "unusable", "rubbish", "empty"],  # a salt in a test's name differs between workers
 )
 def test_strange_hashes_are_wrong_passwords(transactional_db: None, encoded: str) -> None:
-    assert not passwords.verify("a lovely sentence", encoded).is_right
+    assert not password_hashing.verify("a lovely sentence", encoded).is_right

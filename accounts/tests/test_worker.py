@@ -11,11 +11,12 @@ from django.db import OperationalError
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
-from accounts import emails, limits, worker
-from accounts.services import housekeeping
-from accounts.tests.journeys import confirm, events, link_in, log_lines, sign_up
-from accounts.worker import Worker, take_up_lost_jobs
-from config.tests.fixtures import API, Person
+from accounts.jobs import maintenance, worker
+from accounts.jobs.worker import Worker, take_up_lost_jobs
+from accounts.mail import messages
+from accounts.ratelimits import limits
+from accounts.tests.support.flows import confirm, events, link_in, log_lines, sign_up
+from config.tests.support.fixtures import API, Person
 from tenancy.context import OPERATOR, using_alias
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -133,7 +134,7 @@ def test_job_of_a_killed_worker_is_taken_up_after_its_lease(
 
 
 def test_two_workers_never_take_the_same_job(api: API, superuser: psycopg.Connection) -> None:
-    from accounts.tests.journeys import all_at_once
+    from accounts.tests.support.flows import all_at_once
 
     for number in range(6):
         sign_up(api, f"creator{number}@example.com")
@@ -196,7 +197,7 @@ def test_database_that_goes_away_under_a_job_leaves_it_to_its_lease(
     def gone(*args: Any, **kwargs: Any) -> None:
         raise OperationalError
 
-    monkeypatch.setattr(emails, "send", gone)
+    monkeypatch.setattr(messages, "send", gone)
     with using_alias(OPERATOR), pytest.raises(OperationalError):
         Worker("test").run_one()
     assert jobs(superuser) == [("RUNNING", 1)]
@@ -308,14 +309,14 @@ def test_sign_up_waits_for_its_mail_as_long_as_the_queue_tries(
     sign_up(api, "zoe@example.com")
     superuser.execute("UPDATE creators SET created_at = now() - interval '3 days 23 hours'")
     with using_alias(OPERATOR):
-        assert housekeeping.prune_expired()["creators"] == 0
+        assert maintenance.prune_expired()["creators"] == 0
     run_jobs()  # the mail server is back
     superuser.execute("UPDATE creators SET created_at = now() - interval '30 days'")
     with using_alias(OPERATOR):
-        assert housekeeping.prune_expired()["creators"] == 0  # its link lives
+        assert maintenance.prune_expired()["creators"] == 0  # its link lives
     superuser.execute("UPDATE email_verification_tokens SET expires_at = now() - interval '1 second'")
     with using_alias(OPERATOR):
-        assert housekeeping.prune_expired()["creators"] == 1
+        assert maintenance.prune_expired()["creators"] == 1
 
 
 def test_pruning_takes_what_is_over_and_nothing_else(
@@ -325,7 +326,7 @@ def test_pruning_takes_what_is_over_and_nothing_else(
         "UPDATE sessions SET expires_at = now() - interval '1 s' WHERE creator_id = %s", [ada.id]
     )
     with using_alias(OPERATOR):
-        pruned = housekeeping.prune_expired()
+        pruned = maintenance.prune_expired()
     assert (pruned["sessions"], pruned["creators"]) == (1, 0)
     left = superuser.execute("SELECT creator_id FROM refresh_tokens").fetchall()
     assert left == [(bob.id,)]

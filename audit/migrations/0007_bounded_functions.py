@@ -9,7 +9,7 @@ from tenancy.operations import RunRoleSQL
 
 # The rights of the lookup role, so that no other role needs INSERT. Id and time are the database's: an id
 # of another time would make `verify_audit` report the event for ever, and so would a digest that does not
-# match. The digest is audit.book.personal_digest's: jsonb writes an array as Python's json.dumps does.
+# match. The digest is audit.recorder.personal_digest's: jsonb writes an array as Python's json.dumps does.
 # The rest of the id is RFC 9562's UUIDv7 with the fraction of the millisecond (method 3), so that the
 # events of one session sort as they were written. Inside a scope the event is of its tenant.
 RECORD = """

@@ -7,8 +7,8 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from audit import sealing, verification
-from audit.verification import Verification
+from audit.sealing import sealer, verifier
+from audit.sealing.verifier import Verification
 from tenancy.context import OPERATOR, using_alias
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -30,14 +30,14 @@ FILL = """
 
 
 def test_rows_a_second(superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (sealing, verification):
+    for module in (sealer, verifier):
         monkeypatch.setattr(module, "SETTLE", timedelta(0))
     for _ in range(ROWS // AT_ONCE):
         superuser.execute(FILL, {"rows": AT_ONCE})
     superuser.execute("ANALYZE")
     with using_alias(OPERATOR):
         began = time.monotonic()
-        while sealing.seal_new_rows():
+        while sealer.seal_new_rows():
             pass
         sealed = time.monotonic() - began
         look, began = Verification(), time.monotonic()

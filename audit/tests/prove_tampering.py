@@ -5,9 +5,10 @@ import random
 import psycopg
 import pytest
 
-from audit.tests.tampering import KINDS, at_once, verify
-from audit.tests.test_tampering import sealed, tamper
-from config.tests.proofs import whole
+from audit.tests.support.tampering import KINDS, at_once, verify
+from config.tests.support.proofs import whole
+
+from .test_tampering import sealed, tamper
 
 __all__ = ["at_once", "sealed"]
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")

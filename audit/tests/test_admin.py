@@ -18,16 +18,16 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import Creator
-from audit import reading
-from audit.book import NO_TENANT, personal_digest, record
-from audit.clients import Client as AuditClient
+from audit import queries
+from audit.admin.forms import EventFilter
 from audit.events import Event
-from audit.forms import EventFilter
 from audit.models import AuditLog, PersonalData
-from config.tests.fixtures import API, Person, superuser_of
-from config.tests.operators import confirm, enter, make_operator
-from config.tests.plugin import DATABASE
-from config.tests.population import populate_book
+from audit.recorder import NO_TENANT, personal_digest, record
+from audit.requests.client_info import Client as AuditClient
+from config.tests.support.dataset import populate_book
+from config.tests.support.fixtures import API, Person, superuser_of
+from config.tests.support.operators import confirm, enter, make_operator
+from config.tests.support.plugin import DATABASE
 from tenancy.context import OPERATOR, tenant_scope, using_alias
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -239,19 +239,19 @@ def link(response: Any, rel: str) -> str:
 
 
 def test_pages_show_each_event_once_while_new_ones_come_in(reader: Client) -> None:
-    ids = [str(happened(Event.PASSWORD_RESET)) for _ in range(2 * reading.PAGE_SIZE + 3)][::-1]
+    ids = [str(happened(Event.PASSWORD_RESET)) for _ in range(2 * queries.PAGE_SIZE + 3)][::-1]
     first = reader.get(f"{LIST}?type=password.reset")
-    assert shown(first) == ids[: reading.PAGE_SIZE]
+    assert shown(first) == ids[: queries.PAGE_SIZE]
     assert link(first, "prev") == ""
     happened(Event.PASSWORD_RESET)
     second = reader.get(link(first, "next"))
-    assert shown(second) == ids[reading.PAGE_SIZE : 2 * reading.PAGE_SIZE]
+    assert shown(second) == ids[queries.PAGE_SIZE : 2 * queries.PAGE_SIZE]
     third = reader.get(link(second, "next"))
-    assert shown(third) == ids[2 * reading.PAGE_SIZE :]
+    assert shown(third) == ids[2 * queries.PAGE_SIZE :]
     assert link(third, "next") == ""
     back = reader.get(link(third, "prev"))
     assert shown(back) == shown(second)
-    assert shown(reader.get(link(back, "prev"))) == ids[: reading.PAGE_SIZE]
+    assert shown(reader.get(link(back, "prev"))) == ids[: queries.PAGE_SIZE]
 
 
 def test_page_costs_two_statements_whatever_the_book_holds(reader: Client) -> None:
@@ -315,7 +315,7 @@ def exported(response: Any) -> str:
 
 
 def test_export_is_what_the_filter_shows(olga: Client, ada: Person, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "BATCH_SIZE", 2)
+    monkeypatch.setattr(queries, "BATCH_SIZE", 2)
     ids = [str(happened(Event.PASSWORD_RESET, of=ada.id, email="ä@example.com", kind=n)) for n in range(5)]
     happened(Event.PASSWORD_RESET, at=timezone.now() - timedelta(days=9))
     asked = {"type": "password.reset"}
@@ -415,7 +415,7 @@ def test_bad_export_is_refused_and_not_recorded(olga: Client, asked: dict[str, s
 
 
 def test_export_ends_though_events_come_in(olga: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "BATCH_SIZE", 1)
+    monkeypatch.setattr(queries, "BATCH_SIZE", 1)
     happened(Event.PASSWORD_RESET)
     batches = iter(olga.post(EXPORT, {"type": "password.reset", "format": "jsonl"}).streaming_content)
     assert next(batches)
@@ -432,7 +432,7 @@ def test_export_is_offered_to_those_who_may(reader: Client, olga: Client) -> Non
 
 
 def test_overview_counts_by_hour_and_day(reader: Client) -> None:
-    from audit.overview import overview
+    from audit.admin.overview import overview
 
     now = timezone.now()
     for hours, count in {0: 3, 23: 2, 24: 1, 167: 4, 168: 5}.items():
@@ -469,7 +469,7 @@ def test_overview_names_who_fails_most(reader: Client, ada: Person) -> None:
 
 def test_an_attack_does_not_make_its_overview_slow(reader: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the newest failures are counted by who, and the page says since when."""
-    monkeypatch.setattr("audit.overview.FAILURES_LOOKED_AT", 3)
+    monkeypatch.setattr("audit.admin.overview.FAILURES_LOOKED_AT", 3)
     now = timezone.now()
     for minutes in range(1, 9):
         happened(Event.LOGIN_FAILED, at=now - timedelta(minutes=minutes), email="x@example.com")
@@ -482,7 +482,7 @@ def test_overview_says_when_sealing_is_late(reader: Client, monkeypatch: pytest.
     late = "Events have waited for their seal"
     happened(Event.LOGIN_FAILED)
     assert late not in says(reader.get(OVERVIEW))
-    monkeypatch.setattr("audit.overview.SEALED_WITHIN", timedelta(0))
+    monkeypatch.setattr("audit.admin.overview.SEALED_WITHIN", timedelta(0))
     assert late in says(reader.get(OVERVIEW))
 
 
@@ -523,7 +523,7 @@ def test_overview_is_linked_from_the_first_page_for_those_who_may(reader: Client
 def test_made_up_book_is_as_if_written_by_the_service(superuser: psycopg.Connection) -> None:
     populate_book(superuser, events=300)
     with using_alias(OPERATOR):
-        listed = reading.lines(AuditLog.objects.using(OPERATOR).all())
+        listed = queries.lines(AuditLog.objects.using(OPERATOR).all())
         assert len(listed) == PersonalData.objects.count() == 300
     assert all(line.is_intact for line in listed)
     assert all(line.event.pk.version == 7 and line.event.type in set(Event) for line in listed)

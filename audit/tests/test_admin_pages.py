@@ -14,11 +14,11 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from config.child import happens
-from config.tests.fixtures import PASSWORD
-from config.tests.operators import code_of, make_operator
-from config.tests.population import populate_book
-from config.tests.serving import Served, serving
+from config.launcher.process import happens
+from config.tests.support.dataset import populate_book
+from config.tests.support.fixtures import PASSWORD
+from config.tests.support.live_server import Served, serving
+from config.tests.support.operators import code_of, make_operator
 from config.tests.test_pages import CONTRASTS, WIDE, Browser, browsing, pytestmark  # noqa: F401
 
 LIST = "/admin/audit/auditlog/"

@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from audit.events import SUMMARIES, Event
-from config.tests.fixtures import API, Person
+from config.tests.support.fixtures import API, Person
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 DOOR = "/api/v1/audit/events"

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from audit.export import COLUMNS, INCOMPLETE, as_csv, as_json_lines
+from audit.admin.export import COLUMNS, INCOMPLETE, as_csv, as_json_lines
 from audit.text import visible
 
 

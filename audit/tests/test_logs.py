@@ -12,8 +12,8 @@ from django.core import mail
 from django.db import OperationalError
 from django.test import Client
 
-from audit.logs import ExpectedErrorsFilter
-from config.tests.fixtures import API, Person
+from audit.requests.logs import ExpectedErrorsFilter
+from config.tests.support.fixtures import API, Person
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 PASSWORD = "seven lanterns above a quiet harbour"
@@ -126,7 +126,7 @@ def test_crash_is_one_json_line_without_the_request(
     def crash(*args: Any, **kwargs: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("accounts.services.verification.is_usable", crash)
+    monkeypatch.setattr("accounts.services.email_verification.is_usable", crash)
     response = api.get("/account/verify-email/s3cr3t-uid/s3cr3t-token/")
     assert response.status_code == 500
     (line,) = (one for one in lines() if one["level"] == "ERROR")

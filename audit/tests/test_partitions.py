@@ -8,10 +8,10 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from audit.book import record
-from audit.clients import Client
 from audit.events import Event
-from config.tests.plugin import DATABASE, ROLES, server
+from audit.recorder import record
+from audit.requests.client_info import Client
+from config.tests.support.plugin import DATABASE, ROLES, server
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 INSERT = "INSERT INTO audit_logs (id, creator_id, at, type, request_id, detail) VALUES (%s, %s, now(), 'x', '', '{}')"

@@ -8,15 +8,15 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from accounts.tests.journeys import all_at_once
-from audit import sealing
-from audit.book import personal_digest
+from accounts.tests.support.flows import all_at_once
 from audit.models import AuditLog, PersonalData
 from audit.partitions import ids_of_page, months_after, page_name
+from audit.recorder import personal_digest
 from audit.retention import drop_old_pages
-from audit.tests.tampering import TABLES, at_once, record_some, verify
-from audit.verification import Verification
-from config.tests.plugin import DATABASE, ROLES, server
+from audit.sealing import sealer
+from audit.sealing.verifier import Verification
+from audit.tests.support.tampering import TABLES, at_once, record_some, verify
+from config.tests.support.plugin import DATABASE, ROLES, server
 from tenancy.context import OPERATOR, using_alias
 
 __all__ = ["at_once"]
@@ -77,7 +77,7 @@ def drop() -> list[str]:
 
 def seal() -> int:
     with using_alias(OPERATOR):
-        return sealing.seal_new_rows()
+        return sealer.seal_new_rows()
 
 
 def test_old_page_goes_and_the_book_still_holds(shelf: Shelf) -> None:

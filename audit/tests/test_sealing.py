@@ -13,20 +13,20 @@ import psycopg
 import pytest
 from django.db import transaction
 
-from accounts.tests.journeys import all_at_once
-from accounts.worker import SEAL_EVERY, Worker
-from audit import chain, sealing, verification
-from audit.book import erase_personal_data, record
-from audit.clients import Client
+from accounts.jobs.worker import SEAL_EVERY, Worker
+from accounts.tests.support.flows import all_at_once
 from audit.events import Event
 from audit.exceptions import ChainBrokenError, SealKeyLockedError
-from audit.metrics import UNSEALED_SECONDS
 from audit.models import Seal
-from audit.seal_keys import signing_key
-from audit.tests.tampering import at_once, record_some, verify
-from audit.verification import Verification
-from config.tests.fixtures import Person
-from config.tests.plugin import DATABASE, ROLES, server
+from audit.recorder import erase_personal_data, record
+from audit.requests.client_info import Client
+from audit.requests.metrics import UNSEALED_SECONDS
+from audit.sealing import chain, sealer, verifier
+from audit.sealing.keys import signing_key
+from audit.sealing.verifier import Verification
+from audit.tests.support.tampering import at_once, record_some, verify
+from config.tests.support.fixtures import Person
+from config.tests.support.plugin import DATABASE, ROLES, server
 from tenancy.context import OPERATOR, tenant_scope, using_alias
 
 __all__ = ["at_once"]
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 def seal() -> int:
     with using_alias(OPERATOR):
-        return sealing.seal_new_rows()
+        return sealer.seal_new_rows()
 
 
 def counts() -> tuple[int, int, int]:
@@ -61,7 +61,7 @@ def empty(transactional_db: None) -> None:
 
 
 def test_rows_are_sealed_in_batches_and_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sealing, "BATCH", 4)
+    monkeypatch.setattr(sealer, "BATCH", 4)
     seal()
     rows, seals, _ = counts()
     record_some(10)
@@ -117,7 +117,7 @@ def test_hash_can_be_made_by_others(superuser: psycopg.Connection) -> None:
 
 def test_row_waits_for_its_time(empty: None, monkeypatch: pytest.MonkeyPatch) -> None:
     record_some(3)
-    monkeypatch.setattr(sealing, "SETTLE", timedelta(seconds=1))
+    monkeypatch.setattr(sealer, "SETTLE", timedelta(seconds=1))
     assert seal() == 0
     time.sleep(1.1)
     record_some(2)
@@ -193,9 +193,9 @@ def write_at_random(seconds: float, seed: int) -> int:
 def test_book_holds_while_twenty_write_three_seal_and_one_looks(
     empty: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (sealing, verification):
+    for module in (sealer, verifier):
         monkeypatch.setattr(module, "SETTLE", timedelta(seconds=1))
-    monkeypatch.setattr(sealing, "BATCH", 50)
+    monkeypatch.setattr(sealer, "BATCH", 50)
     before, over, looks = counts()[0], threading.Event(), []
 
     def act(number: int) -> int:
@@ -268,7 +268,7 @@ def test_worker_that_dies_leaves_nothing_half_done(
     with monkeypatch.context() as patched:
         patched.setattr(Seal.objects, "create", die)
         with using_alias(OPERATOR), pytest.raises(Exception, match=r"connection|terminat"):
-            sealing.seal_new_rows()
+            sealer.seal_new_rows()
     transaction.get_connection(OPERATOR).close()
     assert asked(
         superuser, "SELECT (SELECT count(*) FROM audit_seals), (SELECT count(*) FROM audit_seal_keys)"
@@ -296,8 +296,8 @@ def test_worker_seals_each_minute(worker: Worker) -> None:
 
 
 def test_worker_that_is_behind_goes_on_at_once(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sealing, "BATCH", 2)
-    monkeypatch.setattr(sealing, "ROUND", 4)
+    monkeypatch.setattr(sealer, "BATCH", 2)
+    monkeypatch.setattr(sealer, "ROUND", 4)
     record_some(7)
     worker._keep_book()
     assert counts()[2] == 3
@@ -322,7 +322,7 @@ def test_next_key_takes_over_and_the_old_seals_hold(superuser: psycopg.Connectio
     record_some(3)
     seal()
     with using_alias(OPERATOR):
-        name = sealing.rotate_key()
+        name = sealer.rotate_key()
     record_some(3)
     seal()
     keys = "SELECT array_agg(statement::jsonb ->> 'key' ORDER BY number) FROM audit_seals"
@@ -348,7 +348,7 @@ def test_key_is_locked_under_the_secret_key(
     (found,) = verify()
     assert "SECRET_KEY does not open" in found
     with using_alias(OPERATOR):
-        sealing.rotate_key()
+        sealer.rotate_key()
     assert seal() == 3
     assert counts()[2] == 0
 
@@ -373,7 +373,7 @@ def test_book_goes_on_where_transactions_are_counted_anew(
     superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The old house counted a million further than this one."""
-    ahead, look = 1_000_000, sealing.look
+    ahead, look = 1_000_000, sealer.look
     default = "ALTER TABLE audit_logs ALTER written_xid SET DEFAULT pg_current_xact_id()::text::bigint{}"
 
     def look_in_the_old_house() -> chain.Look:
@@ -383,7 +383,7 @@ def test_book_goes_on_where_transactions_are_counted_anew(
     superuser.execute(default.format(f" + {ahead}").encode())
     try:
         with monkeypatch.context() as patched:
-            for module in (chain, sealing):
+            for module in (chain, sealer):
                 patched.setattr(module, "look", look_in_the_old_house)
             record_some(6)
             sealed = seal()

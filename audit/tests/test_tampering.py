@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from audit import sealing
-from audit.tests.tampering import KINDS, Forger, at_once, record_some, restore, unguarded, verify
+from audit.sealing import sealer
+from audit.tests.support.tampering import KINDS, Forger, at_once, record_some, restore, unguarded, verify
 from tenancy.context import OPERATOR, using_alias
 
 __all__ = ["at_once"]
@@ -19,12 +19,12 @@ def sealed(
     at_once: None, superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[psycopg.Connection]:
     """A book of 60 rows under ten seals, with its guards off."""
-    monkeypatch.setattr(sealing, "BATCH", 6)
+    monkeypatch.setattr(sealer, "BATCH", 6)
     record_some(60)
     for _ in range(3):  # transactions that write nothing into the book
         superuser.execute("SELECT pg_current_xact_id()")
     with using_alias(OPERATOR):
-        assert sealing.seal_new_rows() >= 60
+        assert sealer.seal_new_rows() >= 60
     assert verify() == []
     with unguarded(superuser):
         yield superuser

@@ -11,12 +11,12 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from audit import seal_keys, sealing
-from audit.book import record
-from audit.clients import Client
 from audit.events import Event
 from audit.models import SealKey
-from audit.tests.tampering import at_once, record_some, unguarded
+from audit.recorder import record
+from audit.requests.client_info import Client
+from audit.sealing import keys, sealer
+from audit.tests.support.tampering import at_once, record_some, unguarded
 from tenancy.context import OPERATOR, using_alias
 
 __all__ = ["at_once"]
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 @pytest.fixture(autouse=True)
 def sealed(at_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twelve rows under at least three seals."""
-    monkeypatch.setattr(sealing, "BATCH", 4)
+    monkeypatch.setattr(sealer, "BATCH", 4)
     record_some(12)
     run("seal_audit")
 
@@ -157,10 +157,10 @@ def test_chain_of_another_key_is_nobodys(open_book: psycopg.Connection, settings
 
 def test_private_half_of_another_key_opens_nothing(open_book: psycopg.Connection) -> None:
     with using_alias(OPERATOR):
-        other = seal_keys.make_key()
-        stored = SealKey.objects.get(public_key=seal_keys.name_of(other)).private_key
+        other = keys.make_key()
+        stored = SealKey.objects.get(public_key=keys.name_of(other)).private_key
     open_book.execute("UPDATE audit_seal_keys SET private_key = %s", [bytes(stored)])
-    open_book.execute("DELETE FROM audit_seal_keys WHERE public_key = %s", [seal_keys.name_of(other)])
+    open_book.execute("DELETE FROM audit_seal_keys WHERE public_key = %s", [keys.name_of(other)])
     (found,) = broken()
     assert "SECRET_KEY does not open" in found
 

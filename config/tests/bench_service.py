@@ -27,14 +27,14 @@ from argon2.profiles import RFC_9106_LOW_MEMORY
 from django.db import connection
 from jwt.algorithms import RSAAlgorithm
 
-from accounts import argon2id
-from accounts.keys import generate_private_key
-from config.launcher import cores
-from config.tests.fixtures import PASSWORD
-from config.tests.load import Account, settle
-from config.tests.pressure import Pace, Story, asking, press, request, rotating
-from config.tests.services import own_postgres
-from config.tests.serving import FULL_COST, NO_LIMITS, Served, serving
+from accounts.passwords import argon2id
+from accounts.tokens.keys import generate_private_key
+from config.launcher.main import cores
+from config.tests.support.consistency_load import Account, settle
+from config.tests.support.external_servers import own_postgres
+from config.tests.support.fixtures import PASSWORD
+from config.tests.support.live_server import FULL_COST, NO_LIMITS, Served, serving
+from config.tests.support.load_generator import Pace, Story, asking, press, request, rotating
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 ROUNDS, SECONDS = 3, 2.5
@@ -113,7 +113,7 @@ def limits(table: Table, place: Path) -> None:
     table.add("RSA verifications", per_second(lambda: rs256.verify(b"claims", public, signature)))
     table.add("Argon2id by argon2-cffi alone", on_every_core(argon2.PasswordHasher().hash, PASSWORD))
     table.add(HASHES, on_every_core(argon2id.digest, b"password", b"saltsaltsaltsalt", RFC_9106_LOW_MEMORY))
-    with serving(place, workers=1, application="config.tests.bare:application") as bare:
+    with serving(place, workers=1, application="config.tests.support.null_application:application") as bare:
         (pace,) = press(bare.port, me(""), seconds=SECONDS)
     table.add(BARE, pace)
 

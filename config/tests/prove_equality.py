@@ -26,11 +26,11 @@ import pytest
 from django.contrib.auth.hashers import BCryptSHA256PasswordHasher
 from django.utils import timezone
 
-from accounts.hashers import Argon2Hasher
 from accounts.models import Creator
-from config.tests.plugin import DOORS
-from config.tests.proofs import whole
-from config.tests.serving import FULL_COST, Served, serving
+from accounts.passwords.hashers import Argon2Hasher
+from config.tests.support.live_server import FULL_COST, Served, serving
+from config.tests.support.plugin import DOORS
+from config.tests.support.proofs import whole
 from tenancy.context import OPERATOR, using_alias
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")

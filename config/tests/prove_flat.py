@@ -18,10 +18,11 @@ import pytest
 from django.db import connections
 from psycopg import sql
 
-from config.tests.fixtures import superuser_of
-from config.tests.plugin import DATABASE, ROLES, server
-from config.tests.proofs import whole
-from config.tests.test_plans import Doors, fill, findings
+from config.tests.support.fixtures import superuser_of
+from config.tests.support.plugin import DATABASE, ROLES, server
+from config.tests.support.proofs import whole
+
+from .test_plans import Doors, fill, findings
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 SIZES = whole((1000, 100_000, 1_000_000), short=(1000, 100_000))

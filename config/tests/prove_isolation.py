@@ -2,9 +2,10 @@
 
 import pytest
 
-from config.tests.proofs import whole
-from config.tests.serving import Served
-from config.tests.test_two_servers import marks, prove_isolation, served  # noqa: F401
+from config.tests.support.live_server import Served
+from config.tests.support.proofs import whole
+
+from .test_two_servers import marks, prove_isolation, served  # noqa: F401
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 

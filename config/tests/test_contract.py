@@ -10,14 +10,15 @@ import pytest
 from django.core import mail
 
 from accounts.models import Creator
-from accounts.services import verification
+from accounts.services import email_verification
 from accounts.services.api_keys import create_api_key
 from accounts.tasks import issue_reset_link
-from accounts.tests.journeys import link_in
-from config.tests.fixtures import API, PASSWORD, Person, make_creator, sign_in
-from config.tests.serving import serving
-from config.tests.test_endpoints import endpoints
+from accounts.tests.support.flows import link_in
+from config.tests.support.fixtures import API, PASSWORD, Person, make_creator, sign_in
+from config.tests.support.live_server import serving
 from tenancy.context import OPERATOR, using_alias
+
+from .test_endpoints import endpoints
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
@@ -245,7 +246,7 @@ class World:
     def _zoe(self) -> Any:
         """Signed up, and not confirmed; the link is."""
         return self._link(
-            verification.issue_link, make_creator(ZOE, holds_email=False, email_verified_at=None)
+            email_verification.issue_link, make_creator(ZOE, holds_email=False, email_verified_at=None)
         )
 
     def _reset(self) -> Any:

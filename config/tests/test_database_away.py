@@ -8,13 +8,14 @@ import psycopg
 import pytest
 from django.db import OperationalError, connections
 
-from accounts.keys import forget_key_ring
 from accounts.services import sessions
-from accounts.tests.journeys import events, log_in, log_lines, sign_up
-from config.tests.fixtures import API, Person
-from config.tests.plugin import DATABASE, server
-from config.tests.test_hostile_input import DOORS, assert_problem
+from accounts.tests.support.flows import events, log_in, log_lines, sign_up
+from accounts.tokens.keys import forget_key_ring
+from config.tests.support.fixtures import API, Person
+from config.tests.support.plugin import DATABASE, server
 from tenancy.postgresql.base import DatabaseWrapper
+
+from .test_hostile_input import DOORS, assert_problem
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from config.child import happens
-from config.tests.fixtures import PASSWORD
-from config.tests.load import Account, Life, answers, assert_books_balance, load, settle
-from config.tests.plugin import DATABASE
-from config.tests.serving import NO_LIMITS, Served, serving
+from config.launcher.process import happens
+from config.tests.support.consistency_load import Account, Life, answers, assert_books_balance, load, settle
+from config.tests.support.fixtures import PASSWORD
+from config.tests.support.live_server import NO_LIMITS, Served, serving
+from config.tests.support.plugin import DATABASE
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True, databases="__all__")]
 

@@ -10,9 +10,10 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from accounts.services import api_keys
 from accounts.tests.test_tokens import FOREIGN, claims_with, signed, unpack
-from config.tests.fixtures import API, Person, make_creator, no_lockout, sign_in
-from config.tests.test_hostile_input import DOORS
+from config.tests.support.fixtures import API, Person, make_creator, no_lockout, sign_in
 from tenancy.context import OPERATOR, using_alias
+
+from .test_hostile_input import DOORS
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 

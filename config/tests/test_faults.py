@@ -13,12 +13,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from config.child import happens
-from config.postgres import EmbeddedPostgres
-from config.tests.load import Life, answers, assert_books_balance, load, settle
-from config.tests.services import Env, Redis, far_away, own_postgres, own_redis, pgbouncer
-from config.tests.serving import NO_LIMITS, Served, serving
-from config.tests.test_hostile_input import DOORS
+from config.launcher.postgres.cluster import EmbeddedPostgres
+from config.launcher.process import happens
+from config.tests.support.consistency_load import Life, answers, assert_books_balance, load, settle
+from config.tests.support.external_servers import Env, Redis, far_away, own_postgres, own_redis, pgbouncer
+from config.tests.support.live_server import NO_LIMITS, Served, serving
+
+from .test_hostile_input import DOORS
 
 pytestmark = pytest.mark.slow
 AWAY_SECONDS = 2

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from accounts.services.api_keys import create_api_key
-from config.tests.live import live_service
+from config.tests.support.launched_service import live_service
 from tenancy.context import OPERATOR, using_alias
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True, databases="__all__")]
 
-JOURNEY = Path(__file__).parent / "client_journey.py"
+JOURNEY = Path(__file__).parent / "support" / "generated_client_flow.py"
 MYPY = (sys.executable, "-m", "mypy", "--strict", "--config-file", os.devnull)
 OPTIONS = "literal_enums: true\npost_hooks: []\n"
 

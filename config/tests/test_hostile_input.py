@@ -10,7 +10,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.test import Client, RequestFactory
 
 from accounts.services import api_keys
-from config.tests.fixtures import API, Person, no_lockout
+from config.tests.support.fixtures import API, Person, no_lockout
 from tenancy.context import OPERATOR, using_alias
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")

@@ -17,9 +17,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from config.child import happens
-from config.instance import DATABASE_URLS, ROOT, Instance, read_env, read_instance
-from config.launcher import first_steps
+from config.launcher.instance import DATABASE_URLS, ROOT, Instance, read_env, read_instance
+from config.launcher.main import first_steps
+from config.launcher.process import happens
 
 pytestmark = pytest.mark.slow
 

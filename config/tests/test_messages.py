@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from django.core.management import call_command
 
-from config.instance import ROOT
+from config.launcher.instance import ROOT
 
 GERMAN = Path("accounts/locale/de/LC_MESSAGES/django.po")
 needs_gettext = pytest.mark.skipif(

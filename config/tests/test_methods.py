@@ -2,7 +2,7 @@
 
 import pytest
 
-from config.tests.fixtures import API
+from config.tests.support.fixtures import API
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 

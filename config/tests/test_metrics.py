@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
+from accounts.jobs.worker import Worker
 from accounts.services.api_keys import create_api_key
-from accounts.worker import Worker
-from config.tests.fixtures import API, Person
-from config.tests.live import live_service
+from config.tests.support.fixtures import API, Person
+from config.tests.support.launched_service import live_service
 from tenancy.context import OPERATOR, using_alias
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")

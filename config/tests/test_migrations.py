@@ -12,10 +12,10 @@ import psycopg
 import pytest
 from django.core.management import call_command
 
-from accounts import roles
-from config.tests.plugin import ROLES, server
-from tenancy.isolation import role_findings, table_findings
-from tenancy.surroundings import surrounding_findings
+from accounts import permissions
+from config.tests.support.plugin import ROLES, server
+from tenancy.checks.catalog import surrounding_findings
+from tenancy.checks.schema import role_findings, table_findings
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,7 +88,9 @@ def test_migrations_go_up_down_and_up_again(fresh: psycopg.Connection) -> None:
     rights = (
         "SELECT name, count(*) FROM auth_group g JOIN auth_group_permissions ON group_id = g.id GROUP BY 1"
     )
-    assert dict(fresh.execute(rights).fetchall()) == {name: len(found) for name, found in roles.ROLES.items()}
+    assert dict(fresh.execute(rights).fetchall()) == {
+        name: len(found) for name, found in permissions.ROLES.items()
+    }
     assert manage("check_isolation").returncode == 0
 
 

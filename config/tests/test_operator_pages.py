@@ -14,11 +14,12 @@ from django_otp.oath import hotp
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from config.child import happens
-from config.tests.fixtures import Person
-from config.tests.operators import code_of, make_operator
-from config.tests.serving import Served
-from config.tests.test_pages import CONTRASTS, Browser, browsing, pytestmark, served
+from config.launcher.process import happens
+from config.tests.support.fixtures import Person
+from config.tests.support.live_server import Served
+from config.tests.support.operators import code_of, make_operator
+
+from .test_pages import CONTRASTS, Browser, browsing, pytestmark, served
 
 __all__ = ["pytestmark", "served"]
 PHONE, LAPTOP = (360, 740), (1280, 800)

@@ -16,12 +16,12 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.test import Client, RequestFactory
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from accounts.admin.acts import BUTTONS
+from accounts.admin.actions import BUTTONS
 from accounts.models import Creator
-from accounts.services import transparency
-from audit.clients import Client as Nobody
-from config.tests.fixtures import Person, make_creator, sign_in
-from config.tests.operators import confirm, enter, give_password, make_operator
+from accounts.services.operators import justification
+from audit.requests.client_info import Client as Nobody
+from config.tests.support.fixtures import Person, make_creator, sign_in
+from config.tests.support.operators import confirm, enter, give_password, make_operator
 from tenancy.context import OPERATOR, using_alias
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -122,7 +122,7 @@ class Cast:
         creator = make_creator(email, is_active=act != "reactivate", **waiting)
         if caller.person:
             with using_alias(OPERATOR):
-                transparency.give_reason(
+                justification.give_reason(
                     creator_id=creator.id,
                     operator_id=caller.person.id,
                     reason="a row of a table",

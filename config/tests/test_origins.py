@@ -9,8 +9,9 @@ import pytest
 from django.middleware.csrf import CsrfViewMiddleware
 from django.test import Client
 
-from config.instance import read_instance
-from config.tests.test_settings import load
+from config.launcher.instance import read_instance
+
+from .test_settings import load
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 # PUBLIC_URL → the one spelling, the Host and the Origin that a browser sends after somebody typed the URL

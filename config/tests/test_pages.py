@@ -17,11 +17,11 @@ from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from accounts.tests.journeys import LINK
-from config.child import happens
-from config.tests.fixtures import PASSWORD, make_creator
-from config.tests.plugin import DOORS
-from config.tests.serving import Served, serving
+from accounts.tests.support.flows import LINK
+from config.launcher.process import happens
+from config.tests.support.fixtures import PASSWORD, make_creator
+from config.tests.support.live_server import Served, serving
+from config.tests.support.plugin import DOORS
 
 CHROMIUM, DRIVER = (
     shutil.which(name, path=f"{os.environ['PATH']}:/usr/lib/chromium")

@@ -11,9 +11,9 @@ import pytest
 from django.db import connections
 from django.test import Client
 
-from config.tests.fixtures import API, PASSWORD, make_creator, sign_in
-from config.tests.operators import enter, make_operator
-from config.tests.population import creator_of, populate
+from config.tests.support.dataset import creator_of, populate
+from config.tests.support.fixtures import API, PASSWORD, make_creator, sign_in
+from config.tests.support.operators import enter, make_operator
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 CREATORS = 20_000

@@ -16,10 +16,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from config.child import Child, Manners, happens
-from config.tests.load import Life, answers, assert_books_balance, load, settle
-from config.tests.services import free_port, installed, own_postgres, prescribed
-from config.tests.serving import NO_LIMITS, Served, serving
+from config.launcher.process import Child, Manners, happens
+from config.tests.support.consistency_load import Life, answers, assert_books_balance, load, settle
+from config.tests.support.external_servers import free_port, installed, own_postgres, prescribed
+from config.tests.support.live_server import NO_LIMITS, Served, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True, databases="__all__")]
 SLOW_CLIENTS = 64
@@ -157,7 +157,11 @@ def test_stopped_server_finishes_what_it_has_begun(
 ) -> None:
     (account,) = settle(superuser, 1)
     marks = tmp_path / "marks"
-    slow = {"DJANGO_SETTINGS_MODULE": "config.tests.counting", "HASH_MARKS": str(marks), "HASH_SECONDS": "1"}
+    slow = {
+        "DJANGO_SETTINGS_MODULE": "config.tests.support.counting_settings",
+        "HASH_MARKS": str(marks),
+        "HASH_SECONDS": "1",
+    }
     with serving(tmp_path, workers=1, **NO_LIMITS, **slow) as served, ThreadPoolExecutor(1) as pool:
         body = {"email": account.email, "password": account.password}
         reply = pool.submit(served.post, "login", body)

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from accounts.services.api_keys import create_api_key
-from config.instance import ROOT
-from config.tests.fixtures import Person
-from config.tests.live import live_service
+from config.launcher.instance import ROOT
+from config.tests.support.fixtures import Person
+from config.tests.support.launched_service import live_service
 from tenancy.context import OPERATOR, using_alias
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.slow]
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent / "support"
 PROGRAM = Path(sys.executable).parent / "schemathesis"
 HALF = "/(email|password|register|login)"  # of the work, for two processors
 LEAST_CASES = 5000
@@ -44,7 +44,7 @@ def test_no_door_answers_what_it_does_not_tell(ada: Person, tmp_path: Path) -> N
     with using_alias(OPERATOR):
         key = create_api_key("schemathesis")
     who = {
-        "SCHEMATHESIS_HOOKS": "config.tests.schemathesis_hooks",
+        "SCHEMATHESIS_HOOKS": "config.tests.support.schemathesis_hooks",
         "TESTED_CREATOR": str(ada.id),
         "TESTED_API_KEY": str(key),
         "LOG_LEVEL": "ERROR",

@@ -13,7 +13,7 @@ import environ
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from config.tests.plugin import ROOT
+from config.tests.support.plugin import ROOT
 
 LEAST = {
     "SECRET_KEY": "0123456789" * 5,

@@ -8,10 +8,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from config.postgres import EmbeddedPostgres
-from config.tests.live import live_service
-from config.tests.plugin import DOORS, FAST, ROLES
-from config.tests.services import Env, manage, own_postgres
+from config.launcher.postgres.cluster import EmbeddedPostgres
+from config.tests.support.external_servers import Env, manage, own_postgres
+from config.tests.support.launched_service import live_service
+from config.tests.support.plugin import DOORS, FAST, ROLES
 
 pytestmark = pytest.mark.slow
 # every door counts, in windows that are over at once

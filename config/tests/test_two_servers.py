@@ -21,21 +21,17 @@ from typing import Any
 import psycopg
 import pytest
 
-from accounts.tests.journeys import all_at_once
-from accounts.tests.test_limits_processes import (  # noqa: F401  collected here, too
-    test_forged_header_line_beside_the_proxys_own_does_not_evade,
-    test_of_a_burst_of_60_exactly_the_limit_passes,
-)
+from accounts.tests.support.flows import all_at_once
 from accounts.tests.test_lockout_processes import (  # noqa: F401  collected here, too
     marks,
     test_of_200_parallel_guesses_over_four_processes_five_are_looked_at,
     test_twenty_right_passwords_at_once_lock_nobody_out,
 )
-from config.tests.fixtures import PASSWORD, Person, make_creator
-from config.tests.load import claim
-from config.tests.plugin import server
-from config.tests.services import free_port, own_redis, pgbouncer
-from config.tests.serving import Reply, Served, serving
+from config.tests.support.consistency_load import claim
+from config.tests.support.external_servers import free_port, own_redis, pgbouncer
+from config.tests.support.fixtures import PASSWORD, Person, make_creator
+from config.tests.support.live_server import Reply, Served, serving
+from config.tests.support.plugin import server
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.slow]
 TENANTS = 50
@@ -51,7 +47,7 @@ def served(
     with ExitStack() as running:
         env = running.enter_context(pgbouncer(server, dict(os.environ)))
         env["REDIS_URL"] = running.enter_context(own_redis()).url
-        env |= {"DJANGO_SETTINGS_MODULE": "config.tests.counting", "HASH_MARKS": str(marks)}
+        env |= {"DJANGO_SETTINGS_MODULE": "config.tests.support.counting_settings", "HASH_MARKS": str(marks)}
         env |= {"HASH_SECONDS": "0.1", "LOG_LEVEL": "INFO"}
         env["PORT"] = str(free_port())  # one for both: the kernel deals the connections out
         services = [

@@ -17,7 +17,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from django.db.backends.postgresql.base import DatabaseWrapper
 
-from config.postgres import EmbeddedPostgres
+from config.launcher.postgres.cluster import EmbeddedPostgres
 from tenancy.roles import Roles
 
 ROOT = Path(__file__).resolve().parents[2]

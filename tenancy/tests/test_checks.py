@@ -7,8 +7,8 @@ import pytest
 from django.core.checks import run_checks
 from django.core.management import CommandError, call_command
 
-from tenancy import checks, isolation
-from tenancy.checks import check_atomic_requests, check_walls
+from tenancy.checks import schema, system
+from tenancy.checks.system import check_atomic_requests, check_walls
 from tenancy.commands import OperatorCommand
 from tenancy.context import OPERATOR, current_alias
 
@@ -21,7 +21,7 @@ def ids(found: list[Any]) -> list[str]:
 
 def told(monkeypatch: pytest.MonkeyPatch, source: str, *findings: str) -> list[Any]:
     """The messages, if that source found this."""
-    monkeypatch.setattr(checks, source, lambda alias: iter(findings))
+    monkeypatch.setattr(system, source, lambda alias: iter(findings))
     return check_walls(None, databases=["default"])
 
 
@@ -30,12 +30,12 @@ def test_healthy_database_gives_no_message() -> None:
 
 
 def test_database_is_asked_only_when_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "table_findings", lambda alias: pytest.fail("asked"))
+    monkeypatch.setattr(system, "table_findings", lambda alias: pytest.fail("asked"))
     assert check_walls(None, databases=None) == check_walls(None, databases=["owner"]) == []
 
 
 def test_old_server_is_e001(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "MINIMUM_VERSION", 99)
+    monkeypatch.setattr(schema, "MINIMUM_VERSION", 99)
     (message,) = check_walls(None, databases=["default"])
     assert message.id == "tenancy.E001"
     assert "is too old: 99 or later" in message.msg
@@ -60,10 +60,10 @@ def test_open_wall_is_e003(monkeypatch: pytest.MonkeyPatch, source: str) -> None
 
 def test_operator_role_would_be_found_too_strong_for_requests() -> None:
     """The findings are about the role itself: the owner, asked the same, owns tables."""
-    assert [*isolation.role_findings("owner")] == [
+    assert [*schema.role_findings("owner")] == [
         "role auth_owner is a member of another role", "role auth_owner owns tables",
     ]  # fmt: skip
-    assert [*isolation.role_findings(OPERATOR)] == []
+    assert [*schema.role_findings(OPERATOR)] == []
 
 
 def test_atomic_requests_is_e004(settings: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError, connections, transaction
 
-from config.tests.fixtures import Person
+from config.tests.support.fixtures import Person
 from tenancy import routers
 from tenancy.context import (
     OPERATOR,

@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from config.tests.fixtures import Person
+from config.tests.support.fixtures import Person
 from tenancy.context import current_tenant
 from tenancy.middleware import owns_transactions
 

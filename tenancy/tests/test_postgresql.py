@@ -9,8 +9,8 @@ from django.db import InternalError, OperationalError, connection, transaction
 from django.db.backends.postgresql import base
 
 from accounts.models import Creator
-from config.tests.fixtures import Person, superuser_of
-from config.tests.plugin import DATABASE, ROLES, server
+from config.tests.support.fixtures import Person, superuser_of
+from config.tests.support.plugin import DATABASE, ROLES, server
 from tenancy.context import SETTING, call_as, tenant_scope
 from tenancy.exceptions import TenantMismatchError
 from tenancy.postgresql.base import CONNECTION_SETTINGS, TRUSTED_SECONDS

@@ -1,7 +1,7 @@
 from axes.management.commands import axes_reset_ip_username
 from django.core.management.base import CommandParser
 
-from accounts.management.addresses import address
+from accounts.management.arguments import address
 from tenancy.commands import OperatorCommand
 
 

@@ -4,7 +4,7 @@ from typing import Any
 from django.contrib.auth.management.commands import changepassword
 from django.core.management.base import CommandError
 
-from accounts.management.addresses import address
+from accounts.management.arguments import address
 from tenancy.commands import OperatorCommand
 
 

@@ -5,9 +5,9 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from accounts.exceptions import WeakPasswordError
-from accounts.management.addresses import address
-from accounts.roles import ROLES
-from accounts.services import staff
+from accounts.management.arguments import address
+from accounts.permissions import ROLES
+from accounts.services.operators import accounts
 from tenancy.commands import OperatorCommand
 
 
@@ -20,7 +20,7 @@ class Command(OperatorCommand):
 
     def handle(self, *args: Any, email: str, group: str, **options: Any) -> None:
         try:
-            made = staff.create_operator(email=email, password=_password(), role=group)
+            made = accounts.create_operator(email=email, password=_password(), role=group)
         except WeakPasswordError as error:
             raise CommandError(" ".join(sentence for _code, sentence in error.errors)) from error
         if not made:

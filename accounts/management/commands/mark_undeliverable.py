@@ -2,8 +2,8 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from accounts.management.addresses import address as stored_address
-from accounts.services import refusals
+from accounts.mail import refusals
+from accounts.management.arguments import address as stored_address
 from tenancy.commands import OperatorCommand
 
 

@@ -1,6 +1,6 @@
 from typing import Any
 
-from accounts.services.housekeeping import prune_expired
+from accounts.jobs.maintenance import prune_expired
 from tenancy.commands import OperatorCommand
 
 

@@ -2,10 +2,10 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from accounts.management.addresses import address
+from accounts.management.arguments import address
 from accounts.models import Operator
-from accounts.services import second_factor
-from audit.clients import Client
+from accounts.services.operators import mfa
+from audit.requests.client_info import Client
 from tenancy.commands import OperatorCommand
 
 
@@ -17,7 +17,7 @@ class Command(OperatorCommand):
 
     def handle(self, *args: Any, email: str, **options: Any) -> None:
         operator = Operator.objects.filter(email=email, holds_email=True, is_staff=True).first()
-        if operator is None or not second_factor.reset(operator.pk, client=Client()):
+        if operator is None or not mfa.reset(operator.pk, client=Client()):
             message = "there is no operator of this address with a second factor"
             raise CommandError(message)
         self.stdout.write("Reset.")

@@ -3,7 +3,7 @@ import signal
 import socket
 from typing import Any
 
-from accounts.worker import Worker
+from accounts.jobs.worker import Worker
 from tenancy.commands import OperatorCommand
 
 

@@ -4,9 +4,9 @@ from django.conf import settings
 from django.core.mail import EmailMultiAlternatives, get_connection
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from accounts import emails
-from accounts.management.addresses import address as stored_address
-from accounts.smtp import SETTINGS, EmailBackend, NotDeliveredError
+from accounts.mail import messages
+from accounts.mail.smtp import SETTINGS, EmailBackend, NotDeliveredError
+from accounts.management.arguments import address as stored_address
 
 
 class Command(BaseCommand):
@@ -16,7 +16,7 @@ class Command(BaseCommand):
         parser.add_argument("address", type=stored_address)
 
     def handle(self, *args: Any, address: str, **options: Any) -> None:
-        mail = emails.compose("test", to=address, language=settings.LANGUAGE_CODE)
+        mail = messages.compose("test", to=address, language=settings.LANGUAGE_CODE)
         self._tell_mail(mail)
         backend = get_connection()
         if isinstance(backend, EmailBackend):

@@ -6,9 +6,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
-from accounts.smoke.people import Cast
-from accounts.smoke.service import Fault, Service
-from accounts.smoke.walk import Walk
+from accounts.smoke.accounts import Cast
+from accounts.smoke.checks import Walk
+from accounts.smoke.client import Fault, Service
 from tenancy.commands import OperatorCommand
 
 

@@ -4,7 +4,7 @@ from django.core.management.base import CommandError
 from django.db import IntegrityError
 
 from audit.exceptions import SealingError
-from audit.sealing import rotate_key
+from audit.sealing.sealer import rotate_key
 from tenancy.commands import OperatorCommand
 
 

@@ -3,7 +3,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from audit.exceptions import SealingError
-from audit.sealing import seal_new_rows
+from audit.sealing.sealer import seal_new_rows
 from tenancy.commands import OperatorCommand
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from audit.chain import Statement
-from audit.verification import Exported, Verification
+from audit.sealing.chain import Statement
+from audit.sealing.verifier import Exported, Verification
 from tenancy.commands import OperatorCommand
 
 SHOWN = 20  # findings, before the search ends

@@ -4,10 +4,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DEFAULT_DB_ALIAS, OperationalError
 
-from tenancy.isolation import role_findings, table_findings, version_findings
-from tenancy.powers import power_findings
-from tenancy.probe import TableReport, probe
-from tenancy.surroundings import surrounding_findings
+from tenancy.checks.catalog import surrounding_findings
+from tenancy.checks.privileges import power_findings
+from tenancy.checks.probe import TableReport, probe
+from tenancy.checks.schema import role_findings, table_findings, version_findings
 
 
 class Command(BaseCommand):

@@ -1,0 +1,68 @@
+"""Doors to what owners may do with the account itself."""
+
+from django.http import HttpResponseBase
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.exceptions import AccountLockedError, InvalidLinkError, RateLimitedError, WrongPasswordError
+from accounts.services import account_deletion, data_export, email_change
+from audit.requests.client_info import client_of
+from tenancy.middleware import owns_transactions
+
+from . import exports, serializers
+from .authentication import caller
+from .base import LimitedView, PublicView, read
+from .exports import ExportAnswer
+from .openapi import door
+
+CHANGE_ANSWER = "A mail with a link is on its way to the new address."
+ASKED_AGAIN = (WrongPasswordError, AccountLockedError)
+
+
+@owns_transactions
+class ExportView(APIView):
+    """All that is held about you, but for secrets and their digests."""
+
+    @door(RateLimitedError, gives={200: ExportAnswer})
+    def get(self, request: Request) -> HttpResponseBase:
+        return exports.answer(data_export.export(caller(request), client=client_of(request)))
+
+
+class DeleteView(LimitedView):
+    """Delete your account and all that belongs to it.
+
+    Its audit events stay, without personal data.
+    """
+
+    limit = "password_change"
+
+    @door(*ASKED_AGAIN, takes=serializers.PasswordRequest, gives={204: None})
+    def post(self, request: Request) -> Response:
+        data = read(serializers.PasswordRequest, request)
+        account_deletion.delete_account(caller(request), **data, client=client_of(request))
+        return Response(status=204)
+
+
+class EmailChangeView(LimitedView):
+    """Ask for another e-mail address.
+
+    A link goes to the new one; a notice, with an undo of seven days, to the old one.
+    """
+
+    limit = "password_change"
+
+    @door(*ASKED_AGAIN, takes=serializers.EmailChangeRequest, gives={202: serializers.DetailAnswer})
+    def post(self, request: Request) -> Response:
+        data = read(serializers.EmailChangeRequest, request)
+        email_change.request_change(caller(request), **data, client=client_of(request))
+        return Response({"detail": CHANGE_ANSWER}, status=202)
+
+
+class EmailChangeConfirmView(PublicView):
+    """Move to the new e-mail address with the link's uid and token."""
+
+    @door(InvalidLinkError, takes=serializers.LinkRequest, gives={204: None})
+    def post(self, request: Request) -> Response:
+        email_change.confirm_change(**read(serializers.LinkRequest, request), client=client_of(request))
+        return Response(status=204)

@@ -1,1 +1,0 @@
-"""Numbered system checks of settings that are unsafe together."""

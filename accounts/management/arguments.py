@@ -1,0 +1,11 @@
+from argparse import ArgumentTypeError
+
+from accounts.email_addresses import InvalidAddressError, canonical_email
+
+
+def address(text: str) -> str:
+    """For `add_argument(type=address)`: the stored form."""
+    try:
+        return canonical_email(text)
+    except InvalidAddressError as error:
+        raise ArgumentTypeError(str(error.message)) from error

@@ -1,0 +1,104 @@
+"""All that is held about a creator, but for secrets and their digests, read page by page."""
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.db import connections
+from django.db.models import QuerySet
+
+from accounts.email_addresses import display_email
+from accounts.exceptions import InvalidTokenError
+from accounts.models import Creator, EmailChange, SecurityNotice, Session, UserSession
+from accounts.ratelimits import limits
+from audit.api import views as book
+from audit.events import Event, summary_of
+from audit.recorder import record
+from audit.requests.client_info import Client
+from tenancy.context import current_alias, tenant_scope, using_alias
+
+from .sessions import Caller
+
+PAGE_SIZE = 200  # rows; an end user's session has up to 4 KiB
+Page = list[dict[str, Any]]
+
+_PROFILE = (
+    "id", "email", "display_name", "email_verified_at", "email_undeliverable_at", "created_at", "last_login"
+)  # fmt: skip
+_ROWS: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "sessions": (
+        Session,
+        ("id", "created_at", "last_used_at", "expires_at", "ended_at", "ip_address", "user_agent", "device"),
+    ),
+    "end_user_sessions": (UserSession, ("id", "created_at", "expires_at", "metadata")),
+    "email_changes": (
+        EmailChange,
+        ("id", "old_email", "new_email", "created_at", "expires_at", "confirmed_at", "undone_at"),
+    ),
+    "security_notices": (SecurityNotice, ("id", "kind", "email", "at", "ip_address", "device")),
+}
+_AT_OWN_ADDRESS = """
+SELECT id, at, type, request_id, detail::text, ip_address, user_agent, email
+FROM events_at_own_address(%s, %s)
+"""
+
+
+def export(caller: Caller, *, client: Client) -> dict[str, Any]:
+    """Name → a value, or an iterator of pages: lists of rows, each read in a short scope of its own.
+
+    Raises:
+        RateLimitedError, LimitsUnavailableError: see limits.check_export.
+        InvalidTokenError: the account was deleted meanwhile.
+
+    """
+    limits.check_export(caller.id)
+    with tenant_scope(caller.id):
+        record(Event.ACCOUNT_EXPORTED, client=client, creator_id=caller.id)
+        profile = Creator.objects.filter(pk=caller.id).values(*_PROFILE).first()
+    if profile is None:
+        raise InvalidTokenError
+    pages = partial(_pages, caller.id, current_alias())
+    return {
+        "profile": profile | {"email": display_email(profile["email"])},
+        **{
+            name: pages(partial(_rows, model.objects.filter(creator_id=caller.id), columns))
+            for name, (model, columns) in _ROWS.items()
+        },
+        "audit_events": pages(partial(_events, caller.id)),
+        "address_events": pages(_events_at_own_address),
+    }
+
+
+def _pages(creator_id: UUID, alias: str, read: Callable[[UUID], Page]) -> Iterator[Page]:
+    """In the order of their ids. Names the alias: the body of an answer outlives the request's scope."""
+    last = UUID(int=0)
+    while True:
+        with using_alias(alias), tenant_scope(creator_id):
+            page = read(last)
+        if not page:
+            return
+        yield page
+        last = UUID(str(page[-1]["id"]))
+
+
+def _rows(rows: QuerySet, columns: tuple[str, ...], after: UUID) -> Page:
+    return list(rows.filter(id__gt=after).order_by("id").values(*columns)[:PAGE_SIZE])
+
+
+def _events(creator_id: UUID, after: UUID) -> Page:
+    events = book.events_of(creator_id).filter(id__gt=after).order_by("id")[:PAGE_SIZE]
+    return book.as_json(creator_id, list(events), book.ExportedEvent)
+
+
+def _events_at_own_address(after: UUID) -> Page:
+    """What was recorded at the creator's address without an account: before it had one, say."""
+    with connections[current_alias()].cursor() as cursor:
+        cursor.execute(_AT_OWN_ADDRESS, [after, PAGE_SIZE])
+        names = [column.name for column in cursor.description or ()]
+        found = [dict(zip(names, row, strict=True)) for row in cursor]
+    for event in found:
+        event["detail"] = json.loads(event["detail"])
+        event["summary"] = summary_of(event["type"], event["detail"])
+    return found

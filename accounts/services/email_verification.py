@@ -1,0 +1,150 @@
+"""Confirming an e-mail address: the link proves the mailbox, the password that the sign-up is theirs."""
+
+from enum import Enum, auto
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import F, Q, QuerySet
+from django.utils import timezone
+
+from accounts.exceptions import InvalidLinkError
+from accounts.mail import link_tokens
+from accounts.models import Creator, EmailVerificationToken
+from accounts.ratelimits import limits
+from accounts.tokens.jwt import TokenPair
+from audit.events import Event
+from audit.models import PersonalData
+from audit.recorder import record
+from audit.requests.client_info import Client
+from tenancy.context import current_alias, tenant_scope
+
+from . import password_hashing, sessions
+
+MAXIMUM_ATTEMPTS = 5  # passwords for one link
+MOST_WAITING = 100  # sign-ups at one address that a resend considers
+
+
+class Outcome(Enum):
+    CONFIRMED = auto()
+    REPEATED = auto()  # confirmed before, by a link of the same sign-up
+    REFUSED = auto()
+
+
+def waiting_sign_ups(email: str, client: Client) -> list[UUID]:
+    """The sign-ups at this address that a resend may serve, best first; for the worker.
+
+    Those from the client's own network come first. Of each kind the newest and the oldest come first, so
+    that strangers, who sign up before or after the owner, can't push the owner's sign-up out.
+    """
+    waiting = Creator.objects.filter(email=email, is_active=True, is_staff=False, email_verified_at=None)
+    ids = list(waiting.order_by("-created_at").values_list("pk", flat=True)[:MOST_WAITING])
+    rows = PersonalData.objects.filter(creator_id__in=ids).order_by("-id")
+    origin = dict(rows.values_list("creator_id", "ip_address"))  # of the first event: the sign-up
+    own = limits.network_of(client)
+    near = [pk for pk in ids if pk in origin and limits.network_of(Client(ip_address=origin[pk])) == own]
+    far = [pk for pk in ids if pk not in near]
+    return [pk for kind in (near, far) for pk in (*kind[:1], *kind[1:][-1:], *kind[1:-1])]
+
+
+def issue_link(creator: Creator) -> link_tokens.Link:
+    """A new link for the worker to mail."""
+    return EmailVerificationToken.objects.issue(
+        creator.pk,
+        email=creator.email,
+        recovery_generation=creator.recovery_generation,
+        expires_at=timezone.now() + settings.EMAIL_VERIFICATION_TOKEN_LIFETIME,
+    )
+
+
+def verify_email(*, uid: str, token: str, password: str, client: Client) -> None:
+    """Make the sign-up an account. A second time, with the same link and password, it changes nothing.
+
+    So a client whose first response was lost can go on.
+
+    Raises:
+        InvalidLinkError: the link is dead or out of attempts, the password is wrong, or another
+            sign-up confirmed the address first.
+
+    """
+    _verify(link_tokens.read(uid, token), password, client)
+
+
+def verify_email_and_log_in(*, uid: str, token: str, password: str, client: Client) -> TokenPair:
+    """`verify_email`, and a session for the client that did it."""
+    link = link_tokens.read(uid, token)
+    verified, now = _verify(link, password, client), timezone.now()
+    new = sessions.new_session(creator_id=verified.id, client=client, now=now)
+    with tenant_scope(verified.id):
+        Creator.objects.locked(verified.id)
+        is_alive = EmailVerificationToken.objects.alive(link).exists()
+        start = sessions.start_session(new, looked_at=verified.password) if is_alive else None
+        if start is not None:
+            session = str(start.token.session_id)
+            record(Event.LOGIN_SUCCEEDED, client=client, creator_id=verified.id, session=session)
+    if start is None:  # deactivated, or a recovery step was taken, meanwhile
+        raise InvalidLinkError
+    return sessions.token_pair(start.token, now=now)
+
+
+def _verify(link: link_tokens.Link, password: str, client: Client) -> Creator:
+    creator = _count_attempt(link)
+    if not password_hashing.verify(password, creator.password).is_right:
+        record(Event.EMAIL_VERIFICATION_FAILED, client=client, creator_id=creator.pk)
+        raise InvalidLinkError
+    with tenant_scope(creator.pk):
+        outcome = _confirm(link)
+        if outcome is Outcome.CONFIRMED:
+            record(Event.EMAIL_VERIFIED, client=client, creator_id=creator.pk)
+    if outcome is Outcome.REFUSED:
+        raise InvalidLinkError
+    return creator
+
+
+def is_usable(uid: str, token: str) -> bool:
+    """Whether the link would take a password; spends nothing (mail scanners follow links)."""
+    try:
+        link = link_tokens.read(uid, token)
+    except InvalidLinkError:
+        return False
+    with tenant_scope(link.creator_id):
+        return _usable(link).exists()
+
+
+def _usable(link: link_tokens.Link) -> QuerySet[Any]:
+    """After the confirmation only the link that confirmed is of use, to a client that lost the response."""
+    tokens = EmailVerificationToken.objects.alive(link).filter(attempts__lt=MAXIMUM_ATTEMPTS)
+    return tokens.filter(Q(creator__email_verified_at=None) | Q(used_at__isnull=False))
+
+
+def _count_attempt(link: link_tokens.Link) -> Creator:
+    """Count the attempt before the password is verified, so that a race has no more than five either."""
+    with tenant_scope(link.creator_id):
+        creator = Creator.objects.locked(link.creator_id)
+        counted = _usable(link).update(attempts=F("attempts") + 1)
+    if creator is None or not counted:
+        raise InvalidLinkError
+    return creator
+
+
+def _confirm(link: link_tokens.Link) -> Outcome:
+    """The link is judged again under the account's lock: a recovery step may have come between."""
+    creator = Creator.objects.locked(link.creator_id)
+    token = EmailVerificationToken.objects.alive(link).first()
+    if creator is None or token is None:
+        return Outcome.REFUSED
+    if creator.email_verified_at:
+        return Outcome.REPEATED if token.used_at else Outcome.REFUSED
+    EmailVerificationToken.objects.filter(pk=token.pk).update(used_at=timezone.now())
+    return Outcome.CONFIRMED if hold_address(creator.pk) else Outcome.REFUSED
+
+
+def hold_address(creator_id: UUID) -> bool:
+    """Make the sign-up the account of its address; False if another has it. Called in a transaction."""
+    try:
+        with transaction.atomic(using=current_alias()):
+            Creator.objects.filter(pk=creator_id).update(holds_email=True, email_verified_at=timezone.now())
+    except IntegrityError:
+        return False
+    return True

@@ -1,6 +1,0 @@
-from django import template
-
-from accounts.addresses import display_email
-
-register = template.Library()
-register.filter(display_email)

@@ -1,0 +1,290 @@
+"""A model of account theft: a thief and the owner act in any order, then the owner recovers the account.
+
+Mallory knows the password that Ada has at the start, has a session, and reads the mailboxes at
+MALLORYS. Ada reads those at ADAS, of which the first is the address that her account had. Support acts
+for whoever asks. The property: **if Ada then undoes (if no reset link arrives) and resets her password, she
+is the only one who can use the account**, whatever Mallory still holds, and whatever Mallory does
+between the undo and the reset.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.core import mail
+
+from accounts.exceptions import AccountsError
+from accounts.models import Creator
+from accounts.services import email_change, login, password_change, password_reset, sessions
+from accounts.services.operators import justification, support
+from accounts.tokens.jwt import AccessToken, TokenPair
+from audit.requests.client_info import Client
+from config.tests.support.fixtures import PASSWORD, make_creator
+from tenancy.context import OPERATOR, using_alias
+
+LINK = re.compile(r"/account/(reset|email-change/undo|email-change)/([\w-]+)/([\w-]+)/")
+CLIENT = Client(ip_address="127.0.0.1")
+NUMBERS = count()
+ADAS, MALLORYS = ("ada", "ada.work"), ("mallory", "mallory.second")
+
+
+@dataclass
+class Party:
+    """What one side holds: passwords, sessions, and the links in its mailboxes, oldest first."""
+
+    name: str
+    addresses: list[str]
+    passwords: list[str]
+    sessions: list[TokenPair] = field(default_factory=list)
+    links: list[tuple[str, str, str]] = field(default_factory=list)  # kind, uid, token
+
+    def own_password(self) -> str:
+        """A new one that the other side does not know."""
+        self.passwords.append(f"{self.name}'s sentence number {next(NUMBERS)}")
+        return self.passwords[-1]
+
+
+class Case:
+    """One account and both parties; each method is a step, and returns whether it succeeded."""
+
+    def __init__(self, run_jobs: Callable[[], int]) -> None:
+        self.run_jobs, number = run_jobs, next(NUMBERS)
+        self.ada, self.mallory = (
+            Party(name, [f"{box}-{number}@example.com" for box in boxes], [PASSWORD])
+            for name, boxes in (("Ada", ADAS), ("Mallory", MALLORYS))
+        )
+        mail.outbox.clear()
+        self.id: UUID = make_creator(self.ada.addresses[0]).id
+        for party in (self.ada, self.mallory):
+            assert self.sign_in(party)
+
+    def _try(self, step: Callable[[], Any]) -> bool:
+        """Do the step and deliver its mails."""
+        try:
+            step()
+        except AccountsError:
+            return False
+        self._deliver()
+        return True
+
+    def _deliver(self) -> None:
+        self.run_jobs()
+        for message in mail.outbox:
+            party = self.ada if message.to[0] in self.ada.addresses else self.mallory
+            party.links += [(one[1], one[2], one[3]) for one in LINK.finditer(str(message.body))][:1]
+        mail.outbox.clear()
+
+    def address(self) -> str:
+        with using_alias(OPERATOR):
+            return Creator.objects.get(pk=self.id).email
+
+    def _caller(self, party: Party) -> sessions.Caller:
+        """By the newest session that works; raises AccountsError without one."""
+        for pair in reversed(party.sessions):
+            if caller := caller_by(pair):
+                return caller
+        raise AccountsError
+
+    def sign_in(self, party: Party) -> bool:
+        def step() -> None:
+            pair = login.log_in(email=self.address(), password=party.passwords[-1], client=CLIENT)
+            party.sessions.append(pair)
+
+        return self._try(step)
+
+    def refresh(self, party: Party) -> bool:
+        def step() -> None:
+            newest = party.sessions.pop()
+            party.sessions.append(sessions.refresh_session(refresh=newest.refresh, client=CLIENT))
+
+        return bool(party.sessions) and self._try(step)
+
+    def request_change(self, party: Party, to: str) -> bool:
+        password = party.passwords[-1]
+        return self._try(
+            lambda: email_change.request_change(
+                self._caller(party), new_email=to, password=password, client=CLIENT
+            )
+        )
+
+    def change_password(self, party: Party) -> bool:
+        old = party.passwords[-1]
+
+        def step() -> None:
+            caller, new = self._caller(party), f"{party.name}'s sentence number {next(NUMBERS)}"
+            password_change.change_password(caller, current_password=old, new_password=new, client=CLIENT)
+            party.passwords.append(new)
+
+        return self._try(step)
+
+    def log_out_everywhere(self, party: Party) -> bool:
+        return self._try(
+            lambda: sessions.log_out_everywhere(creator_id=self._caller(party).id, client=CLIENT)
+        )
+
+    def request_reset(self, email: str) -> bool:
+        return self._try(lambda: password_reset.request_reset(email=email, client=CLIENT))
+
+    def support_acts(self, *actions: str) -> bool:
+        """At anybody's request."""
+        known: dict[str, Any] = {"creator_id": self.id, "operator_id": uuid4(), "client": CLIENT}
+        with using_alias(OPERATOR):
+            justification.give_reason(reason="ticket number 1234", **known)
+            done = [support.perform(action, **known) for action in actions]
+        self._deliver()
+        return all(done)
+
+    def use(self, party: Party, link: tuple[str, str, str]) -> bool:
+        kind, uid, token = link
+        client: dict[str, Any] = {"uid": uid, "token": token, "client": CLIENT}
+        if kind == "email-change":
+            return self._try(lambda: email_change.confirm_change(**client))
+        if kind == "email-change/undo":
+
+            def undo() -> None:
+                link = email_change.undo_change(**client)
+                party.links.append(("reset", link.uid, link.token))
+
+            return self._try(undo)
+        new = f"{party.name}'s sentence number {next(NUMBERS)}"
+        done = self._try(lambda: password_reset.reset_password(new_password=new, **client))
+        if done:
+            party.passwords.append(new)
+        return done
+
+    def recover(self, *, undo_first: bool, interlude: Callable[[], None]) -> None:
+        """Ada's steps: undo the earliest change that she can, then reset the password.
+
+        `interlude` is what Mallory does between the two.
+        """
+        undone = False
+        if undo_first or not self._reset_link_arrives(self.ada.addresses[0]):
+            undos = [link for link in self.ada.links if link[0] == "email-change/undo"]
+            undone = any(self.use(self.ada, link) for link in undos)
+        assert self.address() in self.ada.addresses, "Ada's links don't bring her address back"
+        if undone:
+            link = self.ada.links[-1]
+            interlude()
+        else:
+            assert self._reset_link_arrives(self.address())
+            link = self.ada.links[-1]
+        assert self.use(self.ada, link)
+        assert self.sign_in(self.ada)
+
+    def _reset_link_arrives(self, email: str) -> bool:
+        before = len(self.ada.links)
+        self.request_reset(email)
+        return any(link[0] == "reset" for link in self.ada.links[before:])
+
+    def assert_ada_alone(self) -> None:
+        """Whatever Mallory tries, in whatever order, neither opens nor moves the account."""
+        address, mallory = self.address(), self.mallory
+        assert address in self.ada.addresses
+        for _ in range(2):
+            assert [pair for pair in mallory.sessions if caller_by(pair)] == []
+            assert not self.refresh(mallory)
+            assert [link for link in list(mallory.links) if self.use(mallory, link)] == []
+            for email in mallory.addresses:
+                before = len(mallory.links)
+                self.request_reset(email)
+                assert len(mallory.links) == before
+            assert not any(self._opens(address, password) for password in mallory.passwords)
+        assert self.address() == address
+        assert self.sign_in(self.ada)
+
+    def _opens(self, email: str, password: str) -> bool:
+        return self._try(lambda: login.log_in(email=email, password=password, client=CLIENT))
+
+
+def caller_by(pair: TokenPair) -> sessions.Caller | None:
+    try:
+        return sessions.caller_of(AccessToken.verified(pair.access))
+    except AccountsError:
+        return None
+
+
+def move(case: Case, party: Party, to: str) -> bool:
+    """Request a change and confirm it."""
+    return case.request_change(party, to) and confirm(case, case.ada) | confirm(case, case.mallory)
+
+
+def confirm(case: Case, party: Party) -> bool:
+    links = [link for link in party.links if link[0] == "email-change"]
+    return bool(links) and case.use(party, links[-1])
+
+
+def undo(case: Case, party: Party, index: int) -> bool:
+    links = [link for link in party.links if link[0] == "email-change/undo"]
+    return bool(links) and case.use(party, links[index])
+
+
+def use_reset_link(case: Case, party: Party) -> bool:
+    links = [link for link in party.links if link[0] == "reset"]
+    return bool(links) and case.use(party, links[-1])
+
+
+def reset_at(case: Case, party: Party) -> bool:
+    return case.request_reset(case.address()) and use_reset_link(case, party)
+
+
+def _steps_of(who: str) -> dict[str, Callable[[Case], bool]]:
+    """What either side can do; the addresses are its own."""
+
+    def party(case: Case) -> Party:
+        return case.ada if who == "Ada" else case.mallory
+
+    steps: dict[str, Callable[[Case, Party], bool]] = {
+        "signs in": Case.sign_in,
+        "refreshes": Case.refresh,
+        "moves to the first address": lambda case, one: move(case, one, one.addresses[0]),
+        "moves to the second address": lambda case, one: move(case, one, one.addresses[1]),
+        "requests a change to the first address": lambda case, one: case.request_change(one, one.addresses[0]),
+        "requests a change to the second address": lambda case, one: case.request_change(one, one.addresses[1]),
+        "confirms a change": confirm,
+        "undoes the first change": lambda case, one: undo(case, one, 0),
+        "undoes the last change": lambda case, one: undo(case, one, -1),
+        "requests a reset": lambda case, one: case.request_reset(case.address()),
+        "uses a reset link": use_reset_link,
+        "resets the password": reset_at,
+        "changes the password": Case.change_password,
+        "signs out everywhere": Case.log_out_everywhere,
+    }  # fmt: skip
+
+    def of(step: Callable[[Case, Party], bool]) -> Callable[[Case], bool]:
+        return lambda case: step(case, party(case))
+
+    return {f"{who} {name}": of(step) for name, step in steps.items()}
+
+
+STEPS: dict[str, Callable[[Case], bool]] = {
+    **_steps_of("Ada"),
+    **_steps_of("Mallory"),
+    "Support ends all sessions": lambda case: case.support_acts("end_sessions"),
+    "Support sends a reset link": lambda case: case.support_acts("send_reset"),
+    "Support deactivates and reactivates": lambda case: case.support_acts("deactivate", "reactivate"),
+}
+
+
+INTERLUDES = [
+    name
+    for name in STEPS
+    if name.startswith(("Mallory", "Support ends", "Support deactivates"))
+    and not name.endswith("requests a reset")
+]  # reset links are three at most: with a new one in her mailbox, Ada would use that
+
+
+def assert_ada_recovers(
+    case: Case, names: Sequence[str], *, undo_first: bool, between: Sequence[str] = ()
+) -> None:
+    def interlude() -> None:
+        case.sign_in(case.mallory)
+        for name in between:
+            STEPS[name](case)
+
+    for name in names:
+        STEPS[name](case)
+    case.recover(undo_first=undo_first, interlude=interlude)
+    case.assert_ada_alone()

@@ -1,0 +1,331 @@
+"""Olga finds a creator, says why she looks, and sees what she needs; the creator reads that she looked."""
+
+import json
+import re
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
+
+import psycopg
+import pytest
+from django.test import Client
+
+from accounts.admin.creators import CreatorAdmin
+from accounts.email_addresses import display_email
+from accounts.services.operators import search
+from accounts.tests.support.flows import log_in
+from config.tests.support.fixtures import API, Person, make_creator
+from config.tests.support.operators import enter, make_operator
+from tenancy.context import OPERATOR, using_alias
+
+from .test_end_users import visit
+
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+LIST = "/admin/accounts/creator/"
+REASON = "Ticket 4711: mails don't arrive"
+OLGAS_AGENT = "Olga's own browser"
+
+
+def page_of(person: Person) -> str:
+    return f"{LIST}{person.id}/change/"
+
+
+def says(response: Any) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", response.content.decode()).split())
+
+
+def give_reason(client: Client, person: Person, reason: str = REASON) -> Any:
+    return client.post(page_of(person), {"reason": reason}, headers={"User-Agent": OLGAS_AGENT})
+
+
+def is_open(client: Client, person: Person) -> bool:
+    response = client.get(page_of(person))
+    assert response.status_code == 200
+    return "Recent events" in says(response)
+
+
+def own_events(api: API, person: Person) -> list[dict[str, Any]]:
+    response = api.get("/api/v1/audit/events", token=person.access)
+    assert response.status_code == 200
+    results: list[dict[str, Any]] = response.json()["results"]
+    return results
+
+
+@pytest.fixture
+def olga(transactional_db: None) -> Person:
+    return make_operator("olga@staff.example", "support")
+
+
+@pytest.fixture
+def browser(olga: Person) -> Client:
+    return enter(olga)
+
+
+# --- finding ------------------------------------------------------------------------------------
+@pytest.fixture
+def crowd(transactional_db: None) -> dict[str, Person]:
+    addresses = [
+        "ada.lovelace@studio.example",
+        "ada@mail.test",
+        "bob-lovell+shop@studio.example",
+        "zoe.o'brien_4@xn--mnchen-3ya.example",
+        "canada@north.test",
+    ]
+    return {address: make_creator(address, password="a$b$c$d") for address in addresses}
+
+
+@pytest.mark.parametrize(
+    ("term", "found"),
+    [
+        ("ada", "ada.lovelace@studio.example ada@mail.test"),
+        ("ada.lo", "ada.lovelace@studio.example"),
+        ("ada@", "ada@mail.test"),
+        ("lovel", "ada.lovelace@studio.example bob-lovell+shop@studio.example"),
+        ("shop", "bob-lovell+shop@studio.example"),
+        ("@studio.example", "ada.lovelace@studio.example bob-lovell+shop@studio.example"),
+        ("studio.ex", "ada.lovelace@studio.example bob-lovell+shop@studio.example"),
+        ("lovel shop", "bob-lovell+shop@studio.example"),
+        ("  ADA.Lovelace@Studio.Example ", "ada.lovelace@studio.example"),
+        ("lovelace.ada", ""),  # in this order nobody has them
+        ("velace", ""),  # the middle of a part
+        ("o'br", "zoe.o'brien_4@xn--mnchen-3ya.example"),
+        ("mnchen", "zoe.o'brien_4@xn--mnchen-3ya.example"),
+        ("MU\u0308NCHEN.example", "zoe.o'brien_4@xn--mnchen-3ya.example"),
+        ("@münchen", "zoe.o'brien_4@xn--mnchen-3ya.example"),
+        ("nobody", ""),
+    ],
+)
+def test_address_is_found_by_the_beginnings_of_its_parts(
+    browser: Client, crowd: dict[str, Person], term: str, found: str
+) -> None:
+    listed = says(browser.get(LIST, {"q": term}))
+    shown = [address for address in crowd if display_email(address).replace("'", "&#x27;") in listed]
+    assert shown == found.split()
+
+
+def test_creator_is_found_by_id(browser: Client, crowd: dict[str, Person]) -> None:
+    canada = crowd["canada@north.test"]
+    for term in (str(canada.id), f" {str(canada.id).upper()} ", canada.id.hex):
+        listed = says(browser.get(LIST, {"q": term}))
+        assert [address for address in crowd if address in listed] == ["canada@north.test"]
+    assert "@" not in says(browser.get(LIST, {"q": str(uuid4())})).split("Creators", 1)[1]
+
+
+@pytest.mark.parametrize(
+    "term",
+    [
+        "'",
+        "\\",
+        "a\\'b",
+        "x:*",
+        "ada & | ! <-> bob",
+        "@",
+        "...",
+        "()",
+        "%",
+        "_",
+        "\x00",
+        "a" * 5000,
+        "a " * 5000,
+        "💥",
+        "''",
+    ],
+)
+def test_no_search_is_an_error(browser: Client, crowd: dict[str, Person], term: str) -> None:
+    response = browser.get(LIST, {"q": term})
+    assert response.status_code == 200
+    assert "canada@" not in says(response) or term == "\x00"  # refused, so nothing was searched for
+
+
+def test_who_finds_too_many_is_told(
+    browser: Client, crowd: dict[str, Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "MOST", 2)
+    response = browser.get(LIST, {"q": "example"})
+    assert "More than 2 creators" in says(response)
+    assert says(response).count(".example ") == 2
+    assert "More than" not in says(browser.get(LIST, {"q": "lovel"}))
+
+
+def test_list_ends_after_the_newest(
+    browser: Client, crowd: dict[str, Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "MOST", 2)
+    monkeypatch.setattr(CreatorAdmin, "list_per_page", 1)
+    pages = [says(browser.get(LIST, {"p": number}, follow=True)) for number in (1, 2, 3)]
+    assert "canada@" in pages[0]
+    assert "zoe.o" in pages[1]
+    assert "canada@" in pages[2]  # there is no third
+
+
+def test_no_page_number_is_an_error(browser: Client, crowd: dict[str, Person]) -> None:
+    for number in ("2", "10000", "-1", "0", "x", "9" * 400):
+        assert browser.get(LIST, {"p": number}, follow=True).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "name", ["password", "password__startswith", "id__gt", "groups__name", "email__regex"]
+)
+def test_list_takes_no_filter_that_could_ask_for_a_hash(browser: Client, ada: Person, name: str) -> None:
+    assert browser.get(LIST, {name: "a"}).status_code == 400
+
+
+def test_staff_are_no_creators(browser: Client, olga: Person) -> None:
+    other = make_operator("oscar@staff.example", "security")
+    assert "oscar@" not in says(browser.get(LIST, {"q": "oscar"}))
+    for person in (olga, other):
+        assert browser.get(page_of(person)).status_code == 404
+        assert give_reason(browser, person).status_code == 404
+        assert browser.post(f"{LIST}{person.id}/end_sessions/").status_code == 404
+    assert browser.get(f"{LIST}{uuid4()}/change/").status_code == 404
+
+
+# --- saying why ---------------------------------------------------------------------------------
+def test_record_opens_for_a_reason_and_for_an_hour(
+    browser: Client, ada: Person, superuser: psycopg.Connection
+) -> None:
+    assert not is_open(browser, ada)
+    assert give_reason(browser, ada).status_code == 302
+    assert is_open(browser, ada)
+    let_time_pass(superuser, 3590)
+    assert is_open(browser, ada)
+    let_time_pass(superuser, 20)
+    assert not is_open(browser, ada)
+
+
+def let_time_pass(superuser: psycopg.Connection, seconds: int) -> None:
+    """Make every event older: its time stands in its id."""
+    superuser.execute("SET session_replication_role = replica")
+    superuser.execute("ALTER TABLE audit_logs DISABLE TRIGGER audit_logs_append_only")
+    superuser.execute(
+        "UPDATE audit_logs SET id = (lpad(to_hex(('x' || translate(left(id::text, 13), '-', ''))::bit(48)::bigint"
+        " - %s), 12, '0') || substr(translate(id::text, '-', ''), 13))::uuid",
+        [seconds * 1000],
+    )
+    superuser.execute("ALTER TABLE audit_logs ENABLE ALWAYS TRIGGER audit_logs_append_only")
+    superuser.execute("SET session_replication_role = origin")
+
+
+def test_a_reason_is_for_one_creator_and_one_operator(browser: Client, ada: Person, bob: Person) -> None:
+    give_reason(browser, ada)
+    assert not is_open(browser, bob)
+    assert not is_open(enter(make_operator("oscar@staff.example", "security")), ada)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["", "too short", "x" * 201, "          ", "ask ada@example.com about it", "two\x85lines of words"],
+)
+def test_a_reason_is_plain_words(browser: Client, ada: Person, reason: str, api: API) -> None:
+    response = give_reason(browser, ada, reason)
+    assert response.status_code == 200
+    assert 'aria-invalid="true"' in response.content.decode()
+    assert not is_open(browser, ada)
+    assert own_events(api, ada) == []
+
+
+def test_creator_reads_why_and_not_who(api: API, ada: Person, olga: Person, browser: Client) -> None:
+    give_reason(browser, ada)
+    is_open(browser, ada)
+    is_open(browser, ada)
+    (event,) = own_events(api, ada)
+    assert event["type"] == "account.viewed"
+    assert event["summary"] == f"Support looked at your account: {REASON}"
+    assert event["detail"] == {"reason": REASON}
+    assert event["ip_address"] is None
+    assert event["user_agent"] == ""
+
+
+def assert_nameless(text: str, operator: Person) -> None:
+    for trace in (operator.email, str(operator.id), operator.id.hex, OLGAS_AGENT):
+        assert trace not in text
+
+
+def test_nothing_that_a_creator_can_read_names_the_operator(
+    api: API, ada: Person, olga: Person, browser: Client
+) -> None:
+    give_reason(browser, ada)
+    for act in ("end_sessions", "send_reset"):
+        log_in(api, ada.email)
+        answer = browser.post(f"{LIST}{ada.id}/{act}/", headers={"User-Agent": OLGAS_AGENT})
+        assert answer.status_code == 302
+    access = log_in(api, ada.email).json()["access"]
+    export = api.get("me/export", token=access).content.decode()
+    listed = api.get("/api/v1/audit/events", token=access).content.decode()
+    assert "Support ended all your sessions" in listed
+    assert "Support ended all your sessions" in export
+    assert_nameless(export + listed, olga)
+
+
+def test_operators_book_knows_who(
+    ada: Person, olga: Person, browser: Client, superuser: psycopg.Connection
+) -> None:
+    give_reason(browser, ada)
+    ((creator_id, detail, agent, ip),) = superuser.execute(
+        "SELECT a.creator_id, a.detail, p.user_agent, host(p.ip_address) FROM audit_logs a "
+        "JOIN audit_personal_data p ON p.id = a.id WHERE a.type = 'operator.acted'"
+    ).fetchall()
+    assert creator_id == olga.id
+    ((told,),) = superuser.execute("SELECT id FROM audit_logs WHERE creator_id = %s", [ada.id]).fetchall()
+    facts = {"act": "account.viewed", "creator": str(ada.id), "event_id": str(told), "reason": REASON}
+    assert (detail, agent, ip) == (facts, OLGAS_AGENT, "127.0.0.1")
+
+
+# --- looking ------------------------------------------------------------------------------------
+def test_record_shows_state_sessions_locks_events_and_visitors(
+    api: API, ada: Person, browser: Client
+) -> None:
+    visit(api, ada)
+    for _ in range(5):
+        log_in(api, ada.email, "wrong")
+    give_reason(browser, ada)
+    seen = says(browser.get(page_of(ada)))
+    for words in (
+        "ada@example.com", "Active", "Verified", "Locked", str(ada.id), "Unknown device", "Sessions of visitors 1",
+        "A sign-in failed.", "Sign-in was locked", "Service 5 20", f"You opened it because {quote(REASON, ' :&#;')}"[:22],
+    ):  # fmt: skip
+        assert words in seen, words
+
+
+def test_record_holds_no_secret(
+    api: API, ada: Person, browser: Client, superuser: psycopg.Connection
+) -> None:
+    session = visit(api, ada)["session"]
+    give_reason(browser, ada)
+    seen = browser.get(page_of(ada)).content.decode() + browser.get(LIST).content.decode()
+    ((encoded,),) = superuser.execute("SELECT password FROM creators WHERE id = %s", [ada.id]).fetchall()
+    jtis = [str(jti) for (jti,) in superuser.execute("SELECT id FROM refresh_tokens")]
+    for secret in (encoded, encoded[-20:], ada.access, ada.refresh, session, *jtis):
+        assert secret not in seen
+
+
+def test_djangos_own_pages_of_a_creator_are_not_there(browser: Client, ada: Person) -> None:
+    root = enter(make_operator("root@staff.example"))
+    for path in (f"{ada.id}/", f"{ada.id}/history/", "add/", f"{ada.id}/password/", f"{ada.id}/nothing/"):
+        assert root.get(LIST + path, follow=True).status_code == 404, path
+
+
+def test_asking_by_service_needs_the_reason_too(ada: Person, olga: Person) -> None:
+    from accounts.exceptions import ReasonRequiredError
+    from accounts.services.operators import creator_detail
+
+    with using_alias(OPERATOR), pytest.raises(ReasonRequiredError):
+        creator_detail.read(creator_id=ada.id, operator_id=olga.id)
+
+
+def test_events_of_others_are_not_on_the_page(api: API, ada: Person, bob: Person, browser: Client) -> None:
+    log_in(api, bob.email, "wrong")
+    give_reason(browser, ada)
+    assert "A sign-in failed." not in says(browser.get(page_of(ada)))
+    assert json.dumps(own_events(api, bob)).count("login.failed") == 1
+
+
+def test_names_are_shown_with_all_their_characters(browser: Client, superuser: psycopg.Connection) -> None:
+    ada = make_creator("ada@example.com", display_name="Ada \u202eecivreS")
+    give_reason(browser, ada)
+    for page in (LIST, page_of(ada)):
+        shown = browser.get(page).content.decode()
+        assert "Ada \\u202eecivreS" in shown
+        assert "\u202e" not in shown
+    kept = superuser.execute("SELECT display_name FROM creators WHERE id = %s", [ada.id]).fetchone()
+    assert kept == ("Ada \u202eecivreS",)

@@ -1,0 +1,90 @@
+"""Taking everything along: all of it, however much, and never more in memory than a page."""
+
+import json
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection
+from django.http import StreamingHttpResponse
+
+from accounts.api import exports
+from accounts.ratelimits import limits
+from accounts.services import data_export
+from accounts.tests.support.flows import log_in
+from config.tests.support.fixtures import API, Person, make_creator, sign_in
+
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+VISITORS = """
+INSERT INTO user_sessions (id, creator_id, created_at, expires_at, metadata)
+SELECT gen_random_uuid(), %s, now(), now() + interval '1 day', jsonb_build_object('x', repeat('x', 4000))
+FROM generate_series(1, %s)
+"""
+
+
+def test_export_has_the_new_address_before_it_is_confirmed(api: API, ada: Person) -> None:
+    api.post("email/change", {"new_email": "new@example.com", "password": ada.password}, token=ada.access)
+    data = api.get("me/export", token=ada.access).json()
+    (change,) = data["email_changes"]
+    assert (change["old_email"], change["new_email"]) == (ada.email, "new@example.com")
+    assert data["audit_events"][0]["email"] == "new@example.com"
+
+
+def test_export_has_what_was_recorded_at_the_address_before_it_had_an_account(
+    api: API, bob: Person, transactional_db: None
+) -> None:
+    log_in(api, "zoe@example.com", "wrong")
+    log_in(api, "somebody-else@example.com", "wrong")
+    zoe = sign_in(make_creator("zoe@example.com"))
+    (event,) = api.get("me/export", token=zoe.access).json()["address_events"]
+    assert event.keys() == api.get("me/export", token=zoe.access).json()["audit_events"][0].keys()
+    assert (event["type"], event["email"], event["ip_address"]) == ("login.failed", zoe.email, "127.0.0.1")
+    assert api.get("me/export", token=bob.access).json()["address_events"] == []
+
+
+def test_asked_reset_is_an_event_of_the_account_that_holds_the_address(api: API, ada: Person) -> None:
+    api.post("password/reset", {"email": ada.email})
+    api.post("password/reset", {"email": "nobody@example.com"})
+    events = api.get("/api/v1/audit/events", token=ada.access).json()["results"]
+    assert [event["type"] for event in events] == ["password.reset_requested"]
+
+
+def test_large_export_is_sent_while_it_is_read(
+    api: API, ada: Person, bob: Person, superuser: psycopg.Connection
+) -> None:
+    superuser.execute(VISITORS, [ada.id, 1500])
+    superuser.execute(VISITORS, [bob.id, 10])
+    response = api.get("me/export", token=ada.access)
+    assert isinstance(response, StreamingHttpResponse)
+    parts = []
+    for part in response:
+        assert not connection.in_atomic_block
+        parts.append(part)
+    assert max(map(len, parts)) < 4200 * data_export.PAGE_SIZE
+    data = json.loads(b"".join(parts))
+    assert len({session["id"] for session in data["end_user_sessions"]}) == 1500
+    assert data["audit_events"][-1]["type"] == "account.exported"
+    assert api.get("me", token=ada.access).status_code == 200
+
+
+def test_database_that_goes_away_meanwhile_leaves_no_json_and_one_line(
+    api: API, ada: Person, superuser: psycopg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    superuser.execute(VISITORS, [ada.id, 1000])
+    parts = iter(api.get("me/export", token=ada.access))
+    begun = next(parts)
+    (pid,) = connection.call("SELECT pg_backend_pid()", [])
+    superuser.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+    with pytest.raises(ValueError, match="Expecting"):
+        json.loads(begun + b"".join(parts))
+    (line,) = [record for record in caplog.records if record.name == exports.__name__]
+    assert (line.message, line.exc_info) == ("export broken off", None)
+    connection.close()
+
+
+def test_so_many_exports_an_hour_and_no_more(api: API, ada: Person, bob: Person) -> None:
+    answers: list[Any] = [api.get("me/export", token=ada.access) for _ in range(limits.EXPORTS_AN_HOUR + 1)]
+    assert [answer.status_code for answer in answers] == [200] * limits.EXPORTS_AN_HOUR + [429]
+    assert answers[-1].json()["code"] == "rate_limited"
+    assert int(answers[-1]["Retry-After"]) == 3600
+    assert api.get("me/export", token=bob.access).status_code == 200

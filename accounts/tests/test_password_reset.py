@@ -1,0 +1,326 @@
+"""A forgotten password: one link, one new password, everybody else out."""
+
+import contextlib
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from django.core import mail
+from django.db import connections
+from django.utils import timezone
+
+from accounts.models.creators import CreatorManager
+from accounts.services import password_hashing, password_reset
+from accounts.tests.support.flows import all_at_once, events, link_in, log_in, sign_up
+from audit.requests.client_info import Client as AuditClient
+from config.tests.support.fixtures import API, Person, make_creator, sign_in, statements
+
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+NEW = "another lovely sentence"
+Link = tuple[str, str]
+
+
+@pytest.fixture
+def ask(api: API, run_jobs: Any) -> Callable[..., list[Link]]:
+    """Ask for a reset, let the worker work, and return the links that went out."""
+
+    def asking(email: str) -> list[Link]:
+        mail.outbox.clear()
+        assert api.post("password/reset", {"email": email}).status_code == 202
+        run_jobs()
+        return [link_in(message) for message in mail.outbox if "/account/reset/" in message.body]
+
+    return asking
+
+
+@pytest.fixture
+def link(ada: Person, ask: Callable[..., list[Link]]) -> Link:
+    (link,) = ask(ada.email)
+    return link
+
+
+def confirm(link: Link, password: str = NEW) -> Any:
+    body = {"uid": link[0], "token": link[1], "new_password": password}
+    return API(raise_request_exception=False).post("password/reset/confirm", body)
+
+
+def told(response: Any) -> tuple[int, str]:
+    return response.status_code, response.json()["code"] if response.content else ""
+
+
+DONE = (204, "")
+INVALID = (400, "invalid_token")
+
+
+def test_reset_sets_the_password_and_signs_nobody_in(
+    api: API, ada: Person, link: Link, superuser: psycopg.Connection
+) -> None:
+    response = confirm(link)
+    assert told(response) == DONE
+    assert response.content == b""
+    assert log_in(api, ada.email, ada.password).status_code == 401
+    assert log_in(api, ada.email, NEW).status_code == 200
+    assert "password.reset" in events(superuser, of=ada.id)
+
+
+def test_reset_ends_every_session_and_access_token(api: API, ada: Person, link: Link) -> None:
+    sign_in(second := Person(ada.id, ada.email))
+    assert told(confirm(link)) == DONE
+    for person in (ada, second):
+        assert api.get("me", token=person.access).status_code == 401
+        assert api.post("refresh", {"refresh": person.refresh}).status_code == 401
+
+
+def test_reset_lifts_the_lock(api: API, ada: Person, link: Link) -> None:
+    for _ in range(5):
+        log_in(api, ada.email, "wrong")
+    assert log_in(api, ada.email).status_code == 429
+    assert told(confirm(link)) == DONE
+    assert log_in(api, ada.email, NEW).status_code == 200
+
+
+def test_owner_hears_of_the_reset(ada: Person, link: Link, run_jobs: Any) -> None:
+    mail.outbox.clear()
+    confirm(link)
+    run_jobs()
+    (notice,) = mail.outbox
+    assert notice.to == [ada.email]
+    assert "Your password was reset" in notice.subject
+
+
+def test_link_works_once(link: Link) -> None:
+    assert told(confirm(link)) == DONE
+    assert told(confirm(link, "yet another sentence")) == INVALID
+
+
+def test_of_fifty_parallel_uses_one_wins(api: API, ada: Person, link: Link) -> None:
+    words = [f"sentence number {number} wins" for number in range(50)]
+    answers = all_at_once(50, lambda number: told(confirm(link, words[number])))
+    assert sorted(answers) == [DONE] + [INVALID] * 49
+    assert log_in(api, ada.email, words[answers.index(DONE)]).status_code == 200
+
+
+def test_uses_that_both_found_the_link_unspent_have_one_winner(
+    link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The forced form of the race: both stand between look and write."""
+    meeting = threading.Barrier(2)
+    hashed = password_hashing.hashed
+
+    def met(password: str) -> str:
+        meeting.wait(10)
+        return hashed(password)
+
+    monkeypatch.setattr(password_hashing, "hashed", met)
+    assert sorted(all_at_once(2, lambda _n: told(confirm(link)))) == [DONE, INVALID]
+
+
+def test_two_links_of_one_account_come_one_after_the_other(
+    ada: Person, ask: Callable[..., list[Link]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each ends the other's link: both are judged under the account's lock, or both would win."""
+    links = [*ask(ada.email), *ask(ada.email)]
+    meeting, end_links = threading.Barrier(2), CreatorManager.end_links
+
+    def met(self: CreatorManager, creator_id: UUID) -> None:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            meeting.wait(0.5)
+        end_links(self, creator_id)
+
+    monkeypatch.setattr(CreatorManager, "end_links", met)
+    assert sorted(all_at_once(2, lambda number: told(confirm(links[number])))) == [DONE, INVALID]
+
+
+def test_link_ends_to_the_second(
+    ada: Person, link: Link, superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (end,) = superuser.execute("SELECT expires_at FROM password_reset_tokens").fetchone()  # type: ignore[misc]
+    assert timedelta(minutes=14, seconds=50) < end - timezone.now() <= timedelta(minutes=15)
+    at = end
+    monkeypatch.setattr(password_reset.timezone, "now", lambda: at)
+    assert told(confirm(link)) == INVALID
+    at = end - timedelta(microseconds=1)
+    assert told(confirm(link)) == DONE
+
+
+def test_three_links_are_alive_at_most_and_one_use_ends_all(
+    ada: Person, ask: Callable[..., list[Link]]
+) -> None:
+    links = [link for _ in range(5) for link in ask(ada.email)]
+    assert len(links) == 5
+    assert [password_reset.is_usable(*link) for link in links] == [False, False, True, True, True]
+    assert told(confirm(links[0])) == INVALID
+    assert told(confirm(links[3])) == DONE
+    assert not any(password_reset.is_usable(*link) for link in links)
+
+
+def test_weak_password_does_not_spend_the_link(link: Link) -> None:
+    weak = confirm(link, "too short")
+    assert told(weak) == (400, "invalid_input")
+    assert [(one["field"], one["code"]) for one in weak.json()["errors"]] == [
+        ("new_password", "password_too_short")
+    ]
+    assert told(confirm(link, "ada@example.com-1")) == (400, "invalid_input")
+    assert told(confirm(link)) == DONE
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda uid, token: (uid, token[:-1] + ("A" if token[-1] != "A" else "B")),
+        lambda uid, token: (uid, token + "="),
+        lambda uid, token: (uid, ""),
+        lambda uid, token: (uid.swapcase(), token),
+        lambda uid, token: (uid + "=", token),
+        lambda uid, token: ("", token),
+        lambda uid, token: ("AAAAAAAAAAAAAAAAAAAAAA", token),
+        lambda uid, token: (uid, "\u00e9" * 10),
+        lambda uid, token: (uid, "x" * 128),
+    ],
+)
+def test_forged_links_do_nothing(link: Link, forge: Callable[..., Link]) -> None:
+    assert confirm(forge(*link)).status_code == 400
+    assert password_reset.is_usable(*link)
+
+
+def test_bobs_uid_with_adas_token_does_nothing(
+    ada: Person, bob: Person, link: Link, ask: Callable[..., list[Link]]
+) -> None:
+    (bobs,) = ask(bob.email)
+    assert told(confirm((bobs[0], link[1]))) == INVALID
+    assert told(confirm((link[0], bobs[1]))) == INVALID
+    assert password_reset.is_usable(*link)
+    assert password_reset.is_usable(*bobs)
+
+
+def test_mail_goes_only_to_those_who_can_reset(api: API, ada: Person, ask: Callable[..., list[Link]]) -> None:
+    make_creator("olga@example.com", is_staff=True)
+    make_creator("off@example.com", is_active=False)
+    sign_up(api, "waiting@example.com")
+    for address in ("olga@example.com", "off@example.com", "waiting@example.com", "nobody@example.com"):
+        assert ask(address) == [], address
+    assert len(ask(" ADA@Example.COM ")) == 1
+
+
+def test_deactivated_in_between_can_not_use_the_link(
+    ada: Person, link: Link, superuser: psycopg.Connection
+) -> None:
+    superuser.execute("UPDATE creators SET is_active = false")
+    assert told(confirm(link)) == INVALID
+
+
+def test_answer_and_work_are_the_same_for_every_address(
+    api: API, ada: Person, superuser: psycopg.Connection
+) -> None:
+    seen = []
+    for address in ("first@example.com", ada.email, "nobody@example.com"):
+        with statements() as work:
+            response = api.post("password/reset", {"email": address})
+        seen.append((response.status_code, response.json(), sorted(response.headers), work))
+    assert seen[1] == seen[2]
+    assert events(superuser) == ["password.reset_requested"] * 3
+
+
+def test_token_is_stored_and_logged_nowhere(
+    ada: Person, link: Link, superuser: psycopg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    page = f"/account/reset/{link[0]}/{link[1]}/"
+    API().generic("GET", page)
+    confirm(link)
+    (digests,) = superuser.execute(
+        "SELECT string_agg(digest::text, '') FROM password_reset_tokens"
+    ).fetchone()  # type: ignore[misc]
+    assert link[1].encode().hex() not in digests
+    (jobs,) = superuser.execute(
+        "SELECT string_agg(t::text, '') FROM django_tasks_database_dbtaskresult t"
+    ).fetchone()  # type: ignore[misc]
+    assert link[1] not in jobs
+    assert ada.email not in jobs
+    assert link[1] not in caplog.text + "".join(str(vars(record)) for record in caplog.records)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_looking_at_the_page_spends_nothing(link: Link, method: str) -> None:
+    page = f"/account/reset/{link[0]}/{link[1]}/"
+    for _ in range(3):
+        response = API().generic(method, page)
+        assert response.status_code == 200
+        assert response["Referrer-Policy"] == "same-origin"
+        assert "no-store" in response["Cache-Control"]
+        assert "default-src 'none'" in response["Content-Security-Policy"]
+    assert told(confirm(link)) == DONE
+    assert API().generic(method, page).status_code == 400
+
+
+def test_sign_in_that_began_before_a_reset_opens_nothing_behind_it(
+    api: API, ada: Person, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mallory knows the old password, and has it looked at while Ada resets it."""
+    looked, go = threading.Event(), threading.Event()
+    verify = password_hashing.verify
+
+    def paused(password: str, encoded: str | None) -> password_hashing.Verdict:
+        verdict = verify(password, encoded)
+        if not looked.is_set():
+            looked.set()
+            assert go.wait(10)
+        return verdict
+
+    monkeypatch.setattr(password_hashing, "verify", paused)
+
+    def enter() -> int:
+        try:
+            return int(log_in(API(), ada.email, ada.password).status_code)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        mallory = pool.submit(enter)
+        assert looked.wait(10)
+        assert told(confirm(link)) == DONE
+        go.set()
+        assert mallory.result() == 401
+
+
+def test_sign_in_while_another_upgrades_the_hash_is_not_refused(
+    api: API, transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from django.contrib.auth.hashers import make_password
+
+    imported = make_creator(
+        "imported@example.com", password=make_password("an old password", hasher="bcrypt")
+    )
+    meeting = threading.Barrier(2)
+    verify = password_hashing.verify
+
+    def met(password: str, encoded: str | None) -> password_hashing.Verdict:
+        verdict = verify(password, encoded)
+        if verdict.needs_upgrade:
+            meeting.wait(10)
+        return verdict
+
+    monkeypatch.setattr(password_hashing, "verify", met)
+    assert all_at_once(2, lambda _n: log_in(API(), imported.email, "an old password").status_code) == [
+        200,
+        200,
+    ]
+
+
+def test_reset_that_can_not_be_recorded_is_not_made(
+    ada: Person, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Password and record stand or fall together."""
+    monkeypatch.setattr("accounts.services.notices.add", broken)
+    with pytest.raises(RuntimeError):
+        password_reset.reset_password(uid=link[0], token=link[1], new_password=NEW, client=AuditClient())
+    assert password_reset.is_usable(*link)
+    assert log_in(API(), ada.email, ada.password).status_code == 200
+
+
+def broken(*args: Any, **kwargs: Any) -> None:
+    raise RuntimeError

@@ -1,0 +1,3 @@
+from .audit_log import AuditLogAdmin
+
+__all__ = ["AuditLogAdmin"]

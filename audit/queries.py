@@ -1,0 +1,96 @@
+"""The book across all tenants.
+
+Every query names the operator's alias: a streamed body outlives that of the request.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from audit.requests.client_info import Client
+from audit.requests.user_agents import device_of
+from tenancy.context import OPERATOR
+
+from .events import summary_of
+from .models import AuditLog, PersonalData
+from .recorder import NO_TENANT, is_digest_of
+
+PAGE_SIZE, BATCH_SIZE = 50, 2000
+
+
+@dataclass(frozen=True)
+class Line:
+    """An event with the personal data beside it, None where they were erased."""
+
+    event: AuditLog
+    personal: PersonalData | None
+
+    @property
+    def summary(self) -> str:
+        return summary_of(self.event.type, self.event.detail)
+
+    @property
+    def creator_id(self) -> UUID | None:
+        return None if self.event.creator_id == NO_TENANT else self.event.creator_id
+
+    @property
+    def device(self) -> str:
+        return device_of(Client(user_agent=self.personal.user_agent)) if self.personal else ""
+
+    @property
+    def is_intact(self) -> bool:
+        """The personal data are those that the event was written with."""
+        own = self.personal
+        return own is not None and is_digest_of(
+            bytes(self.event.personal_digest or b""),
+            bytes(own.salt),
+            ip_address=own.ip_address,
+            user_agent=own.user_agent,
+            email=own.email,
+        )
+
+
+@dataclass(frozen=True)
+class Page:
+    """Newest first; the links' ids are None where there is nothing on that side."""
+
+    lines: list[Line]
+    newer: UUID | None
+    older: UUID | None
+
+
+def lines(events: Iterable[AuditLog]) -> list[Line]:
+    events = list(events)
+    personal = PersonalData.objects.using(OPERATOR).in_bulk([event.pk for event in events])
+    return [Line(event, personal.get(event.pk)) for event in events]
+
+
+def page(events: QuerySet[AuditLog], *, newer: UUID | None = None, older: UUID | None = None) -> Page:
+    """The events next to an id, found by key: no count, no offset, right while rows come in."""
+    if newer:
+        found = list(events.filter(id__gt=newer).order_by("id")[: PAGE_SIZE + 1])
+        shown = found[:PAGE_SIZE][::-1]
+    else:
+        found = list((events.filter(id__lt=older) if older else events).order_by("-id")[: PAGE_SIZE + 1])
+        shown = found[:PAGE_SIZE]
+    more = len(found) > PAGE_SIZE
+    return Page(
+        lines(shown),
+        newer=shown[0].pk if shown and (more if newer else older) else None,
+        older=shown[-1].pk if shown and (newer or more) else None,
+    )
+
+
+def batches(events: QuerySet[AuditLog]) -> Iterator[list[Line]]:
+    """All of them, oldest first, each batch a short statement of its own.
+
+    A cursor kept open for as long as somebody downloads would hold back whoever drops an old partition,
+    and behind that every sign-in that wants to write.
+    """
+    last: Any = UUID(int=0)
+    while found := list(events.filter(id__gt=last).order_by("id")[:BATCH_SIZE]):
+        yield lines(found)
+        last = found[-1].pk

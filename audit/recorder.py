@@ -1,0 +1,63 @@
+"""The one writer of the book."""
+
+import hashlib
+import ipaddress
+import json
+import logging
+from typing import Any
+from uuid import UUID
+
+from audit.requests.client_info import Client
+from tenancy.context import call_as
+
+from .events import Event
+from .models import PersonalData
+from .requests import metrics
+
+logger = logging.getLogger("audit.events")
+NO_TENANT = UUID(int=0)
+
+_RECORD = "SELECT record_event(%s, %s, %s, %s, %s, %s, %s)"
+
+
+def record(
+    event: Event, *, client: Client, creator_id: UUID | None = None, email: str = "", **detail: Any
+) -> UUID:
+    """Write one event and return its id.
+
+    Inside a scope of the same tenant it is part of that transaction: recorded with what it
+    describes, or not at all. Outside, it has a transaction of its own. `detail` must be JSON and
+    hold neither secrets nor personal data; those of the client and `email` are kept apart, erasable.
+    """
+    tenant = creator_id or NO_TENANT
+    facts = [tenant, event.value, client.request_id, json.dumps(detail)]
+    personal = [client.ip_address, client.user_agent, email]
+    event_id: UUID = call_as(tenant, _RECORD, facts + personal)[0]
+    metrics.EVENTS.labels(event.value).inc()
+    logger.info(event.value, extra={"event_id": str(event_id), "creator_id": str(tenant)})
+    return event_id
+
+
+def erase_personal_data(creator_id: UUID) -> None:
+    """Forget who and from where; the events and their digests stay. As the operator: the app may not."""
+    PersonalData.objects.filter(creator_id=creator_id).delete()
+
+
+def personal_digest(salt: bytes, *, ip_address: str | None, user_agent: str, email: str) -> bytes:
+    """What the event keeps of the personal data beside it: enough to notice a change, no more.
+
+    The function `record_event` computes the same.
+    """
+    text = json.dumps([ip_address, user_agent, email], ensure_ascii=False)
+    return hashlib.sha256(salt + text.encode()).digest()
+
+
+def is_digest_of(digest: bytes | None, salt: bytes, *, ip_address: str | None, **rest: str) -> bool:
+    """Whether the digest is of these personal data, their address as PostgreSQL writes it.
+
+    Python writes `::1.2.3.4` as `::102:304`; before `record_event` computed the digest, it was Python's.
+    """
+    spellings = {ip_address}
+    if ip_address and ":" in ip_address:
+        spellings.add(str(ipaddress.ip_address(ip_address)))
+    return any(personal_digest(salt, ip_address=one, **rest) == digest for one in spellings)

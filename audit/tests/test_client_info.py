@@ -1,0 +1,80 @@
+"""The client's address: believed as far as our own proxies vouch for it, and spelled one way."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import ua_parser
+from django.test import RequestFactory
+
+from audit.requests.client_info import USER_AGENT_LENGTH, Client, client_of
+from audit.requests.user_agents import device_of
+
+PEER = "198.51.100.1"
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "address"),
+    [
+        (0, None, PEER),
+        (0, "203.0.113.9", PEER),  # nobody vouches for it
+        (1, "203.0.113.9", "203.0.113.9"),
+        (1, "192.0.2.66, 203.0.113.9", "203.0.113.9"),  # the first is the client's own invention
+        (1, "192.0.2.66,203.0.113.9", "203.0.113.9"),
+        (2, "192.0.2.66, 203.0.113.9, 198.51.100.2", "203.0.113.9"),
+        (2, "203.0.113.9, 198.51.100.2", "203.0.113.9"),
+        (2, "203.0.113.9", PEER),  # fewer hops than proxies: somebody came in at the side
+        (1, None, PEER),
+        (1, "", PEER),
+        (1, "rubbish", PEER),
+        (1, "203.0.113.9, ", PEER),
+        (1, "203.0.113.9:443", PEER),
+        (1, "999.0.0.1", PEER),
+        (1, "2001:DB8:0:0::00A1", "2001:db8::a1"),
+        (1, "::ffff:203.0.113.9", "203.0.113.9"),
+        (1, "::FFFF:CB00:7109", "203.0.113.9"),
+        (1, "fe80::1%eth0", "fe80::1"),
+        (1, "FE80:0::0001%<script>", "fe80::1"),
+    ],
+)
+def test_address_is_the_one_that_our_outermost_proxy_saw(
+    settings: Any, proxies: int, forwarded: str | None, address: str
+) -> None:
+    settings.TRUSTED_PROXY_COUNT = proxies
+    headers = {} if forwarded is None else {"X-Forwarded-For": forwarded}
+    request = RequestFactory().get("/", headers=headers, REMOTE_ADDR=PEER)
+    assert client_of(request).ip_address == address
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [("", None), ("unix:", None), ("::ffff:203.0.113.9", "203.0.113.9"), ("2001:DB8::1", "2001:db8::1")],
+)
+def test_peer_is_spelled_one_way_too(peer: str, address: str | None) -> None:
+    assert client_of(RequestFactory().get("/", REMOTE_ADDR=peer)).ip_address == address
+
+
+def test_user_agent_is_short_and_printable() -> None:
+    request = RequestFactory().get("/", headers={"User-Agent": "a\x00b\r\nc\x1b[31m" + "x" * 2000})
+    assert client_of(request).user_agent.startswith("abc[31mxxx")
+    assert len(client_of(request).user_agent) <= USER_AGENT_LENGTH
+
+
+def test_devices_are_told_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first ones would each load the patterns, for seconds together, and inside transactions."""
+    at_work: list[int] = []
+    most = []
+
+    def parse(agent: str) -> Any:
+        at_work.append(1)
+        most.append(len(at_work))
+        threading.Event().wait(0.01)
+        at_work.pop()
+        return really(agent)
+
+    really = ua_parser.parse
+    monkeypatch.setattr(ua_parser, "parse", parse)
+    with ThreadPoolExecutor(8) as pool:
+        told = set(pool.map(lambda _: device_of(Client(user_agent="curl/8")), range(8)))
+    assert (set(most), len(told)) == ({1}, 1)

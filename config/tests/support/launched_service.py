@@ -1,0 +1,42 @@
+"""The service as `make run` runs it, on the database of the tests."""
+
+import http.client
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from config.launcher import main
+from config.launcher.instance import DATABASE_URLS, Instance
+from config.launcher.process import happens
+
+SECRETS = ("SECRET_KEY", *DATABASE_URLS)
+
+
+@contextmanager
+def live_service(data_dir: Path, **env: str) -> Iterator[str]:
+    """Server and mail worker; yields the base URL. `env` goes on top of the tests' environment."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = int(held.getsockname()[1])
+    url = f"http://127.0.0.1:{port}"
+    address = (socket.AF_INET, "127.0.0.1")
+    (data_dir / "metrics").mkdir(exist_ok=True)
+    instance = Instance("127.0.0.1", address, port, data_dir, url, given=os.environ)
+    facts = {name: os.environ[name] for name in SECRETS} | {"LOG_LEVEL": "ERROR", "PUBLIC_URL": url} | env
+    with ExitStack() as running:
+        for service in (main.mail_worker(instance, facts), main.server(instance, facts)):
+            assert service
+            running.enter_context(service)
+        assert happens(lambda: main.readiness(instance) == "200", within=60)
+        yield url
+
+
+def status_of(url: str, path: str, **headers: str) -> int:
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
+    try:
+        connection.request("GET", path, headers=headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()

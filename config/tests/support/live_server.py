@@ -1,0 +1,139 @@
+"""The service as it is run: granian with worker processes, on a port of its own, over the tests' database."""
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from config.launcher.instance import ROOT
+from config.launcher.process import Child
+
+from .external_servers import free_port
+from .plugin import DOORS
+
+STANDARD_LIMITS = {f"RATE_LIMIT_{door}": "" for door in DOORS}  # an empty variable is an unset one
+NO_LIMITS = {f"RATE_LIMIT_{door}": "1000000/m" for door in DOORS}
+FULL_COST = {"ARGON2_MEMORY_COST": "65536", "ARGON2_TIME_COST": "3", "ARGON2_PARALLELISM": "4"}
+PATIENCE_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def code(self) -> str:
+        """Of a problem; "" for any other answer, a proxy's own among them."""
+        is_problem = self.headers.get("content-type") == "application/problem+json"
+        return str(self.json()["code"]) if is_problem else ""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running service. One proxy is trusted, so that a test speaks from any address it likes."""
+
+    port: int
+    log: Path
+    child: Child
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def call(
+        self, method: str, path: str, body: Any = None, *, ip: str = "", token: str = "", **headers: str
+    ) -> Reply:
+        data = b"" if body is None else json.dumps(body).encode()
+        sent = {"Content-Type": "application/json", "Connection": "close", **headers}
+        if ip:
+            sent["X-Forwarded-For"] = ip
+        if token:
+            sent["Authorization"] = f"Bearer {token}"
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
+        try:
+            connection.request(method, path if path.startswith("/") else f"/api/v1/auth/{path}", data, sent)
+            answer = connection.getresponse()
+            return Reply(answer.status, answer.read(), {k.lower(): v for k, v in answer.getheaders()})
+        finally:
+            connection.close()
+
+    def post(self, path: str, body: Any = None, **more: Any) -> Reply:
+        return self.call("POST", path, body, **more)
+
+    def send(self, start: bytes, *lines: bytes, body: bytes = b"") -> Reply:
+        """A request as these bytes: its first line without the version, its header lines."""
+        head = [start + b" HTTP/1.1", b"Host: localhost", b"Connection: close", *lines]
+        with socket.create_connection(("127.0.0.1", self.port), PATIENCE_SECONDS) as client:
+            client.sendall(b"\r\n".join([*head, b"", body]))
+            answer = http.client.HTTPResponse(client, method=start.partition(b" ")[0].decode("latin-1"))
+            answer.begin()
+            return Reply(answer.status, answer.read(), {k.lower(): v for k, v in answer.getheaders()})
+
+    def workers(self) -> list[int]:
+        """The ids of the processes that answer requests: granian's children."""
+        found = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(self.child.pid)], capture_output=True, check=False
+        )
+        return [int(line) for line in found.stdout.split()]
+
+
+@contextlib.contextmanager
+def serving(
+    directory: Path, *, workers: int = 4, application: str = "config.wsgi:application", **env: str
+) -> Iterator[Served]:
+    """Start the service and wait until it answers; `env` is added to the tests' environment."""
+    port = int(env.pop("PORT", 0)) or free_port()
+    facts: Mapping[str, str] = {
+        **os.environ,
+        **STANDARD_LIMITS,
+        "OWNER_DATABASE_URL": "",
+        "TRUSTED_PROXY_COUNT": "1",
+        "PORT": str(port),
+        "LOG_LEVEL": "WARNING",
+        "WORKER_THREADS": "24",
+        **env,
+    }
+    command = [sys.executable, "-m", "config.launcher.granian", "--interface", "wsgi", application]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
+    command += [
+        "--blocking-threads",
+        facts["WORKER_THREADS"],
+        "--http",
+        "1",
+        "--no-ws",
+        "--respawn-failed-workers",
+    ]
+    command += ["--log-level", "error"]
+    log = directory / f"served-{port}.log"
+    with log.open("wb") as output:
+        child = Child(command, env=facts, cwd=ROOT, output=output)
+    try:
+        served = Served(port, log, child)
+        _await(served)
+        yield served
+    finally:
+        child.stop()
+
+
+def _await(served: Served) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline and served.child.poll() is None:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            if served.call("GET", "/readyz").status == 200:
+                return
+        time.sleep(0.02)
+    message = f"the service did not start: {served.log.read_text()[-2000:]}"
+    raise AssertionError(message)

@@ -1,0 +1,67 @@
+"""Olga and her colleagues: made, signed in with both factors, confirmed where something is dangerous."""
+
+import time
+from typing import Any
+
+from django.apps import apps
+from django.contrib.auth.models import Group
+from django.test import Client
+from django.utils import timezone
+from django_otp.oath import hotp
+
+from accounts.models import Authenticator, Creator
+from accounts.permissions import ensure_roles
+from accounts.services.operators import mfa
+from audit.encryption import cipher
+from tenancy.context import OPERATOR, using_alias
+
+from .fixtures import Person, make_creator
+
+
+def make_operator(email: str, role: str = "superuser", *, with_app: bool = True) -> Person:
+    """Staff in the group `role` ("support", "security"), a superuser, or with no rights ("")."""
+    person = make_creator(email, is_staff=True, is_superuser=role == "superuser")
+    with using_alias(OPERATOR):
+        ensure_roles(apps.get_app_config("auth"), using=OPERATOR, apps=apps)  # tests wipe the groups
+        Creator.objects.get(pk=person.id).groups.set(Group.objects.filter(name=role))
+        if with_app:
+            Authenticator.objects.create(
+                user_id=person.id, secret=mfa.new_secret(), last_step=0, created_at=timezone.now()
+            )
+    return person
+
+
+def code_of(person: Person, *, steps: int = 0) -> str:
+    """What the app shows now, or showed some steps of 30 seconds ago."""
+    with using_alias(OPERATOR):
+        return code_for(bytes(Authenticator.objects.get(user_id=person.id).secret), steps=steps)
+
+
+def code_for(secret: bytes, *, steps: int = 0) -> str:
+    key = cipher(mfa.PURPOSE).decrypt(secret)
+    return f"{hotp(key, int(time.time()) // mfa.STEP - steps):06}"
+
+
+def give_password(person: Person, client: Client | None = None) -> Client:
+    """A browser that has come halfway."""
+    client = client or Client()
+    answer = client.post("/admin/login/", {"username": person.email, "password": person.password})
+    assert answer.status_code == 302
+    return client
+
+
+def enter(person: Person) -> Client:
+    """A browser in which the operator has signed in."""
+    client = give_password(person)
+    with using_alias(OPERATOR):
+        Authenticator.objects.filter(user_id=person.id).update(last_step=0)  # in this half minute again
+    answer = client.post("/admin/second-factor/", {"answer": code_of(person)})
+    assert answer.status_code == 302, answer.content.decode()
+    return client
+
+
+def confirm(client: Client, person: Person) -> Any:
+    """Step-up: from now on, dangerous things are done for a while."""
+    answer = client.post("/admin/confirm/", {"answer": person.password})
+    assert answer.status_code == 302, answer.content.decode()
+    return answer

@@ -1,0 +1,43 @@
+"""`pytest -p config.tests.support.pooled`: any test, with PgBouncer before its database and its counters in Redis."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from .external_servers import own_redis, pgbouncer
+from .plugin import server
+
+ABOUT_THE_TABLE = {  # in which counters are without Redis
+    "test_counts_that_were_lost_begin_anew",
+    "test_counters_tell_neither_address_nor_network",
+    "test_doors_behind_a_bearer_need_no_counter",
+    "test_expired_counters_are_cleared_away",
+    "test_key_that_was_met_is_counted_in_one_statement",
+    "test_mails_come_again_after_an_hour",
+    "test_only_so_many_keys_are_remembered",
+    "test_without_counters_the_doors_stay_shut",
+}
+_running = ExitStack()
+# fifty threads at once are more than a server has
+_behind = pgbouncer(server, dict(os.environ), query_wait_timeout="20")
+os.environ.update(_running.enter_context(_behind))
+os.environ["REDIS_URL"] = _running.enter_context(own_redis()).url
+
+
+@pytest.fixture(autouse=True)
+def counts_begin_anew() -> Iterator[None]:
+    """The tables are wiped after each test; Redis is not among them."""
+    from django.core.cache import cache  # needs the settings
+
+    yield
+    cache.clear()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items[:] = [item for item in items if getattr(item, "originalname", "") not in ABOUT_THE_TABLE]
+
+
+def pytest_unconfigure() -> None:
+    _running.close()

@@ -1,0 +1,50 @@
+"""Loaded by schemathesis itself: who it is at which door. Each case gets a session of its own."""
+
+import os
+from typing import Any
+from uuid import UUID
+
+import django
+import schemathesis
+
+django.setup()
+
+from django.utils import timezone  # noqa: E402
+
+from accounts.services import end_users, sessions  # noqa: E402
+from audit.requests.client_info import Client  # noqa: E402
+from tenancy.context import tenant_scope  # noqa: E402
+
+CREATOR = UUID(os.environ["TESTED_CREATOR"])
+
+
+def access_token() -> str:
+    now = timezone.now()
+    new = sessions.new_session(creator_id=CREATOR, client=Client(), now=now)
+    with tenant_scope(CREATOR):
+        start = sessions.start_session(new)
+    assert start
+    return sessions.token_pair(start.token, now=now).access
+
+
+def visitor() -> str:
+    return end_users.open_session(creator=CREATOR, metadata={}).session
+
+
+MAKERS = {
+    "accessToken": access_token,
+    "endUserSession": visitor,
+    "apiKey": lambda: os.environ["TESTED_API_KEY"],
+}
+
+
+@schemathesis.auth(refresh_interval=None)
+class Bearer:
+    def get(self, case: Any, context: Any) -> str | None:
+        asked = case.operation.definition.raw.get("security", [])
+        scheme = next((name for one in asked for name in one), None)
+        return MAKERS[scheme]() if scheme else None
+
+    def set(self, case: Any, data: str | None, context: Any) -> None:
+        if data:
+            case.headers = {**(case.headers or {}), "Authorization": f"Bearer {data}"}

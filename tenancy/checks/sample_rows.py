@@ -1,0 +1,71 @@
+"""One believable row for any tenant table, from the model's own metadata."""
+
+import secrets
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import EmailField, Field, ForeignKey, Model
+from django.utils import timezone
+
+from tenancy.constraints import tenant_column
+
+Row = dict[str, Any]
+ADDRESS = "192.0.2.1"  # RFC 5737: nobody's
+
+_VALUES: dict[str, Callable[[], Any]] = {
+    "BooleanField": lambda: False,
+    "BinaryField": lambda: b"specimen",
+    "DateField": lambda: timezone.now().date(),
+    "DateTimeField": timezone.now,
+    "GenericIPAddressField": lambda: ADDRESS,
+    "JSONField": dict,
+    "PositiveIntegerField": lambda: secrets.randbelow(2**31),  # it may be part of a key
+    "UUIDField": uuid.uuid4,
+}
+
+
+def specimen(model: type[Model], tenant: uuid.UUID, others: Mapping[type[Model], Row]) -> Row:
+    """Column → value for a row of `tenant` that hangs on the rows of `others`; nothing is written.
+
+    What the database fills in by itself is left to it.
+    """
+    given = [field for field in model._meta.concrete_fields if not field.has_db_default()]
+    row = {field.column: _value(field, others) for field in given if field.column}
+    return row | {tenant_column(model): tenant}
+
+
+def adapted(model: type[Model], row: Row, connection: BaseDatabaseWrapper) -> list[Any]:
+    """The values of `row` as PostgreSQL's driver takes them."""
+    fields = {field.column: field for field in model._meta.concrete_fields}
+    return [fields[column].get_db_prep_save(value, connection) for column, value in row.items()]
+
+
+def links(model: type[Model], tenants: list[type[Model]]) -> list[ForeignKey]:
+    """References to tenant tables, save the one to the tenant itself."""
+    own = tenant_column(model)
+    found = [field for field in model._meta.concrete_fields if isinstance(field, ForeignKey)]
+    return [field for field in found if field.column != own and field.related_model in tenants]
+
+
+def _value(field: Field, others: Mapping[type[Model], Row]) -> Any:
+    if isinstance(field, ForeignKey) and field.related_model in others:
+        return others[field.related_model][str(field.target_field.column)]
+    if field.null:
+        return None
+    if isinstance(field, ForeignKey):
+        return _value(field.target_field, others)
+    if field.has_default():
+        return field.get_default()
+    if field.choices:
+        return field.flatchoices[0][0]
+    kind = field.get_internal_type()
+    return _VALUES[kind]() if kind in _VALUES else _text_or_number(field)
+
+
+def _text_or_number(field: Field) -> Any:
+    if "Char" in field.get_internal_type() or "Text" in field.get_internal_type():
+        text = f"specimen-{uuid.uuid4().hex}" + "@example.invalid" * isinstance(field, EmailField)
+        return text[: field.max_length or None]
+    return 0
