@@ -6,6 +6,8 @@ from typing import ClassVar
 
 from django.utils import timezone
 
+RETRY_AFTER = 2  # seconds, for a 429 or 503 that gives no time of its own
+
 
 class AccountsError(Exception):
     """What a service refuses; `code` is what the API answers."""
@@ -135,3 +137,10 @@ class LimitsUnavailableError(AccountsError):
 
     code = "unavailable"
     detail = "The service is unavailable at the moment."
+
+
+class LengthRequiredError(AccountsError):
+    """A request body without Content-Length (RFC 9110 § 15.5.12)."""
+
+    code = "length_required"
+    detail = "Send the body with Content-Length, not chunked."

@@ -17,11 +17,11 @@ from django.utils import translation
 from django.utils.module_loading import import_string
 from django_otp import DEVICE_ID_SESSION_KEY
 
-from accounts.api.problems import LengthRequiredError, refusal
+from accounts.api.problems import refusal
 from audit.text import WHITESPACE, visible
 from tenancy.context import OPERATOR, current_alias, using_alias
 
-from .exceptions import LimitsUnavailableError, RateLimitedError
+from .exceptions import LengthRequiredError, LimitsUnavailableError, RateLimitedError
 from .ratelimits import limits
 
 Handler = Callable[[HttpRequest], HttpResponseBase]

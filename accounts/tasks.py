@@ -2,7 +2,7 @@
 minted when its mail is written and goes nowhere else.
 """
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,17 +14,18 @@ from django.utils import timezone
 from django_tasks import task
 
 from audit.events import Event
+from audit.models import PersonalData
 from audit.recorder import erase_personal_data, record
 from audit.requests.client_info import Client
 from tenancy.context import current_alias, tenant_scope
 
-from .mail import link_tokens, messages
-from .models import Creator, EmailChange, EmailChangeToken, PasswordResetToken, SecurityNotice
+from .mail import messages, security_notices
+from .mail.links import issue_change_link, issue_reset_link, issue_verification_link
+from .models import Creator, EmailChange, EmailChangeToken, SecurityNotice
 from .ratelimits import limits
-from .services import email_verification, notices
 
-RESET_LINKS_ALIVE = 3  # at most, for one account
 MAILS_PER_RESEND = 3  # at most
+MOST_WAITING = 100  # sign-ups at one address that a resend considers
 
 
 @task()
@@ -55,12 +56,26 @@ def resend_verification_mails(email: str, ip_address: str | None, language: str)
         return
     client = Client(ip_address=ip_address)
     with transaction.atomic(using=current_alias()):
-        for number, creator_id in enumerate(
-            email_verification.waiting_sign_ups(email, client)[:MAILS_PER_RESEND]
-        ):
+        for number, creator_id in enumerate(_waiting_sign_ups(email, client)[:MAILS_PER_RESEND]):
             # the request has counted the first mail
             if number == 0 or limits.allows_mail("verify", email, client):
                 send_verification_mail.enqueue(str(creator_id), language)
+
+
+def _waiting_sign_ups(email: str, client: Client) -> list[UUID]:
+    """The sign-ups at this address that a resend may serve, best first; for the worker.
+
+    Those from the client's own network come first. Of each kind the newest and the oldest come first, so
+    that strangers, who sign up before or after the owner, can't push the owner's sign-up out.
+    """
+    waiting = Creator.objects.filter(email=email, is_active=True, is_staff=False, email_verified_at=None)
+    ids = list(waiting.order_by("-created_at").values_list("pk", flat=True)[:MOST_WAITING])
+    rows = PersonalData.objects.filter(creator_id__in=ids).order_by("-id")
+    origin = dict(rows.values_list("creator_id", "ip_address"))  # of the first event: the sign-up
+    own = limits.network_of(client)
+    near = [pk for pk in ids if pk in origin and limits.network_of(Client(ip_address=origin[pk])) == own]
+    far = [pk for pk in ids if pk not in near]
+    return [pk for kind in (near, far) for pk in (*kind[:1], *kind[1:][-1:], *kind[1:-1])]
 
 
 @task()
@@ -103,19 +118,6 @@ def _send_undo_link_again(email: str, language: str) -> None:
     change = EmailChange.objects.reserving(email).order_by("number").first()
     if change is not None:
         send_email_change_notice.enqueue(str(change.pk), language)
-
-
-def issue_reset_link(creator: Creator) -> link_tokens.Link:
-    """A new link; the oldest ones of the account end for it."""
-    now = timezone.now()
-    own = PasswordResetToken.objects.filter(creator=creator, used_at=None).order_by("-created_at")
-    PasswordResetToken.objects.filter(pk__in=own.values("pk")[RESET_LINKS_ALIVE - 1 :]).update(used_at=now)
-    return PasswordResetToken.objects.issue(
-        creator.pk,
-        email=creator.email,
-        recovery_generation=creator.recovery_generation,
-        expires_at=now + settings.PASSWORD_RESET_TOKEN_LIFETIME,
-    )
 
 
 @task()
@@ -168,18 +170,6 @@ def send_email_change_notice(change_id: str, language: str) -> None:
     )
 
 
-def issue_change_link(change: EmailChange, purpose: str, expires_at: datetime) -> link_tokens.Link:
-    """Bound to the account as it was when the change was requested, not as it is when the mail is written."""
-    return EmailChangeToken.objects.issue(
-        change.creator_id,
-        change=change,
-        purpose=purpose,
-        email=change.old_email,
-        recovery_generation=change.recovery_generation,
-        expires_at=expires_at,
-    )
-
-
 def _holder(email: str, *, apart_from: UUID) -> Creator | None:
     """The other account that has the address, or for which it is reserved while a change can be undone."""
     reserving = EmailChange.objects.reserving(email).values("creator")
@@ -211,11 +201,11 @@ def send_security_notice(notice_id: str, language: str) -> None:
     notice = SecurityNotice.objects.filter(pk=UUID(notice_id), sent_at=None).select_related("creator").first()
     if notice is None:  # sent with another one
         return
-    due_at = notices.due_at(notice)
+    due_at = security_notices.due_at(notice)
     if due_at > timezone.now():
         send_security_notice.using(run_after=due_at).enqueue(notice_id, language)
         return
-    notices.send_bundle(notice, language)
+    security_notices.send_bundle(notice, language)
 
 
 @task()
@@ -233,7 +223,7 @@ def _forget(creator_id: UUID) -> None:
 
 
 def _send_link(creator: Creator, language: str) -> None:
-    link = email_verification.issue_link(creator)
+    link = issue_verification_link(creator)
     messages.send(
         "verify_email",
         to=creator.email,

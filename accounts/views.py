@@ -14,11 +14,12 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_safe
 
-from accounts.api.problems import RETRY_AFTER
 from audit.requests.client_info import client_of
 from tenancy.middleware import owns_transactions
 
+from . import link_tokens
 from .exceptions import (
+    RETRY_AFTER,
     AccountLockedError,
     BusyError,
     InvalidLinkError,
@@ -29,7 +30,6 @@ from .exceptions import (
     WrongPasswordError,
 )
 from .forms import NewPasswordForm, PasswordForm, PasswordResetForm, UndoForm, VerifyEmailForm
-from .mail import link_tokens
 from .ratelimits import limits
 from .services import email_change, email_verification, password_reset, profile
 

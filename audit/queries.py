@@ -3,7 +3,7 @@
 Every query names the operator's alias: a streamed body outlives that of the request.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -19,6 +19,33 @@ from .models import AuditLog, PersonalData
 from .recorder import NO_TENANT, is_digest_of
 
 PAGE_SIZE, BATCH_SIZE = 50, 2000
+
+
+def events_of(creator_id: UUID) -> QuerySet[AuditLog]:
+    """All events of a creator; called inside their scope."""
+    return AuditLog.objects.filter(creator_id=creator_id)
+
+
+def as_dicts(creator_id: UUID, events: Sequence[AuditLog]) -> list[dict[str, Any]]:
+    """Events of one creator with the personal data beside them; called inside the creator's scope."""
+    ids = [event.id for event in events]
+    personal = {row.id: row for row in PersonalData.objects.filter(creator_id=creator_id, id__in=ids)}
+    erased = PersonalData(ip_address=None, user_agent="", email="")
+    return [_as_dict(event, personal.get(event.id, erased)) for event in events]
+
+
+def _as_dict(event: AuditLog, personal: PersonalData) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "at": event.at,
+        "type": event.type,
+        "summary": summary_of(event.type, event.detail),
+        "ip_address": personal.ip_address,
+        "user_agent": personal.user_agent,
+        "request_id": event.request_id,
+        "detail": event.detail,
+        "email": personal.email,
+    }
 
 
 @dataclass(frozen=True)

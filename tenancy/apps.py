@@ -10,8 +10,8 @@ class TenancyConfig(AppConfig):
 
     def ready(self) -> None:
         from .checks import system  # noqa: F401  registers the checks
-        from .context import install_guard
         from .grants import apply_grants
+        from .guard import install_guard
 
         post_migrate.connect(apply_grants, dispatch_uid="tenancy.grants")
         if settings.TENANT_GUARD:

@@ -4,21 +4,17 @@ PostgreSQL decides what a tenant may see (`constraints.py`); this file tells it 
 always for one transaction and never longer.
 """
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-from django.apps import apps
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.signals import connection_created
 
-from .exceptions import TenantMismatchError, TenantScopeRequiredError
+from .exceptions import TenantMismatchError
 
 SETTING = "app.current_creator_id"
 OPERATOR = "operator"  # alias of the role that sees every tenant
@@ -35,6 +31,11 @@ def current_alias() -> str:
 def current_tenant() -> UUID | None:
     """The tenant of the scope that is open on the current alias, None outside any."""
     return _tenants.get().get(current_alias())
+
+
+def is_scoped(alias: str) -> bool:
+    """Whether a scope is open on this connection."""
+    return alias in _tenants.get()
 
 
 @contextmanager
@@ -114,31 +115,3 @@ def set_tenant(connection: BaseDatabaseWrapper, tenant: UUID | None) -> None:
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config(%s, %s, true)", [SETTING, str(tenant or "")])
-
-
-@cache
-def _tenant_table_pattern() -> re.Pattern[str]:
-    from .constraints import tenant_models
-
-    names = "|".join(re.escape(model._meta.db_table) for model in tenant_models(apps))
-    return re.compile(rf'(?<![\w"])"?({names})"?(?![\w"])')
-
-
-def guard(execute: Callable[..., Any], sql: Any, params: Any, many: Any, context: dict[str, Any]) -> Any:
-    """Execute wrapper for DEBUG and tests: no tenant query outside a scope."""
-    if context["connection"].alias not in _tenants.get() and (
-        found := _tenant_table_pattern().search(str(sql))
-    ):
-        message = f"query on {found[1]} outside tenant_scope()"
-        raise TenantScopeRequiredError(message)
-    return execute(sql, params, many, context)
-
-
-def install_guard() -> None:
-    """Guard every connection of the app role that is opened from now on."""
-    connection_created.connect(_guard_connection, dispatch_uid="tenancy.guard")
-
-
-def _guard_connection(connection: Any, **kwargs: Any) -> None:
-    if connection.alias == DEFAULT_DB_ALIAS and guard not in connection.execute_wrappers:
-        connection.execute_wrappers.append(guard)

@@ -10,7 +10,7 @@ from django.http import HttpResponse, StreamingHttpResponse
 from rest_framework import serializers
 from rest_framework.renderers import JSONRenderer
 
-from audit.api.views import ExportedEvent
+from audit.api.views import AuditEventResponse
 
 logger = logging.getLogger(__name__)
 WHOLE = 2**20  # bytes up to which an answer is sent as one, with its length
@@ -61,6 +61,10 @@ class ExportedNotice(serializers.Serializer):
     at = serializers.DateTimeField()
     ip_address = serializers.IPAddressField(allow_null=True)
     device = serializers.CharField()
+
+
+class ExportedEvent(AuditEventResponse):
+    email = serializers.CharField()
 
 
 class ExportAnswer(serializers.Serializer):

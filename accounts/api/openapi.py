@@ -22,7 +22,7 @@ from accounts import exceptions as accounts
 from accounts.ratelimits.limits import SLOW_DOORS
 
 from . import openapi_examples
-from .problems import LengthRequiredError, facts_of
+from .problems import facts_of
 from .serializers import Problem
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -94,7 +94,7 @@ class DoorSchema(AutoSchema):
             if getattr(self.view, "limit", "") in SLOW_DOORS:
                 yield accounts.BusyError
         if self.method in WITH_BODY:
-            yield LengthRequiredError
+            yield accounts.LengthRequiredError
             yield RequestDataTooBig
         if self._get_request_body():  # type: ignore[no-untyped-call]
             yield drf.ValidationError

@@ -14,13 +14,6 @@ from accounts import exceptions as accounts
 from accounts.ratelimits.cache import REDIS_ERRORS
 from audit.requests.metrics import DATABASE_ERRORS
 
-RETRY_AFTER = 2  # seconds, where nobody knows better
-
-
-class LengthRequiredError(Exception):
-    """A body that does not say how long it is."""
-
-
 # exception → (status, code, detail); None takes the exception's own
 TABLE: dict[type[Exception], tuple[int, str | None, str | None]] = {
     accounts.InvalidCredentialsError: (401, None, None),
@@ -44,7 +37,7 @@ TABLE: dict[type[Exception], tuple[int, str | None, str | None]] = {
     drf.NotFound: (404, "not_found", "There is nothing here."),
     Http404: (404, "not_found", "There is nothing here."),
     drf.MethodNotAllowed: (405, "method_not_allowed", "This method is not allowed here."),
-    LengthRequiredError: (411, "length_required", "Send the body with Content-Length, not chunked."),
+    accounts.LengthRequiredError: (411, None, None),
     RequestDataTooBig: (413, "body_too_large", "The body is longer than 64 KiB."),
     drf.UnsupportedMediaType: (415, "unsupported_media_type", "Send application/json."),
     BadRequest: (400, "invalid_input", "The request is malformed."),
@@ -63,7 +56,7 @@ def problem(
     detail: str,
     *,
     errors: list[dict[str, str]] | None = None,
-    retry_after: int = RETRY_AFTER,
+    retry_after: int = accounts.RETRY_AFTER,
 ) -> HttpResponse:
     body = {
         "type": "about:blank",
@@ -107,7 +100,7 @@ def answer(request: Any, error: Exception) -> HttpResponse | None:
 
 def refusal(request: Any, error: Exception) -> HttpResponse:
     status, code, detail = facts_of(type(error))
-    retry_after = getattr(error, "retry_after", RETRY_AFTER)
+    retry_after = getattr(error, "retry_after", accounts.RETRY_AFTER)
     return problem(request, status, code, detail, errors=_errors(error), retry_after=retry_after)
 
 

@@ -8,7 +8,7 @@ from django.db.models import F
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from accounts.mail import link_tokens
+from accounts import link_tokens
 from tenancy.constraints import Grant, Policy, Reference
 
 from .base import WRITABLE, TenantModel, walls

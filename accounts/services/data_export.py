@@ -13,8 +13,8 @@ from accounts.email_addresses import display_email
 from accounts.exceptions import InvalidTokenError
 from accounts.models import Creator, EmailChange, SecurityNotice, Session, UserSession
 from accounts.ratelimits import limits
-from audit.api import views as book
 from audit.events import Event, summary_of
+from audit.queries import as_dicts, events_of
 from audit.recorder import record
 from audit.requests.client_info import Client
 from tenancy.context import current_alias, tenant_scope, using_alias
@@ -88,8 +88,8 @@ def _rows(rows: QuerySet, columns: tuple[str, ...], after: UUID) -> Page:
 
 
 def _events(creator_id: UUID, after: UUID) -> Page:
-    events = book.events_of(creator_id).filter(id__gt=after).order_by("id")[:PAGE_SIZE]
-    return book.as_json(creator_id, list(events), book.ExportedEvent)
+    events = events_of(creator_id).filter(id__gt=after).order_by("id")[:PAGE_SIZE]
+    return as_dicts(creator_id, list(events))
 
 
 def _events_at_own_address(after: UUID) -> Page:

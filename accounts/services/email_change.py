@@ -8,10 +8,10 @@ from django.db.models import Max, Min
 from django.utils import timezone
 from django.utils.translation import get_language
 
-from accounts import tasks
+from accounts import link_tokens, tasks
 from accounts.email_addresses import canonical_email
 from accounts.exceptions import InvalidLinkError
-from accounts.mail import link_tokens
+from accounts.mail import links
 from accounts.models import Creator, EmailChange, EmailChangeToken, SecurityNotice, Session
 from accounts.ratelimits import limits
 from audit.events import Event
@@ -136,7 +136,7 @@ def undo_change(*, uid: str, token: str, client: Client) -> link_tokens.Link:
         if creator is not None and change is not None and undone:
             _undo_from(creator.pk, change.number)
             Creator.objects.filter(pk=creator.pk).update(must_reset_password=True)
-            reset_link = tasks.issue_reset_link(Creator.objects.get(pk=creator.pk))
+            reset_link = links.issue_reset_link(Creator.objects.get(pk=creator.pk))
             sessions.end_sessions(creator_id=creator.pk, reason=Session.End.EMAIL)
             record(Event.EMAIL_CHANGE_UNDONE, client=client, creator_id=creator.pk)
             both = {change.old_email, creator.email}

@@ -4,18 +4,15 @@ from enum import Enum, auto
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
+from accounts import link_tokens
 from accounts.exceptions import InvalidLinkError
-from accounts.mail import link_tokens
 from accounts.models import Creator, EmailVerificationToken
-from accounts.ratelimits import limits
 from accounts.tokens.jwt import TokenPair
 from audit.events import Event
-from audit.models import PersonalData
 from audit.recorder import record
 from audit.requests.client_info import Client
 from tenancy.context import current_alias, tenant_scope
@@ -23,39 +20,12 @@ from tenancy.context import current_alias, tenant_scope
 from . import password_hashing, sessions
 
 MAXIMUM_ATTEMPTS = 5  # passwords for one link
-MOST_WAITING = 100  # sign-ups at one address that a resend considers
 
 
 class Outcome(Enum):
     CONFIRMED = auto()
     REPEATED = auto()  # confirmed before, by a link of the same sign-up
     REFUSED = auto()
-
-
-def waiting_sign_ups(email: str, client: Client) -> list[UUID]:
-    """The sign-ups at this address that a resend may serve, best first; for the worker.
-
-    Those from the client's own network come first. Of each kind the newest and the oldest come first, so
-    that strangers, who sign up before or after the owner, can't push the owner's sign-up out.
-    """
-    waiting = Creator.objects.filter(email=email, is_active=True, is_staff=False, email_verified_at=None)
-    ids = list(waiting.order_by("-created_at").values_list("pk", flat=True)[:MOST_WAITING])
-    rows = PersonalData.objects.filter(creator_id__in=ids).order_by("-id")
-    origin = dict(rows.values_list("creator_id", "ip_address"))  # of the first event: the sign-up
-    own = limits.network_of(client)
-    near = [pk for pk in ids if pk in origin and limits.network_of(Client(ip_address=origin[pk])) == own]
-    far = [pk for pk in ids if pk not in near]
-    return [pk for kind in (near, far) for pk in (*kind[:1], *kind[1:][-1:], *kind[1:-1])]
-
-
-def issue_link(creator: Creator) -> link_tokens.Link:
-    """A new link for the worker to mail."""
-    return EmailVerificationToken.objects.issue(
-        creator.pk,
-        email=creator.email,
-        recovery_generation=creator.recovery_generation,
-        expires_at=timezone.now() + settings.EMAIL_VERIFICATION_TOKEN_LIFETIME,
-    )
 
 
 def verify_email(*, uid: str, token: str, password: str, client: Client) -> None:

@@ -9,10 +9,9 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import get_language
 
-from accounts import tasks
+from accounts import link_tokens, tasks
 from accounts.email_addresses import canonical_email
 from accounts.exceptions import InvalidLinkError
-from accounts.mail import link_tokens
 from accounts.models import Creator, PasswordResetToken, SecurityNotice
 from accounts.ratelimits import limits
 from audit.events import Event

@@ -8,11 +8,10 @@ from typing import Any
 from axes.models import AccessAttempt
 from django_tasks_db.models import DBTaskResult
 
-from accounts.mail import link_tokens
+from accounts import link_tokens
+from accounts.mail.links import issue_change_link, issue_reset_link, issue_verification_link
 from accounts.models import ApiKey, Creator, EmailChange, EmailChangeToken, EmailVerificationToken
-from accounts.services import email_verification
 from accounts.services.api_keys import create_api_key
-from accounts.tasks import issue_change_link, issue_reset_link
 
 from .client import demand
 
@@ -78,7 +77,7 @@ class Cast:
 
 
 def verification_link(person: Person) -> link_tokens.Link:
-    return email_verification.issue_link(person.row())
+    return issue_verification_link(person.row())
 
 
 def reset_link(person: Person) -> link_tokens.Link:

@@ -1,16 +1,16 @@
 """The book as its creators may read it."""
 
 from typing import Any
-from uuid import UUID
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.generics import ListAPIView
 
-from audit.events import Event, summary_of
-from audit.models import AuditLog, PersonalData
+from audit.events import Event
+from audit.models import AuditLog
 from audit.partitions import lowest_id
+from audit.queries import as_dicts, events_of
 
 from .pagination import NewestFirst
 
@@ -21,58 +21,25 @@ class AuditEventsQuery(serializers.Serializer):
     before = serializers.DateTimeField(required=False, help_text="Events before this time.")
 
 
-class AuditEventAnswer(serializers.Serializer):
+class AuditEventResponse(serializers.Serializer):
+    """One of `audit.queries.as_dicts`."""
+
     id = serializers.UUIDField()
     at = serializers.DateTimeField()
     type = serializers.CharField()
-    summary = serializers.SerializerMethodField()
-    ip_address = serializers.SerializerMethodField()
-    user_agent = serializers.SerializerMethodField()
+    summary = serializers.CharField()
+    ip_address = serializers.CharField(allow_null=True)
+    user_agent = serializers.CharField()
     request_id = serializers.CharField()
     detail = serializers.DictField()
 
-    def get_summary(self, event: AuditLog) -> str:
-        return summary_of(event.type, event.detail)
 
-    def get_ip_address(self, event: AuditLog) -> str | None:
-        personal = self.context["personal"].get(event.id)
-        return personal.ip_address if personal else None
-
-    def get_user_agent(self, event: AuditLog) -> str:
-        personal = self.context["personal"].get(event.id)
-        return personal.user_agent if personal else ""
-
-
-class ExportedEvent(AuditEventAnswer):
-    """With the address that stands beside it."""
-
-    email = serializers.SerializerMethodField()
-
-    def get_email(self, event: AuditLog) -> str:
-        personal = self.context["personal"].get(event.id)
-        return personal.email if personal else ""
-
-
-def events_of(creator_id: UUID) -> QuerySet[AuditLog]:
-    """All events of a creator; called inside their scope."""
-    return AuditLog.objects.filter(creator_id=creator_id)
-
-
-def as_json(
-    creator_id: UUID, events: list[AuditLog], form: type[AuditEventAnswer] = AuditEventAnswer
-) -> list[dict[str, Any]]:
-    """Events with the personal data beside them, as the API shows them."""
-    ids = [event.id for event in events]
-    personal = {row.id: row for row in PersonalData.objects.filter(creator_id=creator_id, id__in=ids)}
-    return list(form(events, many=True, context={"personal": personal}).data)
-
-
-@extend_schema(parameters=[AuditEventsQuery], responses={200: AuditEventAnswer(many=True)})
+@extend_schema(parameters=[AuditEventsQuery], responses={200: AuditEventResponse(many=True)})
 class AuditEventsView(ListAPIView):
     """Your own events, the newest first."""
 
     pagination_class = NewestFirst
-    serializer_class = AuditEventAnswer
+    serializer_class = AuditEventResponse
 
     def get_queryset(self) -> QuerySet[AuditLog]:
         query = AuditEventsQuery(
@@ -92,4 +59,6 @@ class AuditEventsView(ListAPIView):
 
     def list(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         page = self.paginate_queryset(self.get_queryset())
-        return self.get_paginated_response(as_json(request.user.pk, list(page or [])))
+        return self.get_paginated_response(
+            AuditEventResponse(as_dicts(request.user.pk, page or []), many=True).data
+        )

@@ -9,10 +9,9 @@ import psycopg
 import pytest
 from django.core import mail
 
+from accounts.mail.links import issue_reset_link, issue_verification_link
 from accounts.models import Creator
-from accounts.services import email_verification
 from accounts.services.api_keys import create_api_key
-from accounts.tasks import issue_reset_link
 from accounts.tests.support.flows import link_in
 from config.tests.support.fixtures import API, PASSWORD, Person, make_creator, sign_in
 from config.tests.support.live_server import serving
@@ -246,7 +245,7 @@ class World:
     def _zoe(self) -> Any:
         """Signed up, and not confirmed; the link is."""
         return self._link(
-            email_verification.issue_link, make_creator(ZOE, holds_email=False, email_verified_at=None)
+            issue_verification_link, make_creator(ZOE, holds_email=False, email_verified_at=None)
         )
 
     def _reset(self) -> Any:

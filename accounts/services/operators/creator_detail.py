@@ -7,7 +7,7 @@ from accounts.exceptions import NoSuchCreatorError
 from accounts.models import Creator, Session
 from accounts.services import end_users, lockout, sessions
 from audit import queries
-from audit.api.views import events_of
+from audit.queries import events_of
 
 from . import justification, support
 

@@ -20,7 +20,8 @@ from accounts.ratelimits import cache
 from accounts.services import lockout, password_hashing, sessions, signing_keys
 from accounts.tokens.jwt import TokenPair
 from audit.requests.client_info import Client as AuditClient
-from tenancy.context import OPERATOR, install_guard, tenant_scope, using_alias
+from tenancy.context import OPERATOR, tenant_scope, using_alias
+from tenancy.guard import install_guard
 from tenancy.postgresql.base import DatabaseWrapper
 
 from .plugin import DATABASE, ROLES, server
