@@ -1,6 +1,6 @@
 """django-axes, as operators know it, on top of our count.
 
-The state is axes' AccessAttempt: one row for each address and door, whatever the client. Who may
+The state is axes' AccessAttempt: one row for each address and scope, whatever the client. Who may
 try, and what counts, is decided by `services.lockout`; axes' own way of counting is a race.
 """
 
@@ -15,7 +15,7 @@ from django.db import transaction
 from accounts.services.operators import justification
 from audit.events import Event
 from audit.recorder import record
-from audit.requests.client_info import Client
+from audit.requests.client_info import ClientInfo
 from tenancy.context import current_alias
 
 from .email_addresses import canonical_email
@@ -45,11 +45,11 @@ class LockoutHandler(AxesDatabaseHandler):  # type: ignore[misc]
         count: int = super().reset_attempts(username=email, **kwargs)
         left = set(locked.values_list("pk", "username"))
         for _pk, address in before - left:
-            record_lift(address, Client())
+            record_unlock(address, ClientInfo())
         return count
 
 
-def record_lift(email: str, client: Client, *, operator_id: UUID | None = None) -> None:
+def record_unlock(email: str, client: ClientInfo, *, operator_id: UUID | None = None) -> None:
     """Somebody is let in again, by an operator or from the console; of an address without an account there
     is nothing to tell.
     """
@@ -60,6 +60,6 @@ def record_lift(email: str, client: Client, *, operator_id: UUID | None = None) 
         record(Event.ACCOUNT_UNLOCKED, client=client, creator_id=creator.pk)
         return
     with transaction.atomic(using=current_alias()):
-        justification.record_act(
+        justification.record_operator_action(
             Event.ACCOUNT_UNLOCKED, creator_id=creator.pk, operator_id=operator_id, client=client
         )

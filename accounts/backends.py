@@ -4,7 +4,7 @@ from django.contrib.auth.backends import ModelBackend
 from django.http import HttpRequest
 
 from accounts.services.operators import login
-from audit.requests.client_info import Client, client_of
+from audit.requests.client_info import ClientInfo, client_info
 
 from .email_addresses import InvalidAddressError
 from .models import Creator
@@ -22,7 +22,7 @@ class OperatorBackend(ModelBackend):
     ) -> Creator | None:
         if username is None or password is None:
             return None
-        client = client_of(request) if request else Client()
+        client = client_info(request) if request else ClientInfo()
         try:
             return login.recognise(email=username, password=password, client=client)
         except InvalidAddressError:  # nobody has it

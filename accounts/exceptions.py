@@ -63,14 +63,14 @@ class NoSigningKeyError(AccountsError):
     detail = "The service can't issue tokens at the moment."
 
 
-class NoSuchCreatorError(AccountsError):
+class CreatorNotFoundError(AccountsError):
     """There is no creator of this id who takes visitors."""
 
     code = "not_found"
     detail = "There is no such creator."
 
 
-class ReasonRequiredError(AccountsError):
+class JustificationRequiredError(AccountsError):
     """An operator wants to see or change a creator's account and has not said why."""
 
     code = "reason_required"

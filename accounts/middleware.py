@@ -17,7 +17,7 @@ from django.utils import translation
 from django.utils.module_loading import import_string
 from django_otp import DEVICE_ID_SESSION_KEY
 
-from accounts.api.problems import refusal
+from accounts.api.problems import problem_response
 from audit.text import WHITESPACE, visible
 from tenancy.context import OPERATOR, current_alias, using_alias
 
@@ -28,7 +28,7 @@ Handler = Callable[[HttpRequest], HttpResponseBase]
 SIGNED_IN_AT = "signed_in_at"  # in the session: when the password was given
 
 LONGEST_LENGTH = 19  # digits
-LONGEST_HEARD_OUT = 2**20  # bytes of a body that nobody wants; the proxy lets no more through
+MAX_DRAINED_BYTES = 2**20  # bytes of a body that nobody wants; the proxy lets no more through
 CHUNK = 2**16
 
 
@@ -42,27 +42,27 @@ class BodyLimitMiddleware:
 
     def __init__(self, get_response: Handler) -> None:
         self.get_response = get_response
-        self.heard_out = BoundedSemaphore(max(1, settings.WORKER_THREADS // 4))
+        self._drain_slots = BoundedSemaphore(max(1, settings.WORKER_THREADS // 4))
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if "HTTP_TRANSFER_ENCODING" in request.META:
-            return refusal(request, LengthRequiredError())
+            return problem_response(request, LengthRequiredError())
         length = request.META.get("CONTENT_LENGTH") or "0"
         if not (length.isascii() and length.isdigit()):
-            return refusal(request, BadRequest())
+            return problem_response(request, BadRequest())
         # int() raises for more than 4300 digits
         size = int(length) if len(length) <= LONGEST_LENGTH else sys.maxsize
         too_long = size > settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-        response = refusal(request, RequestDataTooBig()) if too_long else self.get_response(request)
-        if 0 < size <= LONGEST_HEARD_OUT and self.heard_out.acquire(blocking=False):
+        response = problem_response(request, RequestDataTooBig()) if too_long else self.get_response(request)
+        if 0 < size <= MAX_DRAINED_BYTES and self._drain_slots.acquire(blocking=False):
             try:
-                _hear_out(request)
+                _drain(request)
             finally:
-                self.heard_out.release()
+                self._drain_slots.release()
         return response
 
 
-def _hear_out(request: HttpRequest) -> None:
+def _drain(request: HttpRequest) -> None:
     with suppress(UnreadablePostError):
         while request.read(CHUNK):
             pass
@@ -82,14 +82,14 @@ class MalformedRequestMiddleware:
             return None
         if limit := getattr(getattr(view, "cls", None), "limit", None):
             try:
-                limits.check(request, limit)
+                limits.check_rate(request, limit)
             except (RateLimitedError, LimitsUnavailableError) as error:
-                return refusal(request, error)
+                return problem_response(request, error)
         raise BadRequest
 
 
-class PageMiddleware:
-    """`settings.PAGE_MIDDLEWARE` around pages; the JSON doors are spared what only browsers need.
+class HTMLMiddlewareStack:
+    """`settings.HTML_MIDDLEWARE` around pages; the JSON doors are spared what only browsers need.
 
     They get what browsers want of an answer that is no page, and the language that the client asks for.
     """
@@ -104,14 +104,14 @@ class PageMiddleware:
         self.get_translated_response: Any = convert_exception_to_response(LocaleMiddleware(get_response))
         self.get_page: Any = get_response
         self.view_hooks: list[Callable[..., Any]] = []
-        for path in reversed(settings.PAGE_MIDDLEWARE):
+        for path in reversed(settings.HTML_MIDDLEWARE):
             middleware = import_string(path)(self.get_page)
             self.get_page = convert_exception_to_response(middleware)
             if hasattr(middleware, "process_view"):
                 self.view_hooks.insert(0, middleware.process_view)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if not _is_json_door(request):
+        if not _is_api_request(request):
             page: HttpResponseBase = self.get_page(request)
             return page
         request.get_host()  # raises DisallowedHost; pages have CommonMiddleware for it
@@ -128,12 +128,12 @@ class PageMiddleware:
         return response
 
     def process_view(self, request: HttpRequest, *view: Any) -> HttpResponseBase | None:
-        if _is_json_door(request):
+        if _is_api_request(request):
             return None
         return next((found for hook in self.view_hooks if (found := hook(request, *view))), None)
 
 
-def _is_json_door(request: HttpRequest) -> bool:
+def _is_api_request(request: HttpRequest) -> bool:
     return request.path_info.startswith("/api/v1/")
 
 
@@ -171,14 +171,14 @@ class OperatorSessionMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if current_alias() == OPERATOR:
-            if _is_over(request):
+            if _is_expired(request):
                 logout(request)
             elif request.user.is_authenticated:
                 request.session.modified = True  # its time begins anew
         return self.get_response(request)
 
 
-def _is_over(request: HttpRequest) -> bool:
+def _is_expired(request: HttpRequest) -> bool:
     vouched_for = DEVICE_ID_SESSION_KEY in request.session  # taken out as soon as the user is asked for
     if not request.user.is_authenticated:
         return False

@@ -1,5 +1,5 @@
 """What the worker does, as the operator. Arguments are plain values and hold no secret: a token is
-minted when its mail is written and goes nowhere else.
+issued when its mail is written and goes nowhere else.
 """
 
 from datetime import timedelta
@@ -16,7 +16,7 @@ from django_tasks import task
 from audit.events import Event
 from audit.models import PersonalData
 from audit.recorder import erase_personal_data, record
-from audit.requests.client_info import Client
+from audit.requests.client_info import ClientInfo
 from tenancy.context import current_alias, tenant_scope
 
 from .mail import messages, security_notices
@@ -42,7 +42,7 @@ def send_registration_mail(creator_id: str, email: str, language: str) -> None:
     waiting = Creator.objects.filter(pk=UUID(creator_id), holds_email=False)
     with tenant_scope(holder.pk):
         waiting._raw_delete(waiting.db)  # the database cascades
-        record(Event.REGISTRATION_REPEATED, client=Client(), creator_id=holder.pk)
+        record(Event.REGISTRATION_REPEATED, client=ClientInfo(), creator_id=holder.pk)
     _forget(UUID(creator_id))  # without verification there was no row, whose deletion would have done it
 
 
@@ -54,7 +54,7 @@ def resend_verification_mails(email: str, ip_address: str | None, language: str)
     """
     if _is_verified(email):
         return
-    client = Client(ip_address=ip_address)
+    client = ClientInfo(ip_address=ip_address)
     with transaction.atomic(using=current_alias()):
         for number, creator_id in enumerate(_waiting_sign_ups(email, client)[:MAILS_PER_RESEND]):
             # the request has counted the first mail
@@ -62,7 +62,7 @@ def resend_verification_mails(email: str, ip_address: str | None, language: str)
                 send_verification_mail.enqueue(str(creator_id), language)
 
 
-def _waiting_sign_ups(email: str, client: Client) -> list[UUID]:
+def _waiting_sign_ups(email: str, client: ClientInfo) -> list[UUID]:
     """The sign-ups at this address that a resend may serve, best first; for the worker.
 
     Those from the client's own network come first. Of each kind the newest and the oldest come first, so
@@ -73,7 +73,7 @@ def _waiting_sign_ups(email: str, client: Client) -> list[UUID]:
     rows = PersonalData.objects.filter(creator_id__in=ids).order_by("-id")
     origin = dict(rows.values_list("creator_id", "ip_address"))  # of the first event: the sign-up
     own = limits.network_of(client)
-    near = [pk for pk in ids if pk in origin and limits.network_of(Client(ip_address=origin[pk])) == own]
+    near = [pk for pk in ids if pk in origin and limits.network_of(ClientInfo(ip_address=origin[pk])) == own]
     far = [pk for pk in ids if pk not in near]
     return [pk for kind in (near, far) for pk in (*kind[:1], *kind[1:][-1:], *kind[1:-1])]
 

@@ -14,7 +14,7 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_safe
 
-from audit.requests.client_info import client_of
+from audit.requests.client_info import client_info
 from tenancy.middleware import owns_transactions
 
 from . import link_tokens
@@ -64,7 +64,7 @@ def page(scope: str, *, hashes: bool | None = None) -> Callable[[Page], Page]:
             try:
                 if request.method != "POST":
                     return protected(request, *args, **kwargs)
-                limits.check(request, scope)
+                limits.check_rate(request, scope)
                 with limits.hashing_slot(needs_slot):
                     return protected(request, *args, **kwargs)
             except (RateLimitedError, AccountLockedError) as error:
@@ -112,7 +112,7 @@ def verify_email(request: HttpRequest, uid: str, token: str) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             email_verification.verify_email(
-                uid=uid, token=token, client=client_of(request), **form.cleaned_data
+                uid=uid, token=token, client=client_info(request), **form.cleaned_data
             )
         except InvalidLinkError:
             form.add_error("password", _("This is not the password of this sign-up."))
@@ -132,7 +132,7 @@ def verify_email_done(request: HttpRequest) -> HttpResponse:
 def request_password_reset(request: HttpRequest) -> HttpResponse:
     form = PasswordResetForm(_posted(request))
     if request.method == "POST" and form.is_valid():
-        password_reset.request_reset(email=form.cleaned_data["email"], client=client_of(request))
+        password_reset.request_reset(email=form.cleaned_data["email"], client=client_info(request))
         return redirect("password-reset-done")
     return _form(request, "accounts/password_reset.html", form)
 
@@ -154,7 +154,7 @@ def reset_password(request: HttpRequest, uid: str, token: str) -> HttpResponse:
                 uid=uid,
                 token=token,
                 new_password=form.cleaned_data["new_password"],
-                client=client_of(request),
+                client=client_info(request),
             )
         except WeakPasswordError as error:
             for _code, sentence in error.errors:
@@ -188,7 +188,7 @@ def confirm_email_change(request: HttpRequest, uid: str, token: str) -> HttpResp
         return _invalid_link(request)
     form = PasswordForm(_posted(request))
     if request.method == "POST" and form.is_valid():
-        client, password = client_of(request), form.cleaned_data["password"]
+        client, password = client_info(request), form.cleaned_data["password"]
         try:
             email_change.verify_password(change, password=password, client=client)
             email_change.confirm_change(uid=uid, token=token, client=client)
@@ -216,7 +216,7 @@ def undo_email_change(request: HttpRequest, uid: str, token: str) -> HttpRespons
     form = UndoForm(_posted(request))
     if request.method == "POST" and form.is_valid():
         try:
-            link = email_change.undo_change(uid=uid, token=token, client=client_of(request))
+            link = email_change.undo_change(uid=uid, token=token, client=client_info(request))
         except InvalidLinkError:
             return _invalid_link(request)
         return redirect(reverse("reset", args=[link.uid, link.token]) + "?undone")

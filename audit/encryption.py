@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 
 
-def cipher(purpose: str) -> Fernet:
+def fernet_for(purpose: str) -> Fernet:
     """A lock of its own for each purpose: what one opens, the others don't."""
     return Fernet(base64.urlsafe_b64encode(_derived(purpose, settings.SECRET_KEY)))
 

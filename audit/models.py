@@ -4,7 +4,7 @@ from django.db import models
 from django.db.models.functions import Now
 from uuid_utils.compat import uuid7
 
-from tenancy.constraints import Grant, Policy, tenant_walls
+from tenancy.constraints import Grant, Policy, tenant_constraints
 
 _RECORDED = "INSERT (id, creator_id, at, type, request_id, detail, personal_digest)"
 
@@ -45,7 +45,7 @@ class AuditLog(models.Model):
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["creator_id", "id"], name="audit_logs_tenant_key"),
-            *tenant_walls("audit_logs", field="creator_id", app=["SELECT"], operator=["SELECT"]),
+            *tenant_constraints("audit_logs", field="creator_id", app=["SELECT"], operator=["SELECT"]),
             Policy(name="audit_logs_lookup", role="lookup", expression="true"),
             Grant(name="audit_logs_lookup_grant", role="lookup", privileges=["SELECT", _RECORDED]),
         ]
@@ -76,7 +76,7 @@ class PersonalData(models.Model):
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["creator_id", "id"], name="audit_personal_data_tenant_key"),
-            *tenant_walls(
+            *tenant_constraints(
                 "audit_personal_data",
                 field="creator_id",
                 app=["SELECT"],

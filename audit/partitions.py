@@ -26,7 +26,7 @@ def lowest_id(at: datetime) -> UUID:
     return UUID(int=milliseconds << 80)
 
 
-def page_name(month: date) -> str:
+def partition_name(month: date) -> str:
     return f"audit_logs_{month:%Y%m}"
 
 
@@ -41,7 +41,7 @@ def month_of(page: str) -> date:
 
 
 @cache
-def ids_of_page(page: str) -> tuple[UUID, UUID]:
+def id_bounds(page: str) -> tuple[UUID, UUID]:
     """The least id that it may hold, and the least that it may not."""
     start = month_of(page)
     return lowest_id(_midnight(start)), lowest_id(_midnight(months_after(start, 1)))

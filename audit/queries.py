@@ -10,8 +10,8 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from audit.requests.client_info import Client
-from audit.requests.user_agents import device_of
+from audit.requests.client_info import ClientInfo
+from audit.requests.user_agents import describe_device
 from tenancy.context import OPERATOR
 
 from .events import summary_of
@@ -49,7 +49,7 @@ def _as_dict(event: AuditLog, personal: PersonalData) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Line:
+class Entry:
     """An event with the personal data beside it, None where they were erased."""
 
     event: AuditLog
@@ -65,7 +65,7 @@ class Line:
 
     @property
     def device(self) -> str:
-        return device_of(Client(user_agent=self.personal.user_agent)) if self.personal else ""
+        return describe_device(ClientInfo(user_agent=self.personal.user_agent)) if self.personal else ""
 
     @property
     def is_intact(self) -> bool:
@@ -84,15 +84,15 @@ class Line:
 class Page:
     """Newest first; the links' ids are None where there is nothing on that side."""
 
-    lines: list[Line]
+    lines: list[Entry]
     newer: UUID | None
     older: UUID | None
 
 
-def lines(events: Iterable[AuditLog]) -> list[Line]:
+def entries(events: Iterable[AuditLog]) -> list[Entry]:
     events = list(events)
     personal = PersonalData.objects.using(OPERATOR).in_bulk([event.pk for event in events])
-    return [Line(event, personal.get(event.pk)) for event in events]
+    return [Entry(event, personal.get(event.pk)) for event in events]
 
 
 def page(events: QuerySet[AuditLog], *, newer: UUID | None = None, older: UUID | None = None) -> Page:
@@ -105,13 +105,13 @@ def page(events: QuerySet[AuditLog], *, newer: UUID | None = None, older: UUID |
         shown = found[:PAGE_SIZE]
     more = len(found) > PAGE_SIZE
     return Page(
-        lines(shown),
+        entries(shown),
         newer=shown[0].pk if shown and (more if newer else older) else None,
         older=shown[-1].pk if shown and (newer or more) else None,
     )
 
 
-def batches(events: QuerySet[AuditLog]) -> Iterator[list[Line]]:
+def batches(events: QuerySet[AuditLog]) -> Iterator[list[Entry]]:
     """All of them, oldest first, each batch a short statement of its own.
 
     A cursor kept open for as long as somebody downloads would hold back whoever drops an old partition,
@@ -119,5 +119,5 @@ def batches(events: QuerySet[AuditLog]) -> Iterator[list[Line]]:
     """
     last: Any = UUID(int=0)
     while found := list(events.filter(id__gt=last).order_by("id")[:BATCH_SIZE]):
-        yield lines(found)
+        yield entries(found)
         last = found[-1].pk

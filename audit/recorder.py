@@ -7,9 +7,9 @@ import logging
 from typing import Any
 from uuid import UUID
 
-from audit.requests.client_info import Client
-from tenancy.context import call_as
+from audit.requests.client_info import ClientInfo
 
+from . import sql
 from .events import Event
 from .models import PersonalData
 from .requests import metrics
@@ -17,11 +17,9 @@ from .requests import metrics
 logger = logging.getLogger("audit.events")
 NO_TENANT = UUID(int=0)
 
-_RECORD = "SELECT record_event(%s, %s, %s, %s, %s, %s, %s)"
-
 
 def record(
-    event: Event, *, client: Client, creator_id: UUID | None = None, email: str = "", **detail: Any
+    event: Event, *, client: ClientInfo, creator_id: UUID | None = None, email: str = "", **detail: Any
 ) -> UUID:
     """Write one event and return its id.
 
@@ -30,9 +28,15 @@ def record(
     hold neither secrets nor personal data; those of the client and `email` are kept apart, erasable.
     """
     tenant = creator_id or NO_TENANT
-    facts = [tenant, event.value, client.request_id, json.dumps(detail)]
-    personal = [client.ip_address, client.user_agent, email]
-    event_id: UUID = call_as(tenant, _RECORD, facts + personal)[0]
+    event_id = sql.record_event(
+        tenant=tenant,
+        event_type=event.value,
+        request=client.request_id,
+        details=json.dumps(detail),
+        address=client.ip_address,
+        agent=client.user_agent,
+        mailbox=email,
+    )
     metrics.EVENTS.labels(event.value).inc()
     logger.info(event.value, extra={"event_id": str(event_id), "creator_id": str(tenant)})
     return event_id

@@ -9,17 +9,18 @@ from django.db import IntegrityError, OperationalError, connections, transaction
 from django.utils import timezone
 
 from audit.sealing.chain import Kind, append, newest_statement
-from audit.sealing.sealer import waits_in
+from audit.sealing.sealer import has_unsealed
 from tenancy.context import current_alias
 
 from .models import AuditLog, PersonalData
-from .partitions import ids_of_page, month_of, months_after
+from .partitions import id_bounds, month_of, months_after
+from .sql import audit_drop_partition
 
 logger = logging.getLogger(__name__)
 LOCK_TIMEOUT = "200ms"  # whoever writes meanwhile waits behind us
 
 
-def drop_old_pages() -> list[str]:
+def drop_expired_partitions() -> list[str]:
     """Let go the pages that are older than AUDIT_RETENTION_MONTHS, and the personal data beside them.
 
     A page whose rows are not all sealed stays, and so does one that somebody reads: until next time.
@@ -45,18 +46,19 @@ def _pages() -> list[str]:
 
 
 def _drop(page: str, month: date) -> bool:
-    first, end = ids_of_page(page)
+    first, end = id_bounds(page)
     rows = AuditLog.objects.filter(id__gte=first, id__lt=end)
-    if waits_in(rows):
+    if has_unsealed(rows):
         logger.warning("page stays: its rows are not all sealed", extra={"page": page})
         return False
     personal = PersonalData.objects.filter(id__gte=first, id__lt=end)
     personal._raw_delete(personal.db)
     try:
-        with transaction.atomic(using=current_alias()), connections[current_alias()].cursor() as cursor:
+        with transaction.atomic(using=current_alias()):
             append(newest_statement(), Kind.DROPPED, page=page, rows=rows.count())
-            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
-            cursor.execute("SELECT audit_drop_partition(%s)", [month])
+            with connections[current_alias()].cursor() as cursor:
+                cursor.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
+            audit_drop_partition(month=month)
     except IntegrityError:  # another worker has written a seal of that number
         return False
     except OperationalError as error:

@@ -29,7 +29,7 @@ MAILBOX = "takes one e-mail address, or a name and an address: Acme <accounts@ac
 LONGEST_NAME = 64  # of a sender; longer ones no mail program shows
 
 
-def refuse(name: str, takes: str) -> NoReturn:
+def invalid_setting(name: str, takes: str) -> NoReturn:
     message = f"{name} {takes}"
     raise ImproperlyConfigured(message)
 
@@ -62,66 +62,66 @@ class Environment:
         if value:
             return value
         if default is None:
-            refuse(name, "is not set: start the service with `make run`, or set it")
+            invalid_setting(name, "is not set: start the service with `make run`, or set it")
         return default
 
-    def integer(self, name: str, default: int, *, least: int = 1, most: int = 2**31 - 1) -> int:
+    def integer(self, name: str, default: int, *, minimum: int = 1, maximum: int = 2**31 - 1) -> int:
         text = self.text(name, str(default))
         # int() reads more than people write: 1_000, digits of every script
-        if not re.fullmatch(r"-?[0-9]{1,12}", text) or not least <= int(text) <= most:
-            refuse(name, f"takes a whole number from {least} to {most}")
+        if not re.fullmatch(r"-?[0-9]{1,12}", text) or not minimum <= int(text) <= maximum:
+            invalid_setting(name, f"takes a whole number from {minimum} to {maximum}")
         return int(text)
 
     def number(self, name: str, default: float) -> float:
         try:
             value = float(self.text(name, str(default)))
         except ValueError:
-            refuse(name, "takes a number of seconds above 0")
+            invalid_setting(name, "takes a number of seconds above 0")
         if not 0 < value < 3600:  # noqa: PLR2004
-            refuse(name, "takes a number of seconds above 0")
+            invalid_setting(name, "takes a number of seconds above 0")
         return value
 
     def boolean(self, name: str, default: bool) -> bool:  # noqa: FBT001
         value = self.text(name, str(default)).lower()
         if value not in {"true", "false", "1", "0", "yes", "no", "on", "off"}:
-            refuse(name, "takes true or false")
+            invalid_setting(name, "takes true or false")
         return value in {"true", "1", "yes", "on"}
 
     def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
         value = self.text(name, default)
         if value not in choices:
-            refuse(name, f"takes one of {', '.join(choices)}")
+            invalid_setting(name, f"takes one of {', '.join(choices)}")
         return value
 
     def rate(self, name: str, default: str) -> str:
         value = self.text(name, default)
         if not re.fullmatch(r"[1-9]\d{0,8}/[smhd]", value):
-            refuse(name, "takes a number of requests and a window, like 10/m (s, m, h or d)")
+            invalid_setting(name, "takes a number of requests and a window, like 10/m (s, m, h or d)")
         return value
 
     def secret(self, name: str) -> str:
         value = self.text(name)
         if len(value) < SHORTEST_SECRET:
-            refuse(name, f"takes at least {SHORTEST_SECRET} random characters")
+            invalid_setting(name, f"takes at minimum {SHORTEST_SECRET} random characters")
         return value
 
     def words(self, name: str, pattern: str, takes: str) -> list[str]:
         """Separated by commas, each of them matching `pattern`."""
         words = [word.strip() for word in self.text(name, "").split(",") if word.strip()]
         if not all(re.fullmatch(pattern, word) for word in words):
-            refuse(name, takes)
+            invalid_setting(name, takes)
         return words
 
     def host(self, name: str, default: str) -> str:
         value = self.text(name, default)
         if not re.fullmatch(r"[A-Za-z0-9._:-]+", value):
-            refuse(name, "takes an address or a host name to listen on")
+            invalid_setting(name, "takes an address or a host name to listen on")
         return value
 
     def url(self, name: str, default: str, *schemes: str) -> str:
         value = self.text(name, default).rstrip("/")
         if value and not _is_url(value, schemes):
-            refuse(name, f"takes {schemes[0]}://HOST")
+            invalid_setting(name, f"takes {schemes[0]}://HOST")
         return value
 
     def pem(self, name: str) -> str:
@@ -132,13 +132,13 @@ class Environment:
         if not self.text(name, ""):
             return None
         if not re.match(r"postgres(ql)?://", self.text(name)):  # django-environ would only warn
-            refuse(name, "takes postgres://USER:PASSWORD@HOST:PORT/DATABASE")
+            invalid_setting(name, "takes postgres://USER:PASSWORD@HOST:PORT/DATABASE")
         try:
             config: dict[str, Any] = self._env.db_url(name, engine="tenancy.postgresql")
         except (ValueError, EnvironError, KeyError):
-            refuse(name, "takes postgres://USER:PASSWORD@HOST:PORT/DATABASE")
+            invalid_setting(name, "takes postgres://USER:PASSWORD@HOST:PORT/DATABASE")
         if not (config.get("USER") and config.get("NAME")):
-            refuse(name, "takes postgres://USER:PASSWORD@HOST:PORT/DATABASE")
+            invalid_setting(name, "takes postgres://USER:PASSWORD@HOST:PORT/DATABASE")
         config["HOST"] = unquote(config["HOST"])  # %2Fsocket%2Fdirectory
         return config
 
@@ -148,13 +148,13 @@ class Environment:
         if not url:
             return {}
         if not _is_url(url, tuple(MAIL_SCHEMES)):
-            refuse("EMAIL_URL", MAIL_URL)
+            invalid_setting("EMAIL_URL", MAIL_URL)
         parts = urlsplit(url)
         user, password = (unquote(text or "") for text in (parts.username, parts.password))
         if parts.path.strip("/") or parts.query or parts.fragment:
-            refuse("EMAIL_URL", f"{MAIL_URL}; no path and no parameters")
+            invalid_setting("EMAIL_URL", f"{MAIL_URL}; no path and no parameters")
         if bool(user) != bool(password) or not (user + password).isascii():  # smtplib sends ASCII only
-            refuse("EMAIL_URL", f"{MAIL_URL}; both or neither, in ASCII")
+            invalid_setting("EMAIL_URL", f"{MAIL_URL}; both or neither, in ASCII")
         return _mail_server(parts, user, password)
 
     def mailbox(self, name: str, default: str) -> str:
@@ -162,22 +162,22 @@ class Environment:
         value = self.text(name, "")
         mailbox = _mailbox(value) if value else default
         if mailbox is None:
-            refuse(name, MAILBOX)
+            invalid_setting(name, MAILBOX)
         return mailbox
 
     def mail_host(self, name: str, default: str) -> str:
         """What EHLO says (RFC 5321, 4.1.1.1): a domain, or an address in brackets."""
         value = self.text(name, default)
         if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[A-Za-z0-9:.]+\]", value):
-            refuse(name, "takes a host name, or an IP address in brackets")
+            invalid_setting(name, "takes a host name, or an IP address in brackets")
         return value
 
     def public_url(self, default: str, *, debug: bool) -> str:
         url = normal_origin(self.text("PUBLIC_URL", default))
         if url is None:
-            refuse("PUBLIC_URL", "takes https://HOST or http://HOST:PORT, without a path")
+            invalid_setting("PUBLIC_URL", "takes https://HOST or http://HOST:PORT, without a path")
         if url.startswith("http:") and not debug and not is_loopback(host_of(url)):
-            refuse("PUBLIC_URL", "takes https:// for a host that is not this machine's own")
+            invalid_setting("PUBLIC_URL", "takes https:// for a host that is not this machine's own")
         return url
 
 

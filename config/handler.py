@@ -10,7 +10,7 @@ FORWARDED_PROTO = "HTTP_X_FORWARDED_PROTO"
 INHERITED = {name: value for name, value in os.environ.items() if name.startswith("HTTP_")}
 
 
-def request_of(environ: dict[str, Any]) -> WSGIRequest:
+def build_request(environ: dict[str, Any]) -> WSGIRequest:
     """The request; `malformed` if Django can't make one of these headers.
 
     `accounts.middleware.MalformedRequestMiddleware` then refuses it, after it has got its id.
@@ -32,4 +32,4 @@ def request_of(environ: dict[str, Any]) -> WSGIRequest:
 
 
 class Handler(WSGIHandler):
-    request_class = staticmethod(request_of)  # type: ignore[assignment]
+    request_class = staticmethod(build_request)  # type: ignore[assignment]

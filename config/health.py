@@ -9,10 +9,10 @@ from django.http import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.api.base import OpenDoor
-from accounts.api.openapi import door
+from accounts.api.base import InfrastructureView
+from accounts.api.openapi import operation
 from accounts.api.problems import problem
-from accounts.api.serializers import HealthAnswer
+from accounts.api.serializers import HealthResponse
 from accounts.exceptions import NoSigningKeyError
 from accounts.ratelimits.cache import STORE_ERRORS
 from accounts.tokens.keys import key_ring
@@ -20,19 +20,19 @@ from tenancy.middleware import owns_transactions
 
 
 @owns_transactions
-class AliveView(OpenDoor):
+class AliveView(InfrastructureView):
     """Is the process alive?"""
 
-    @door(gives={200: HealthAnswer})
+    @operation(responses={200: HealthResponse})
     def get(self, request: Request) -> Response:
         return Response({"status": "alive"})
 
 
 @owns_transactions
-class ReadyView(OpenDoor):
+class ReadyView(InfrastructureView):
     """Is the service ready? If not, which part is not."""
 
-    @door(gives={200: HealthAnswer})
+    @operation(responses={200: HealthResponse})
     def get(self, request: Request) -> HttpResponseBase:
         if part := _unready_part():
             return problem(request, 503, "unavailable", f"The {part} not ready.")

@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 from tenancy.roles import Roles
 
-from .environment import BASE_DIR, Environment, mail_domain, refuse
+from .environment import BASE_DIR, Environment, invalid_setting, mail_domain
 from .origins import default_origin, host_of, is_loopback
 
 env = Environment()
@@ -18,8 +18,10 @@ DEBUG = env.boolean("DEBUG", default=False)
 DATA_DIR = env.data_dir
 SECRET_KEY = env.secret("SECRET_KEY")
 HOST = env.host("HOST", "127.0.0.1")
-PORT = env.integer("PORT", 8000, most=65535)
-WORKER_THREADS = env.integer("WORKER_THREADS", 4, least=3, most=1000)  # of the WSGI server, in each process
+PORT = env.integer("PORT", 8000, maximum=65535)
+WORKER_THREADS = env.integer(
+    "WORKER_THREADS", 4, minimum=3, maximum=1000
+)  # of the WSGI server, in each process
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
 
 PUBLIC_URL = env.public_url(default_origin(HOST, PORT), debug=DEBUG)
@@ -33,7 +35,7 @@ ALLOWED_HOSTS = [
         or ["localhost", "127.0.0.1", "[::1]"]
     ),
 ]
-TRUSTED_PROXY_COUNT = env.integer("TRUSTED_PROXY_COUNT", 0, least=0, most=16)
+TRUSTED_PROXY_COUNT = env.integer("TRUSTED_PROXY_COUNT", 0, minimum=0, maximum=16)
 # a proxy on this machine may send nothing that tells its requests from the machine's own
 METRICS_FROM_LOOPBACK = env.boolean(
     "METRICS_FROM_LOOPBACK", default=is_loopback(_public_host) and not TRUSTED_PROXY_COUNT
@@ -53,10 +55,12 @@ DATABASES = {
     if (database := env.database(name)) is not None
 }
 if "default" not in DATABASES:
-    refuse("DATABASE_URL", "is not set, and there is no instance in DATA_DIR: start one with `make run`")
+    invalid_setting(
+        "DATABASE_URL", "is not set, and there is no instance in DATA_DIR: start one with `make run`"
+    )
 # a server's machine that falls silent refuses nothing: without these a request waits a quarter of an hour
-_PATIENCE = {
-    "connect_timeout": 2,  # seconds, and the least there is
+CONNECTION_TIMEOUTS = {
+    "connect_timeout": 2,  # seconds, and the minimum there is
     "tcp_user_timeout": 900,  # milliseconds until sent data must have arrived
     "keepalives_idle": 1,
     "keepalives_interval": 1,
@@ -64,7 +68,7 @@ _PATIENCE = {
 }
 for _database in DATABASES.values():
     _database.update(CONN_MAX_AGE=None, CONN_HEALTH_CHECKS=True)
-    _database["OPTIONS"] = _PATIENCE | _database.get("OPTIONS", {})
+    _database["OPTIONS"] = CONNECTION_TIMEOUTS | _database.get("OPTIONS", {})
 DATABASE_ROUTERS = ["tenancy.routers.TenancyRouter"]
 SERVES_ADMIN = "operator" in DATABASES
 
@@ -98,26 +102,26 @@ TENANT_FUNCTIONS = {
     "find_creator(text)": ["app", "operator"],
     "creators_refuse_reserved_email()": [],  # a trigger
     "lockout_reserve(text,text,uuid,integer,interval,interval)": ["app", "operator"],
-    "lockout_settle(text,text,uuid,boolean)": ["app", "operator"],
+    "lockout_finish(text,text,uuid,boolean)": ["app", "operator"],
     "lockout_release(uuid)": ["app", "operator"],
-    "lockout_lift(text,text)": ["app", "operator"],
+    "lockout_unlock(text,text)": ["app", "operator"],
     "audit_drop_partition(date)": ["operator"],
     "audit_ensure_partitions(integer)": ["operator"],
     "record_event(uuid,text,text,jsonb,inet,text,text)": ["app", "operator"],
     "events_at_own_address(uuid,integer)": ["app", "operator"],
-    "erase_person()": [],  # of a trigger
+    "creators_erase_personal_data()": [],  # of a trigger
 }
 
 _EVENT = "SELECT record_event(%(tenant)s, 'probe', '', '{}', NULL, '', '')"
 TENANT_WRITERS = {"audit.AuditLog": _EVENT, "audit.PersonalData": _EVENT}  # where the app may not INSERT
 # what the app's role must be refused whoever the tenant is, for `check_isolation`
 TENANT_REFUSED = {
-    "lift an operator's lock": "SELECT lockout_lift('admin', 'x@example.com')",
+    "lift an operator's lock": "SELECT lockout_unlock('admin', 'x@example.com')",
     "count in the operators' scope": (
         "SELECT lockout_reserve('admin', 'x@example.com', gen_random_uuid(), 1, '1 day', '1 day')"
     ),
     "settle in the operators' scope": (
-        "SELECT lockout_settle('second_factor', 'x@example.com', gen_random_uuid(), true)"
+        "SELECT lockout_finish('second_factor', 'x@example.com', gen_random_uuid(), true)"
     ),
     "change the limits of the lockout": "UPDATE lockout_limits SET attempts = 100",
     "erase personal data": "DELETE FROM audit_personal_data",
@@ -172,10 +176,10 @@ MIDDLEWARE = [
     "accounts.middleware.BodyLimitMiddleware",
     *(["corsheaders.middleware.CorsMiddleware"] if CORS_ALLOWED_ORIGINS else []),
     "accounts.middleware.MalformedRequestMiddleware",
-    "accounts.middleware.PageMiddleware",
+    "accounts.middleware.HTMLMiddlewareStack",
     "tenancy.middleware.TenantMiddleware",
 ]
-PAGE_MIDDLEWARE = [  # of whatever is not under /api/v1/
+HTML_MIDDLEWARE = [  # of whatever is not under /api/v1/
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -211,7 +215,7 @@ SILENCED_SYSTEM_CHECKS = [
     "admin.E409",
     "admin.E410",
     "security.W002",
-    "security.W003",  # PAGE_MIDDLEWARE has what these five miss in MIDDLEWARE
+    "security.W003",  # HTML_MIDDLEWARE has what these five miss in MIDDLEWARE
     # behind http:// (this machine only) there is nothing to redirect to and no HSTS
     *([] if PUBLIC_URL.startswith("https:") else ["security.W004", "security.W012", "security.W016"]),
     "security.W008",  # redirecting to https is the proxy's work
@@ -226,13 +230,13 @@ SILENCED_SYSTEM_CHECKS = [
 # --- people ------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.Creator"
 AUTHENTICATION_BACKENDS = ["accounts.backends.OperatorBackend"]
-PASSWORD_MIN_LENGTH = env.integer("PASSWORD_MIN_LENGTH", 15, least=8, most=64)
-ARGON2_TIME_COST = env.integer("ARGON2_TIME_COST", 3, most=100)
-ARGON2_PARALLELISM = env.integer("ARGON2_PARALLELISM", 4, most=64)
+PASSWORD_MIN_LENGTH = env.integer("PASSWORD_MIN_LENGTH", 15, minimum=8, maximum=64)
+ARGON2_TIME_COST = env.integer("ARGON2_TIME_COST", 3, maximum=100)
+ARGON2_PARALLELISM = env.integer("ARGON2_PARALLELISM", 4, maximum=64)
 ARGON2_MEMORY_COST = env.integer(  # KiB; RFC 9106 wants 8 a lane
-    "ARGON2_MEMORY_COST", 65536, least=8 * ARGON2_PARALLELISM, most=4 * 1024 * 1024
+    "ARGON2_MEMORY_COST", 65536, minimum=8 * ARGON2_PARALLELISM, maximum=4 * 1024 * 1024
 )
-BCRYPT_ROUNDS = env.integer("BCRYPT_ROUNDS", 12, least=4, most=31)
+BCRYPT_ROUNDS = env.integer("BCRYPT_ROUNDS", 12, minimum=4, maximum=31)
 PASSWORD_HASHERS = [
     "accounts.passwords.hashers.Argon2Hasher",
     "accounts.passwords.hashers.BCryptSHA256Hasher",
@@ -253,10 +257,12 @@ HIBP_ENABLED = env.boolean("HIBP_ENABLED", default=True)
 HIBP_API_URL = env.url("HIBP_API_URL", "https://api.pwnedpasswords.com", "https", "http")
 HIBP_TIMEOUT_SECONDS = env.number("HIBP_TIMEOUT_SECONDS", 1)  # for the whole exchange
 PASSWORD_RESET_TOKEN_LIFETIME = timedelta(
-    minutes=env.integer("PASSWORD_RESET_TOKEN_EXPIRE_MINUTES", 15, most=1440)
+    minutes=env.integer("PASSWORD_RESET_TOKEN_EXPIRE_MINUTES", 15, maximum=1440)
 )
-MAX_FAILED_LOGIN_ATTEMPTS = env.integer("MAX_FAILED_LOGIN_ATTEMPTS", 5, most=100)
-ACCOUNT_LOCKOUT_DURATION = timedelta(minutes=env.integer("ACCOUNT_LOCKOUT_DURATION_MINUTES", 30, most=10080))
+MAX_FAILED_LOGIN_ATTEMPTS = env.integer("MAX_FAILED_LOGIN_ATTEMPTS", 5, maximum=100)
+ACCOUNT_LOCKOUT_DURATION = timedelta(
+    minutes=env.integer("ACCOUNT_LOCKOUT_DURATION_MINUTES", 30, maximum=10080)
+)
 AXES_HANDLER = "accounts.axes_handler.LockoutHandler"
 AXES_FAILURE_LIMIT = MAX_FAILED_LOGIN_ATTEMPTS
 AXES_COOLOFF_TIME = ACCOUNT_LOCKOUT_DURATION
@@ -266,12 +272,12 @@ AXES_VERBOSE = False
 AXES_ENABLE_ADMIN = False  # accounts.admin has its own list
 REQUIRE_EMAIL_VERIFICATION = env.boolean("REQUIRE_EMAIL_VERIFICATION", default=True)
 EMAIL_VERIFICATION_TOKEN_LIFETIME = timedelta(
-    hours=env.integer("EMAIL_VERIFICATION_TOKEN_EXPIRE_HOURS", 24, most=720)
+    hours=env.integer("EMAIL_VERIFICATION_TOKEN_EXPIRE_HOURS", 24, maximum=720)
 )
 
-AUDIT_RETENTION_MONTHS = env.integer("AUDIT_RETENTION_MONTHS", 0, least=0, most=1200)  # 0: pages stay
+AUDIT_RETENTION_MONTHS = env.integer("AUDIT_RETENTION_MONTHS", 0, minimum=0, maximum=1200)  # 0: pages stay
 if 0 < AUDIT_RETENTION_MONTHS < 3:  # noqa: PLR2004
-    refuse("AUDIT_RETENTION_MONTHS", "takes 0, to keep everything, or at least 3")
+    invalid_setting("AUDIT_RETENTION_MONTHS", "takes 0, to keep everything, or at minimum 3")
 
 # --- tokens ------------------------------------------------------------------------------------
 JWT_ALGORITHM = env.choice(
@@ -281,17 +287,19 @@ JWT_ALGORITHM = env.choice(
 )
 JWT_SECRET_KEY = env.pem("JWT_SECRET_KEY")
 JWT_RETIRED_KEYS = env.pem("JWT_RETIRED_KEYS")
-JWT_KEY_ROTATION = timedelta(days=env.integer("JWT_KEY_ROTATION_DAYS", 90, most=3650))
+JWT_KEY_ROTATION = timedelta(days=env.integer("JWT_KEY_ROTATION_DAYS", 90, maximum=3650))
 JWT_ISSUER = env.text("JWT_ISSUER", PUBLIC_URL)
 JWT_AUDIENCE = env.text("JWT_AUDIENCE", PUBLIC_URL)
-JWT_ACCESS_TOKEN_LIFETIME = timedelta(minutes=env.integer("JWT_ACCESS_TOKEN_EXPIRE_MINUTES", 60, most=1440))
-JWT_REFRESH_TOKEN_LIFETIME = timedelta(days=env.integer("JWT_REFRESH_TOKEN_EXPIRE_DAYS", 30, most=3650))
-JWT_REFRESH_GRACE = timedelta(seconds=env.integer("JWT_REFRESH_GRACE_SECONDS", 10, least=0, most=300))
+JWT_ACCESS_TOKEN_LIFETIME = timedelta(
+    minutes=env.integer("JWT_ACCESS_TOKEN_EXPIRE_MINUTES", 60, maximum=1440)
+)
+JWT_REFRESH_TOKEN_LIFETIME = timedelta(days=env.integer("JWT_REFRESH_TOKEN_EXPIRE_DAYS", 30, maximum=3650))
+JWT_REFRESH_GRACE = timedelta(seconds=env.integer("JWT_REFRESH_GRACE_SECONDS", 10, minimum=0, maximum=300))
 SESSION_IDLE_LIFETIME = timedelta(
-    days=env.integer("SESSION_IDLE_EXPIRE_DAYS", 0, least=0, most=3650)
+    days=env.integer("SESSION_IDLE_EXPIRE_DAYS", 0, minimum=0, maximum=3650)
 )  # 0: off
-MAX_SESSIONS_PER_CREATOR = env.integer("MAX_SESSIONS_PER_CREATOR", 0, least=0)  # 0: no cap
-END_USER_SESSION_LIFETIME = timedelta(hours=env.integer("END_USER_SESSION_EXPIRE_HOURS", 24, most=87600))
+MAX_SESSIONS_PER_CREATOR = env.integer("MAX_SESSIONS_PER_CREATOR", 0, minimum=0)  # 0: no cap
+END_USER_SESSION_LIFETIME = timedelta(hours=env.integer("END_USER_SESSION_EXPIRE_HOURS", 24, maximum=87600))
 EMAIL_CHANGE_LIFETIME = timedelta(hours=24)
 EMAIL_CHANGE_UNDO_LIFETIME = timedelta(days=7)
 JWKS_MAX_AGE = timedelta(
@@ -314,7 +322,9 @@ _DEFAULT_RATES = {
 }
 RATE_LIMITS = {door: env.rate(f"RATE_LIMIT_{door.upper()}", rate) for door, rate in _DEFAULT_RATES.items()}
 REDIS_URL = env.url("REDIS_URL", "", "redis", "rediss")
-CACHES: dict[str, dict[str, object]] = {"default": {"BACKEND": "accounts.ratelimits.cache.DatabaseCounters"}}
+CACHES: dict[str, dict[str, object]] = {
+    "default": {"BACKEND": "accounts.ratelimits.cache.DatabaseCounterCache"}
+}
 if REDIS_URL:
     from redis.backoff import NoBackoff
     from redis.exceptions import ConnectionError as RedisConnectionError
@@ -340,7 +350,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "accounts.api.negotiation.AnyAccept",
     "DEFAULT_PARSER_CLASSES": ["accounts.api.parsers.StrictJSONParser"],
-    "DEFAULT_SCHEMA_CLASS": "accounts.api.openapi.DoorSchema",
+    "DEFAULT_SCHEMA_CLASS": "accounts.api.openapi.OperationSchema",
     "EXCEPTION_HANDLER": "accounts.api.problems.exception_handler",
     "UNAUTHENTICATED_USER": None,
     "DATETIME_FORMAT": "iso-8601",

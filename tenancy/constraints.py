@@ -14,9 +14,9 @@ from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.backends.ddl_references import Statement, Table
 from django.db.models import BaseConstraint, Model
 
-from .context import SETTING
+from .context import TENANT_SETTING
 
-CURRENT_TENANT = f"(SELECT NULLIF(current_setting('{SETTING}', true), '')::uuid)"
+CURRENT_TENANT = f"(SELECT NULLIF(current_setting('{TENANT_SETTING}', true), '')::uuid)"
 
 
 class SQLConstraint(BaseConstraint):
@@ -130,7 +130,7 @@ class Grant(SQLConstraint):
         return f"REVOKE {', '.join(self.privileges)} ON %(table)s FROM {role}"
 
 
-class Reference(SQLConstraint):
+class CompositeForeignKey(SQLConstraint):
     """A foreign key over several columns, the tenant's first; its Django field has `db_constraint=False`.
 
     PostgreSQL checks foreign keys without asking RLS: a single-column one would let a row hang on
@@ -171,7 +171,7 @@ def _column(model: type[Model], field: str) -> str:
     return column
 
 
-def tenant_walls(
+def tenant_constraints(
     table: str, *, app: Sequence[str], operator: Sequence[str], field: str = "creator"
 ) -> list[BaseConstraint]:
     """All that a tenant table needs: RLS forced, the tenant's policy, the operator's, and the grants."""
@@ -213,5 +213,5 @@ def _tenant_policies(model: type[Model]) -> list[TenantPolicy]:
 
 def _targets(model: type[Model]) -> set[str]:
     """Labels of the other models that its rows hang on."""
-    references = [one for one in model._meta.constraints if isinstance(one, Reference)]
+    references = [one for one in model._meta.constraints if isinstance(one, CompositeForeignKey)]
     return {reference.to for reference in references} - {model._meta.label}

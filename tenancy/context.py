@@ -4,7 +4,7 @@ PostgreSQL decides what a tenant may see (`constraints.py`); this file tells it 
 always for one transaction and never longer.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
@@ -16,7 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .exceptions import TenantMismatchError
 
-SETTING = "app.current_creator_id"
+TENANT_SETTING = "app.current_creator_id"
 OPERATOR = "operator"  # alias of the role that sees every tenant
 
 _alias: ContextVar[str] = ContextVar("tenancy_alias", default=DEFAULT_DB_ALIAS)
@@ -67,12 +67,12 @@ def tenant_scope(tenant: UUID) -> Iterator[None]:
         if outer is not None:
             yield
             return
-        with _entered(alias, tenant):
+        with _bind_tenant(alias, tenant):
             yield
 
 
 @contextmanager
-def _entered(alias: str, tenant: UUID) -> Iterator[None]:
+def _bind_tenant(alias: str, tenant: UUID) -> Iterator[None]:
     token, connection = _tenants.set({**_tenants.get(), alias: tenant}), connections[alias]
     try:
         set_tenant(connection, tenant)
@@ -83,29 +83,11 @@ def _entered(alias: str, tenant: UUID) -> Iterator[None]:
         _tenants.reset(token)
 
 
-def call(sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> Any:
+def fetch_row(sql: str, parameters: Mapping[str, Any]) -> Any:
     """The first row of a statement that needs no tenant, by the driver alone; None for no row."""
     connection: Any = connections[current_alias()]
-    return connection.call(sql, parameters)
-
-
-def call_as(tenant: UUID | None, sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> Any:
-    """One row from a plpgsql function that itself sets the tenant before it reads; None for no row.
-
-    `tenant` is None where only the function finds out who it is.
-
-    One visit to the server instead of four; the setting ends with it, or with the scope around it.
-
-    Raises:
-        TenantMismatchError: inside the scope of another tenant.
-
-    """
-    if current_tenant() not in {None, tenant}:
-        raise TenantMismatchError
-    row, connection = call(sql, parameters), connections[current_alias()]
-    if connection.in_atomic_block and current_tenant() is None:
-        set_tenant(connection, None)
-    return row
+    rows = connection.fetch_rows(sql, parameters)
+    return rows[0] if rows else None
 
 
 def set_tenant(connection: BaseDatabaseWrapper, tenant: UUID | None) -> None:
@@ -114,4 +96,4 @@ def set_tenant(connection: BaseDatabaseWrapper, tenant: UUID | None) -> None:
     Local to the transaction: a session-level SET leaks to the next client of a pooled connection.
     """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config(%s, %s, true)", [SETTING, str(tenant or "")])
+        cursor.execute("SELECT set_config(%s, %s, true)", [TENANT_SETTING, str(tenant or "")])

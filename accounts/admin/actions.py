@@ -13,7 +13,7 @@ from accounts.forms import AddressField
 
 
 @dataclass(frozen=True)
-class Button:
+class ActionText:
     permission: str
     label: Promise
     meaning: Promise  # what will happen, before the last click
@@ -21,26 +21,26 @@ class Button:
     is_dangerous: bool = False  # wants step-up
 
 
-BUTTONS = {
-    "lift_lock": Button(
+ACTION_TEXTS = {
+    "lift_lock": ActionText(
         "lift_lock",
         _("Lift the lock"),
         _("Wrong passwords are counted from nought again; signing in works at once."),
         _("The lock is lifted."),
     ),
-    "end_sessions": Button(
+    "end_sessions": ActionText(
         "end_sessions",
         _("End all sessions"),
         _("The creator is signed out on every device at once, and gets a mail about it."),
         _("All sessions are ended."),
     ),
-    "send_reset": Button(
+    "send_reset": ActionText(
         "send_reset",
         _("Send a reset mail"),
         _("A mail with a link to choose a new password goes to the address of the account."),
         _("The mail is on its way."),
     ),
-    "mark_verified": Button(
+    "mark_verified": ActionText(
         "mark_verified",
         _("Mark the address as verified"),
         _(
@@ -50,7 +50,7 @@ BUTTONS = {
         _("The address is verified."),
         is_dangerous=True,
     ),
-    "deactivate": Button(
+    "deactivate": ActionText(
         "deactivate_creator",
         _("Deactivate"),
         _(
@@ -60,14 +60,14 @@ BUTTONS = {
         _("The account is deactivated."),
         is_dangerous=True,
     ),
-    "reactivate": Button(
+    "reactivate": ActionText(
         "deactivate_creator",
         _("Reactivate"),
         _("The creator can sign in again, and gets a mail about it. Ended sessions stay ended."),
         _("The account is active again."),
         is_dangerous=True,
     ),
-    "delete": Button(
+    "delete": ActionText(
         "delete_creator",
         _("Delete the account"),
         _(

@@ -13,9 +13,9 @@ from django.utils.translation import gettext as _
 
 from accounts.models import ApiKey
 from accounts.services import api_keys
-from audit.requests.client_info import client_of
+from audit.requests.client_info import client_info
 
-from .reauthentication import has_stepped_up, to_confirmation
+from .reauthentication import has_stepped_up, redirect_to_reauthentication
 
 
 @admin.register(ApiKey)
@@ -63,10 +63,10 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
         if not request.user.has_perm("accounts.revoke_apikey"):
             raise PermissionDenied
         if not has_stepped_up(request):
-            return to_confirmation(request)
+            return redirect_to_reauthentication(request)
         key = get_object_or_404(self.get_queryset(request), pk=key_id)
         if request.method == "POST":
-            api_keys.revoke_api_key(key.name, operator_id=request.user.pk, client=client_of(request))
+            api_keys.revoke_api_key(key.name, operator_id=request.user.pk, client=client_info(request))
             messages.info(request, _("The key is revoked."))
             return redirect("admin:accounts_apikey_changelist")
         context = {**self.admin_site.each_context(request), "opts": self.opts, "title": key.name}

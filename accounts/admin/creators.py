@@ -18,18 +18,18 @@ from django.utils.translation import gettext_lazy as _lazy
 from accounts.email_addresses import InvalidAddressError
 from accounts.exceptions import (
     AddressTakenError,
+    CreatorNotFoundError,
+    JustificationRequiredError,
     LimitsUnavailableError,
-    NoSuchCreatorError,
     RateLimitedError,
-    ReasonRequiredError,
 )
 from accounts.models import Creator
 from accounts.services.operators import creator_detail, justification, search, support
-from audit.requests.client_info import client_of
+from audit.requests.client_info import client_info
 
-from .actions import BUTTONS, Button, ConfirmationForm, DeletionForm, ReasonForm
+from .actions import ACTION_TEXTS, ActionText, ConfirmationForm, DeletionForm, ReasonForm
 from .email_addresses import AddressColumn
-from .reauthentication import has_stepped_up, to_confirmation
+from .reauthentication import has_stepped_up, redirect_to_reauthentication
 
 REFUSALS = {
     AddressTakenError: _lazy("Another account has confirmed this address; it can't be marked here."),
@@ -47,7 +47,7 @@ def _operator(request: HttpRequest) -> UUID:
 def _found() -> Iterator[None]:
     try:
         yield
-    except NoSuchCreatorError as error:
+    except CreatorNotFoundError as error:
         raise Http404 from error
 
 
@@ -82,7 +82,7 @@ class CreatorAdmin(AddressColumn, admin.ModelAdmin[Creator]):
         return [
             path("", view(self.changelist_view), name="accounts_creator_changelist"),
             path("<uuid:creator_id>/change/", view(self.page), name="accounts_creator_change"),
-            path("<uuid:creator_id>/<slug:act>/", view(self.act), name="accounts_creator_act"),
+            path("<uuid:creator_id>/<slug:act>/", view(self.action_view), name="accounts_creator_act"),
         ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Creator]:
@@ -124,50 +124,50 @@ class CreatorAdmin(AddressColumn, admin.ModelAdmin[Creator]):
         with _found():
             try:
                 record = self._record(request, creator_id)
-            except ReasonRequiredError:
+            except JustificationRequiredError:
                 return self._ask_reason(request, creator_id)
-        offered = record.acts & {name for name, button in BUTTONS.items() if self._may(request, button)}
-        buttons = [(name, button) for name, button in BUTTONS.items() if name in offered]
+        offered = record.acts & {name for name, button in ACTION_TEXTS.items() if self._may(request, button)}
+        buttons = [(name, button) for name, button in ACTION_TEXTS.items() if name in offered]
         return self._show(
             request, "page", {"title": str(record.creator), "record": record, "buttons": buttons}
         )
 
-    def act(self, request: HttpRequest, creator_id: UUID, act: str) -> HttpResponse:
+    def action_view(self, request: HttpRequest, creator_id: UUID, act: str) -> HttpResponse:
         """Ask once more, then do it."""
-        button = BUTTONS.get(act)
+        button = ACTION_TEXTS.get(act)
         if button is None:
             raise Http404
         if not self._may(request, button):
             raise PermissionDenied
         if button.is_dangerous and not has_stepped_up(request):
-            return to_confirmation(request)
+            return redirect_to_reauthentication(request)
         with _found():
             try:
-                return self._ask_again(request, creator_id, act)
-            except ReasonRequiredError:
+                return self._confirm(request, creator_id, act)
+            except JustificationRequiredError:
                 return redirect("admin:accounts_creator_change", creator_id)
 
-    def _ask_again(self, request: HttpRequest, creator_id: UUID, act: str) -> HttpResponse:
-        creator, button = self._record(request, creator_id).creator, BUTTONS[act]
+    def _confirm(self, request: HttpRequest, creator_id: UUID, act: str) -> HttpResponse:
+        creator, button = self._record(request, creator_id).creator, ACTION_TEXTS[act]
         form_class = DeletionForm if act == "delete" else ConfirmationForm
         form = form_class(request.POST if request.method == "POST" else None, email=creator.email)
         if not form.is_valid():
             context = {"title": button.label, "button": button, "creator": creator, "form": form}
             return self._show(request, "act", context)
-        self._do(request, creator_id, act)
+        self._execute(request, creator_id, act)
         if act == "delete":
             return redirect("admin:accounts_creator_changelist")
         return redirect("admin:accounts_creator_change", creator_id)
 
-    def _do(self, request: HttpRequest, creator_id: UUID, act: str) -> None:
+    def _execute(self, request: HttpRequest, creator_id: UUID, act: str) -> None:
         try:
             done = support.perform(
-                act, creator_id=creator_id, operator_id=_operator(request), client=client_of(request)
+                act, creator_id=creator_id, operator_id=_operator(request), client=client_info(request)
             )
         except (AddressTakenError, RateLimitedError, LimitsUnavailableError) as error:
             messages.error(request, str(REFUSALS[type(error)]))
         else:
-            messages.info(request, str(BUTTONS[act].done) if done else _("There was nothing to do."))
+            messages.info(request, str(ACTION_TEXTS[act].done) if done else _("There was nothing to do."))
 
     def _record(self, request: HttpRequest, creator_id: UUID) -> creator_detail.CreatorRecord:
         if not self.has_view_permission(request):
@@ -177,16 +177,16 @@ class CreatorAdmin(AddressColumn, admin.ModelAdmin[Creator]):
     def _ask_reason(self, request: HttpRequest, creator_id: UUID) -> HttpResponse:
         form = ReasonForm(request.POST if request.method == "POST" else None)
         if form.is_valid():
-            justification.give_reason(
+            justification.record_justification(
                 creator_id=creator_id,
                 operator_id=_operator(request),
                 reason=form.cleaned_data["reason"],
-                client=client_of(request),
+                client=client_info(request),
             )
             return redirect("admin:accounts_creator_change", creator_id)
         return self._show(request, "reason", {"title": _("A creator's account"), "form": form})
 
-    def _may(self, request: HttpRequest, button: Button) -> bool:
+    def _may(self, request: HttpRequest, button: ActionText) -> bool:
         return request.user.has_perm(f"accounts.{button.permission}")
 
     def _show(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:

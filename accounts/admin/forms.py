@@ -9,10 +9,10 @@ from django.utils.translation import gettext_lazy as _lazy
 
 from accounts.exceptions import AccountLockedError, RateLimitedError
 from accounts.services.operators import login
-from audit.requests.client_info import Client
+from audit.requests.client_info import ClientInfo
 
 
-def not_looked_at(error: AccountLockedError | RateLimitedError) -> ValidationError:
+def lockout_error(error: AccountLockedError | RateLimitedError) -> ValidationError:
     """When to come back, in a form's words."""
     if isinstance(error, RateLimitedError):
         return ValidationError(_("Too many attempts at once. Try again."), code=error.code)
@@ -35,7 +35,7 @@ class OperatorSignInForm(AdminAuthenticationForm):
         try:
             return super().clean()
         except (AccountLockedError, RateLimitedError) as error:
-            raise not_looked_at(error) from error
+            raise lockout_error(error) from error
 
 
 class AnswerForm(forms.Form):
@@ -52,7 +52,7 @@ class AnswerForm(forms.Form):
         try:
             self.found = self.judge(self.cleaned_data["answer"])
         except (AccountLockedError, RateLimitedError) as error:
-            raise not_looked_at(error) from error
+            raise lockout_error(error) from error
         if not self.found:
             raise ValidationError(self.wrong, code="wrong")
 
@@ -90,7 +90,7 @@ class ConfirmForm(AnswerForm):
 class OperatorPasswordChangeForm(AdminPasswordChangeForm):
     """Django's; the old password counts as at the sign-in, and the book and the mail tell of the new one."""
 
-    def __init__(self, *args: Any, client: Client, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, client: ClientInfo, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.client = client
 
@@ -100,7 +100,7 @@ class OperatorPasswordChangeForm(AdminPasswordChangeForm):
             if login.confirm_password(self.user, password=password, client=self.client):
                 return password
         except (AccountLockedError, RateLimitedError) as error:
-            raise not_looked_at(error) from error
+            raise lockout_error(error) from error
         raise ValidationError(self.error_messages["password_incorrect"], code="password_incorrect")
 
     def save(self, commit: bool = True) -> Any:  # noqa: FBT001, FBT002  Django's

@@ -45,7 +45,7 @@ def show(request: HttpRequest, template: str, title: str, **context: Any) -> Htt
     return TemplateResponse(request, f"admin/{template}.html", context)
 
 
-def half_signed_in(view: Page) -> Page:
+def password_verified_required(view: Page) -> Page:
     """For staff who have given their password, whether or not a code has followed."""
 
     @never_cache

@@ -6,23 +6,23 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from accounts.axes_handler import record_lift
+from accounts.axes_handler import record_unlock
 from accounts.email_addresses import display_email
-from accounts.services.lockout import Door
-from audit.requests.client_info import client_of
+from accounts.services.lockout import LoginScope
+from audit.requests.client_info import client_info
 
 from .email_addresses import AddressSearch
 
 
 @admin.register(AccessAttempt)
 class LockoutAdmin(AddressSearch, AccessAttemptAdmin):  # type: ignore[misc]
-    """axes' list of failed sign-ins, one row for each address and door; deleting one lifts its lock."""
+    """axes' list of failed sign-ins, one row for each address and scope; deleting one lifts its lock."""
 
-    list_display = ("address", "door", "failures_since_start", "status", "attempt_time")
+    list_display = ("address", "scope", "failures_since_start", "status", "attempt_time")
     list_filter = ()
     search_fields = ("username__startswith",)
     date_hierarchy = None
-    fields = ("address", "door", "failures_since_start", "attempt_time")
+    fields = ("address", "scope", "failures_since_start", "attempt_time")
     fieldsets = None
     readonly_fields = fields
     actions = ()
@@ -32,13 +32,13 @@ class LockoutAdmin(AddressSearch, AccessAttemptAdmin):  # type: ignore[misc]
         return display_email(str(attempt.username))
 
     @admin.display(ordering="user_agent")
-    def door(self, attempt: AccessAttempt) -> str:
+    def scope(self, attempt: AccessAttempt) -> str:
         return str(attempt.user_agent)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AccessAttempt]:
         """Locks of operators are for superusers: who lifts them again and again can guess again and again."""
         attempts: QuerySet[AccessAttempt] = super().get_queryset(request)
-        return attempts if request.user.is_superuser else attempts.filter(user_agent=Door.API)
+        return attempts if request.user.is_superuser else attempts.filter(user_agent=LoginScope.API)
 
     def has_view_permission(self, request: HttpRequest, obj: AccessAttempt | None = None) -> bool:
         return request.user.has_perm("accounts.lift_lock")
@@ -60,4 +60,4 @@ class LockoutAdmin(AddressSearch, AccessAttemptAdmin):  # type: ignore[misc]
         addresses = list(locked.values_list("username", flat=True))
         super().delete_queryset(request, queryset)
         for address in addresses:
-            record_lift(address, client_of(request), operator_id=request.user.pk)
+            record_unlock(address, client_info(request), operator_id=request.user.pk)

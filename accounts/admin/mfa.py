@@ -10,16 +10,16 @@ from django.utils.translation import gettext as _
 
 from accounts.models import Authenticator
 from accounts.services.operators import mfa
-from audit.requests.client_info import client_of
+from audit.requests.client_info import client_info
 
 from .forms import CodeForm
 from .helpers import authenticator_in, go_to, next_page, operator_of, show
-from .reauthentication import has_stepped_up, to_confirmation
+from .reauthentication import has_stepped_up, redirect_to_reauthentication
 
 _NEW_SECRET = "new_secret"  # noqa: S105  in the session: encrypted, of the app that is being set up
 
 
-def give_code(request: HttpRequest) -> HttpResponse:
+def verify_code(request: HttpRequest) -> HttpResponse:
     """Asks for the code; once it was given, tells how things stand."""
     if authenticator := authenticator_in(request):
         left = mfa.recovery_codes_left(authenticator)
@@ -34,11 +34,11 @@ def give_code(request: HttpRequest) -> HttpResponse:
         return go_to("second_factor_set_up", then=next_page(request))
 
     def judge(code: str) -> Authenticator | None:
-        return mfa.sign_in(operator_of(request), code=code, client=client_of(request))
+        return mfa.sign_in(operator_of(request), code=code, client=client_info(request))
 
     form = CodeForm(request.POST or None, judge=judge)
     if form.is_valid():
-        _let_in(request, form.found)
+        _complete_login(request, form.found)
         return redirect(next_page(request))
     return show(request, "second_factor_code", _("Second factor"), form=form)
 
@@ -49,19 +49,19 @@ def set_up(request: HttpRequest) -> HttpResponse:
     if replacing is None and mfa.authenticator_of(operator_of(request).pk):
         return go_to("second_factor", then=next_page(request))
     if replacing and not has_stepped_up(request):
-        return to_confirmation(request)
+        return redirect_to_reauthentication(request)
     secret = _secret_of(request)
 
     def judge(code: str) -> Any:
         return mfa.set_up(
-            operator_of(request), secret=secret, code=code, replacing=replacing, client=client_of(request)
+            operator_of(request), secret=secret, code=code, replacing=replacing, client=client_info(request)
         )
 
     form = CodeForm(request.POST or None, judge=judge)
     try:
         if form.is_valid():
             authenticator, codes = form.found
-            _let_in(request, authenticator)
+            _complete_login(request, authenticator)
             return _show_codes(request, codes)
     except mfa.AlreadySetUpError:  # in another window
         return redirect("admin:index")
@@ -79,8 +79,8 @@ def recovery_codes(request: HttpRequest) -> HttpResponse:
     if authenticator is None or request.method != "POST":
         return redirect("admin:second_factor")
     if not has_stepped_up(request):
-        return to_confirmation(request)
-    return _show_codes(request, mfa.renew_recovery_codes(authenticator, client=client_of(request)))
+        return redirect_to_reauthentication(request)
+    return _show_codes(request, mfa.renew_recovery_codes(authenticator, client=client_info(request)))
 
 
 def _secret_of(request: HttpRequest) -> bytes:
@@ -90,7 +90,7 @@ def _secret_of(request: HttpRequest) -> bytes:
     return str(request.session[_NEW_SECRET]).encode()
 
 
-def _let_in(request: HttpRequest, authenticator: Authenticator) -> None:
+def _complete_login(request: HttpRequest, authenticator: Authenticator) -> None:
     request.session.pop(_NEW_SECRET, None)
     request.session.cycle_key()
     django_otp.login(request, authenticator)

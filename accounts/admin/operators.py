@@ -10,11 +10,11 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import Authenticator, Operator
 from accounts.permissions import ROLES
 from accounts.services.operators import accounts, mfa
-from audit.requests.client_info import client_of
+from audit.requests.client_info import client_info
 
 from .email_addresses import AddressColumn, AddressSearch
 from .helpers import operator_of
-from .reauthentication import has_stepped_up, step_up_required, to_confirmation
+from .reauthentication import has_stepped_up, redirect_to_reauthentication, step_up_required
 
 
 class RightsForm(forms.ModelForm):
@@ -75,7 +75,7 @@ class OperatorAdmin(AddressColumn, AddressSearch, admin.ModelAdmin[Operator]):
         if not self.has_view_permission(request):
             raise PermissionDenied
         if not has_stepped_up(request):
-            return to_confirmation(request)
+            return redirect_to_reauthentication(request)
         return super().change_view(request, object_id, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Operator, form: Any, change: Any) -> None:
@@ -84,14 +84,14 @@ class OperatorAdmin(AddressColumn, AddressSearch, admin.ModelAdmin[Operator]):
             role=form.cleaned_data["role"],
             is_active=form.cleaned_data["is_active"],
             by=operator_of(request).pk,
-            client=client_of(request),
+            client=client_info(request),
         )
 
     @admin.action(description=_("Reset the second factor"), permissions=["change"])
     @step_up_required
     def reset_second_factor(self, request: HttpRequest, queryset: QuerySet[Operator]) -> None:
         others = [operator for operator in queryset if operator != request.user]
-        client = client_of(request)
+        client = client_info(request)
         done = sum(mfa.reset(one.pk, by=operator_of(request).pk, client=client) for one in others)
         messages.info(
             request,

@@ -23,7 +23,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from accounts.services.operators import login
-from audit.requests.client_info import client_of
+from audit.requests.client_info import client_info
 
 from .forms import ConfirmForm
 from .helpers import go_to, next_page, operator_of, show
@@ -37,7 +37,7 @@ def step_up_required(method: Callable[..., Any]) -> Callable[..., Any]:
     def guarded(self: Any, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         if has_stepped_up(request):
             return method(self, request, *args, **kwargs)
-        return to_confirmation(request)
+        return redirect_to_reauthentication(request)
 
     return guarded
 
@@ -46,7 +46,7 @@ def has_stepped_up(request: HttpRequest) -> bool:
     return bool(time.time() - request.session.get(_CONFIRMED_AT, 0) < LASTS.total_seconds())
 
 
-def to_confirmation(request: HttpRequest) -> HttpResponse:
+def redirect_to_reauthentication(request: HttpRequest) -> HttpResponse:
     return go_to("confirm", then=_page_of(request))
 
 
@@ -54,7 +54,7 @@ def confirm(request: HttpRequest) -> HttpResponse:
     """The password or a code again."""
 
     def judge(answer: str) -> bool:
-        return login.confirm(operator_of(request), answer=answer, client=client_of(request))
+        return login.confirm(operator_of(request), answer=answer, client=client_info(request))
 
     form = ConfirmForm(request.POST or None, judge=judge)
     if form.is_valid():

@@ -16,13 +16,13 @@ from accounts.middleware import SIGNED_IN_AT
 from accounts.views import page
 from audit.events import Event
 from audit.recorder import record
-from audit.requests.client_info import client_of
+from audit.requests.client_info import client_info
 
 from . import mfa, reauthentication
 from .forms import OperatorPasswordChangeForm, OperatorSignInForm
-from .helpers import authenticator_in, go_to, half_signed_in, next_page
+from .helpers import authenticator_in, go_to, next_page, password_verified_required
 
-ROOMS = {"accounts", "audit"}
+ADMIN_APPS = {"accounts", "audit"}
 WITHOUT = {"login", "logout", "view_on_site"}  # of Django's: two are ours, the third answers 500 to odd ids
 
 
@@ -39,7 +39,7 @@ class OperatorSite(AdminSite):
 
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
         """Only what this house wrote an admin for: others' would come without its rights and records."""
-        if admin_class is not None and admin_class.__module__.split(".")[0] in ROOMS:
+        if admin_class is not None and admin_class.__module__.split(".")[0] in ADMIN_APPS:
             super().register(model_or_iterable, admin_class, **options)
 
     def has_permission(self, request: HttpRequest) -> bool:
@@ -50,11 +50,11 @@ class OperatorSite(AdminSite):
 
     def get_urls(self) -> list[Any]:
         limited = page("login")  # a guess is a guess, at whichever of these
-        given, set_up = (half_signed_in(view) for view in (mfa.give_code, mfa.set_up))
+        given, set_up = (password_verified_required(view) for view in (mfa.verify_code, mfa.set_up))
         renewed = self.admin_view(mfa.recovery_codes)
         return [
             path("login/", limited(self.login), name="login"),
-            path("logout/", half_signed_in(self.logout), name="logout"),
+            path("logout/", password_verified_required(self.logout), name="logout"),
             path("confirm/", limited(self.admin_view(reauthentication.confirm)), name="confirm"),
             path("second-factor/", limited(given), name="second_factor"),
             path("second-factor/set-up/", limited(set_up), name="second_factor_set_up"),
@@ -78,16 +78,20 @@ class OperatorSite(AdminSite):
 
     def logout(self, request: HttpRequest, extra_context: Any = None) -> Any:
         if request.method == "POST":
-            record(Event.OPERATOR_SIGNED_OUT, client=client_of(request), creator_id=request.user.pk)
+            record(Event.OPERATOR_SIGNED_OUT, client=client_info(request), creator_id=request.user.pk)
         return super().logout(request, extra_context)
 
     def step_up(self, request: HttpRequest) -> HttpResponse | None:
         """The way to the confirmation, None where it was just given; for rooms that know no accounts."""
-        return None if reauthentication.has_stepped_up(request) else reauthentication.to_confirmation(request)
+        return (
+            None
+            if reauthentication.has_stepped_up(request)
+            else reauthentication.redirect_to_reauthentication(request)
+        )
 
     def password_change(self, request: HttpRequest, extra_context: Any = None) -> Any:
         view = PasswordChangeView.as_view(
-            form_class=partial(OperatorPasswordChangeForm, client=client_of(request)),
+            form_class=partial(OperatorPasswordChangeForm, client=client_info(request)),
             success_url=reverse("admin:password_change_done"),
             template_name="registration/password_change_form.html",
             extra_context={**self.each_context(request), **(extra_context or {})},

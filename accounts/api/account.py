@@ -7,14 +7,14 @@ from rest_framework.views import APIView
 
 from accounts.exceptions import AccountLockedError, InvalidLinkError, RateLimitedError, WrongPasswordError
 from accounts.services import account_deletion, data_export, email_change
-from audit.requests.client_info import client_of
+from audit.requests.client_info import client_info
 from tenancy.middleware import owns_transactions
 
 from . import exports, serializers
 from .authentication import caller
-from .base import LimitedView, PublicView, read
-from .exports import ExportAnswer
-from .openapi import door
+from .base import LimitedView, PublicView, validated
+from .exports import ExportResponse
+from .openapi import operation
 
 CHANGE_ANSWER = "A mail with a link is on its way to the new address."
 ASKED_AGAIN = (WrongPasswordError, AccountLockedError)
@@ -24,9 +24,9 @@ ASKED_AGAIN = (WrongPasswordError, AccountLockedError)
 class ExportView(APIView):
     """All that is held about you, but for secrets and their digests."""
 
-    @door(RateLimitedError, gives={200: ExportAnswer})
+    @operation(RateLimitedError, responses={200: ExportResponse})
     def get(self, request: Request) -> HttpResponseBase:
-        return exports.answer(data_export.export(caller(request), client=client_of(request)))
+        return exports.answer(data_export.export(caller(request), client=client_info(request)))
 
 
 class DeleteView(LimitedView):
@@ -37,10 +37,10 @@ class DeleteView(LimitedView):
 
     limit = "password_change"
 
-    @door(*ASKED_AGAIN, takes=serializers.PasswordRequest, gives={204: None})
+    @operation(*ASKED_AGAIN, request=serializers.PasswordRequest, responses={204: None})
     def post(self, request: Request) -> Response:
-        data = read(serializers.PasswordRequest, request)
-        account_deletion.delete_account(caller(request), **data, client=client_of(request))
+        data = validated(serializers.PasswordRequest, request)
+        account_deletion.delete_account(caller(request), **data, client=client_info(request))
         return Response(status=204)
 
 
@@ -52,17 +52,21 @@ class EmailChangeView(LimitedView):
 
     limit = "password_change"
 
-    @door(*ASKED_AGAIN, takes=serializers.EmailChangeRequest, gives={202: serializers.DetailAnswer})
+    @operation(
+        *ASKED_AGAIN, request=serializers.EmailChangeRequest, responses={202: serializers.DetailResponse}
+    )
     def post(self, request: Request) -> Response:
-        data = read(serializers.EmailChangeRequest, request)
-        email_change.request_change(caller(request), **data, client=client_of(request))
+        data = validated(serializers.EmailChangeRequest, request)
+        email_change.request_change(caller(request), **data, client=client_info(request))
         return Response({"detail": CHANGE_ANSWER}, status=202)
 
 
 class EmailChangeConfirmView(PublicView):
     """Move to the new e-mail address with the link's uid and token."""
 
-    @door(InvalidLinkError, takes=serializers.LinkRequest, gives={204: None})
+    @operation(InvalidLinkError, request=serializers.LinkRequest, responses={204: None})
     def post(self, request: Request) -> Response:
-        email_change.confirm_change(**read(serializers.LinkRequest, request), client=client_of(request))
+        email_change.confirm_change(
+            **validated(serializers.LinkRequest, request), client=client_info(request)
+        )
         return Response(status=204)

@@ -8,7 +8,8 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from accounts.exceptions import InvalidTokenError
-from accounts.services.sessions import Caller, caller_of
+from accounts.services.sessions import caller_of
+from accounts.sql import Caller
 from accounts.tokens.jwt import AccessToken
 from tenancy.context import OPERATOR, current_alias
 

@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 from accounts.ratelimits import limits
 from tenancy.middleware import owns_transactions
 
-from .problems import answer
+from .problems import problem_for
 
 _json = JSONRenderer()
 
@@ -37,7 +37,7 @@ class LimitedView(APIView):
     def count(self, request: Any) -> None:
         """Once, whichever way the request is answered."""
         if not self.is_counted:
-            limits.check(request, self.limit)
+            limits.check_rate(request, self.limit)
             self.is_counted = True
 
 
@@ -48,20 +48,20 @@ class PublicView(LimitedView):
     permission_classes = ()
 
 
-class QuickView(APIView):
+class FastPathView(APIView):
     """A door that is asked so often that DRF's part, a sixth of the work, is worth its sparing.
 
-    Who comes as expected gets what `quick` gives; None sends the rest DRF's way, to the same answers.
+    Who comes as expected gets what `fast_response` gives; None sends the rest DRF's way, to the same answers.
     """
 
-    def quick(self, request: HttpRequest) -> dict[str, Any] | None:
+    def fast_response(self, request: HttpRequest) -> dict[str, Any] | None:
         raise NotImplementedError
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            body = self.quick(request)
+            body = self.fast_response(request)
         except Exception as error:
-            refused = answer(request, error)
+            refused = problem_for(request, error)
             if refused is None:
                 raise
             return refused
@@ -70,14 +70,14 @@ class QuickView(APIView):
         return HttpResponse(_json.render(body), content_type=_json.media_type)
 
 
-class OpenDoor(APIView):
+class InfrastructureView(APIView):
     """For machines around the service: no caller, one form of answer."""
 
     authentication_classes: tuple[type[BaseAuthentication], ...] = ()
     permission_classes = ()
 
 
-def read(serializer: type[Serializer], request: Request) -> dict[str, Any]:
+def validated(serializer: type[Serializer], request: Request) -> dict[str, Any]:
     form = serializer(data=request.data)
     form.is_valid(raise_exception=True)
     data: dict[str, Any] = form.validated_data

@@ -67,7 +67,7 @@ class ExportedEvent(AuditEventResponse):
     email = serializers.CharField()
 
 
-class ExportAnswer(serializers.Serializer):
+class ExportResponse(serializers.Serializer):
     profile = ExportedProfile()
     sessions = ExportedSession(many=True)
     end_user_sessions = ExportedEndUserSession(many=True)

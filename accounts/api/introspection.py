@@ -10,13 +10,13 @@ from rest_framework.views import APIView
 
 from accounts.exceptions import InvalidTokenError
 from accounts.services import api_keys, introspection
-from audit.requests.client_info import client_of
+from audit.requests.client_info import client_info
 from tenancy.middleware import owns_transactions
 
 from . import serializers
 from .authentication import WWW_AUTHENTICATE, bearer_of
-from .base import read
-from .openapi import door
+from .base import validated
+from .openapi import operation
 
 FORM = {"application/x-www-form-urlencoded": serializers.TokenRequest}
 
@@ -42,15 +42,17 @@ class ResourceServerView(APIView):
 class IntrospectView(ResourceServerView):
     """Is this token alive, and whose is it? (RFC 7662)"""
 
-    @door(takes=FORM, gives={200: serializers.IntrospectAnswer})
+    @operation(request=FORM, responses={200: serializers.IntrospectResponse})
     def post(self, request: Request) -> Response:
-        return Response(introspection.introspect(read(serializers.TokenRequest, request)["token"]))
+        return Response(introspection.introspect(validated(serializers.TokenRequest, request)["token"]))
 
 
 class RevokeView(ResourceServerView):
     """End a token; a refresh token takes its session along (RFC 7009)."""
 
-    @door(takes=FORM, gives={200: dict})
+    @operation(request=FORM, responses={200: dict})
     def post(self, request: Request) -> Response:
-        introspection.revoke(read(serializers.TokenRequest, request)["token"], client=client_of(request))
+        introspection.revoke(
+            validated(serializers.TokenRequest, request)["token"], client=client_info(request)
+        )
         return Response({})

@@ -10,9 +10,9 @@ from rest_framework.request import Request
 from audit.requests.metrics import exposition
 from tenancy.middleware import owns_transactions
 
-from .base import OpenDoor
+from .base import InfrastructureView
 from .introspection import APIKeyAuthentication
-from .openapi import APIKeyScheme, door
+from .openapi import APIKeyScheme, operation
 
 LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 # what Prometheus, curl and browsers send of their own accord; any other may be a proxy's
@@ -44,7 +44,7 @@ class ScraperAuthentication(APIKeyAuthentication):
 
 
 @owns_transactions
-class MetricsView(OpenDoor):
+class MetricsView(InfrastructureView):
     """Numbers for Prometheus, added up over all processes.
 
     Without an API key only from the machine itself, through no proxy, and if METRICS_FROM_LOOPBACK allows it.
@@ -52,6 +52,6 @@ class MetricsView(OpenDoor):
 
     authentication_classes = (ScraperAuthentication,)
 
-    @door(gives={(200, "text/plain"): str}, auth=[{}, {APIKeyScheme.name: []}])
+    @operation(responses={(200, "text/plain"): str}, auth=[{}, {APIKeyScheme.name: []}])
     def get(self, request: Request) -> HttpResponse:
         return HttpResponse(exposition(), content_type=CONTENT_TYPE_LATEST)

@@ -1,6 +1,6 @@
 """What OpenAPI says of a door, from the facts of its view: nobody writes down an answer twice.
 
-A handler names what it takes, what it gives and which refusals are its own; the limit, the
+A handler names what it request, what it gives and which refusals are its own; the limit, the
 authenticators, the parsers and the path say the rest. Statuses, codes and sentences of refusals
 come from the one table in `problems.py`.
 """
@@ -22,7 +22,7 @@ from accounts import exceptions as accounts
 from accounts.ratelimits.limits import SLOW_DOORS
 
 from . import openapi_examples
-from .problems import facts_of
+from .problems import problem_facts
 from .serializers import Problem
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -32,10 +32,10 @@ TRIED_AGAIN = {"429", "503"}
 METHODS = ("get", "post", "patch", "delete")
 
 
-def door(
+def operation(
     *refusals: type[Exception],
-    takes: Any = None,
-    gives: dict[Any, Any],
+    request: Any = None,
+    responses: dict[Any, Any],
     optional_bearer: bool = False,
     **more: Any,
 ) -> Callable[[Handler], Handler]:
@@ -44,14 +44,14 @@ def door(
         more["auth"] = [{}, {AccessTokenScheme.name: []}]
 
     def describe(handler: Handler) -> Handler:
-        described: Handler = extend_schema(request=takes, responses=gives, **more)(handler)
+        described: Handler = extend_schema(request=request, responses=responses, **more)(handler)
         described.refusals = refusals  # type: ignore[attr-defined]
         return described
 
     return describe
 
 
-class DoorSchema(AutoSchema):
+class OperationSchema(AutoSchema):
     method_mapping = dict(zip(METHODS, ("get", "create", "update", "delete"), strict=True))
 
     def get_operation_id(self) -> str:
@@ -76,7 +76,7 @@ class DoorSchema(AutoSchema):
         bodies: dict[str, Any] = super()._get_response_bodies(direction)
         known: dict[int, dict[str, str]] = {}
         for refusal in self._refusals():
-            number, code, detail = facts_of(refusal)
+            number, code, detail = problem_facts(refusal)
             known.setdefault(number, {}).setdefault(code, detail)
         bodies |= {str(number): self._problem(number, codes) for number, codes in known.items()}
         for status, body in bodies.items():

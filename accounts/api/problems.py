@@ -21,7 +21,7 @@ TABLE: dict[type[Exception], tuple[int, str | None, str | None]] = {
     accounts.TokenReusedError: (401, None, None),
     accounts.InvalidLinkError: (400, None, None),
     accounts.WeakPasswordError: (400, None, None),
-    accounts.NoSuchCreatorError: (404, None, None),
+    accounts.CreatorNotFoundError: (404, None, None),
     accounts.WrongPasswordError: (403, None, None),
     accounts.AccountLockedError: (429, None, None),
     accounts.RateLimitedError: (429, None, None),
@@ -84,27 +84,27 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
     method, allowed = context["request"].method, context["view"].allowed_methods
     if isinstance(error, accounts.InvalidTokenError | drf.NotAuthenticated) and method not in allowed:
         error = drf.MethodNotAllowed(method)
-    response = answer(context["request"], error)
+    response = problem_for(context["request"], error)
     if response is not None and isinstance(error, drf.MethodNotAllowed):
         response["Allow"] = ", ".join(context["view"].allowed_methods)
     return response
 
 
-def answer(request: Any, error: Exception) -> HttpResponse | None:
+def problem_for(request: Any, error: Exception) -> HttpResponse | None:
     """The problem of an exception; None where the table does not know it."""
     if isinstance(error, DatabaseError | InterfaceError):
         DATABASE_ERRORS.labels(type(error).__name__).inc()
     known = any(kind in TABLE for kind in type(error).__mro__)
-    return refusal(request, error) if known else None
+    return problem_response(request, error) if known else None
 
 
-def refusal(request: Any, error: Exception) -> HttpResponse:
-    status, code, detail = facts_of(type(error))
+def problem_response(request: Any, error: Exception) -> HttpResponse:
+    status, code, detail = problem_facts(type(error))
     retry_after = getattr(error, "retry_after", accounts.RETRY_AFTER)
     return problem(request, status, code, detail, errors=_errors(error), retry_after=retry_after)
 
 
-def facts_of(error: type[Exception]) -> tuple[int, str, str]:
+def problem_facts(error: type[Exception]) -> tuple[int, str, str]:
     """Status, code and sentence of an exception that the table knows."""
     status, code, detail = next(TABLE[kind] for kind in error.__mro__ if kind in TABLE)
     return status, code or error.code, detail or error.detail  # type: ignore[attr-defined]
@@ -114,21 +114,21 @@ def _errors(error: Exception) -> list[dict[str, str]]:
     if isinstance(error, accounts.WeakPasswordError):
         return [{"field": error.field, "code": code, "detail": detail} for code, detail in error.errors]
     if isinstance(error, drf.ValidationError):
-        return list(_flat("", error.get_full_details()))
+        return list(_flatten_errors("", error.get_full_details()))
     return []
 
 
-def _flat(field: str, details: Any) -> Any:
+def _flatten_errors(field: str, details: Any) -> Any:
     """DRF's nested details as one list; `a.b` names a field within a field."""
     if isinstance(details, dict) and details.keys() == {"message", "code"}:
         yield {"field": field, "code": str(details["code"]), "detail": str(details["message"])}
     elif isinstance(details, dict):
         for name, inner in details.items():
             own = "" if name == "non_field_errors" else str(name)
-            yield from _flat(".".join(part for part in (field, own) if part), inner)
+            yield from _flatten_errors(".".join(part for part in (field, own) if part), inner)
     else:
         for inner in details:
-            yield from _flat(field, inner)
+            yield from _flatten_errors(field, inner)
 
 
 def _wants_html(request: HttpRequest) -> bool:
@@ -138,7 +138,9 @@ def _wants_html(request: HttpRequest) -> bool:
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     if _wants_html(request):
         return render(request, "400.html", status=400)
-    return answer(request, exception) or problem(request, 400, "invalid_input", "The request is malformed.")
+    return problem_for(request, exception) or problem(
+        request, 400, "invalid_input", "The request is malformed."
+    )
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -149,7 +151,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     error = sys.exc_info()[1]
-    known = answer(request, error) if isinstance(error, Exception) else None
+    known = problem_for(request, error) if isinstance(error, Exception) else None
     if _wants_html(request):
         page = render(request, "500.html", status=known.status_code if known else 500)
         if known and known.has_header("Retry-After"):

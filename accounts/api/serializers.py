@@ -11,7 +11,7 @@ from accounts.email_addresses import canonical_email, display_email
 from accounts.models import Session
 from accounts.models.sessions import METADATA_BYTES
 from accounts.services.end_users import stored_bytes
-from accounts.services.sessions import Caller
+from accounts.sql import Caller
 
 
 class Text(serializers.CharField):
@@ -83,7 +83,7 @@ class PasswordValidateRequest(serializers.Serializer):
     email = Address(required=False, default="", allow_blank=True)
 
 
-class PasswordValidateAnswer(serializers.Serializer):
+class PasswordValidateResponse(serializers.Serializer):
     is_valid = serializers.BooleanField()  # type: ignore[assignment]
     suggestions = serializers.ListField(child=serializers.CharField())
 
@@ -135,13 +135,13 @@ class OpenEndUserSessionRequest(serializers.Serializer):
         return value
 
 
-class OpenEndUserSessionAnswer(serializers.Serializer):
+class OpenEndUserSessionResponse(serializers.Serializer):
     session = serializers.CharField(help_text="The visitor's bearer token.")
     session_id = serializers.UUIDField()
     expires_at = serializers.DateTimeField()
 
 
-class EndUserSessionAnswer(serializers.Serializer):
+class EndUserSessionResponse(serializers.Serializer):
     id = serializers.UUIDField()
     creator = serializers.UUIDField(source="creator_id")
     created_at = serializers.DateTimeField()
@@ -149,7 +149,7 @@ class EndUserSessionAnswer(serializers.Serializer):
     metadata = serializers.DictField()
 
 
-class SessionAnswer(serializers.Serializer):
+class SessionResponse(serializers.Serializer):
     id = serializers.UUIDField()
     created_at = serializers.DateTimeField()
     last_used_at = serializers.DateTimeField(help_text="Sign-in or refresh.")
@@ -163,7 +163,7 @@ class SessionAnswer(serializers.Serializer):
         return own
 
 
-class IntrospectAnswer(serializers.Serializer):
+class IntrospectResponse(serializers.Serializer):
     active = serializers.BooleanField()
     sub = serializers.UUIDField(required=False)
     sid = serializers.UUIDField(required=False)
@@ -175,7 +175,7 @@ class IntrospectAnswer(serializers.Serializer):
     aud = serializers.CharField(required=False)
 
 
-class TokenPairAnswer(serializers.Serializer):
+class TokenPairResponse(serializers.Serializer):
     access = serializers.CharField()
     refresh = serializers.CharField()
     token_type = serializers.CharField(default="Bearer")
@@ -183,7 +183,7 @@ class TokenPairAnswer(serializers.Serializer):
     refresh_expires_in = serializers.IntegerField(help_text="Seconds until the session ends.")
 
 
-class ProfileAnswer(serializers.Serializer):
+class ProfileResponse(serializers.Serializer):
     id = serializers.UUIDField()
     email = serializers.EmailField()
     display_name = serializers.CharField()
@@ -195,11 +195,11 @@ class ProfileAnswer(serializers.Serializer):
     )
 
 
-_PROFILE = tuple(ProfileAnswer().fields)
+_PROFILE = tuple(ProfileResponse().fields)
 
 
 def profile_of(caller: Caller) -> dict[str, Any]:
-    """What ProfileAnswer describes, without the machinery: every request of every client asks for it."""
+    """What ProfileResponse describes, without the machinery: every request of every client asks for it."""
     profile = {name: getattr(caller, name) for name in _PROFILE} | {"email": display_email(caller.email)}
     if not caller.email_undeliverable:
         del profile["email_undeliverable"]
@@ -215,15 +215,15 @@ class JWK(serializers.Serializer):
     alg = serializers.CharField()
 
 
-class JWKSAnswer(serializers.Serializer):
+class JWKSResponse(serializers.Serializer):
     keys = JWK(many=True)
 
 
-class HealthAnswer(serializers.Serializer):
+class HealthResponse(serializers.Serializer):
     status = serializers.CharField()
 
 
-class DetailAnswer(serializers.Serializer):
+class DetailResponse(serializers.Serializer):
     detail = serializers.CharField()
 
 

@@ -11,31 +11,31 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.exceptions import InvalidTokenError, NoSuchCreatorError
+from accounts.exceptions import CreatorNotFoundError, InvalidTokenError
 from accounts.ratelimits import limits
 from accounts.services import end_users, sessions
 from accounts.tokens.jwt import EndUserToken
 from audit.api.pagination import NewestFirst
-from audit.requests.client_info import client_of
+from audit.requests.client_info import client_info
 from tenancy.context import tenant_scope
 from tenancy.middleware import owns_transactions
 
 from . import serializers
 from .authentication import WWW_AUTHENTICATE, bearer_of, caller
-from .base import read
-from .openapi import door
+from .base import validated
+from .openapi import operation
 
 
 class SessionsView(ListAPIView):
     """Where you are signed in, the newest first."""
 
     pagination_class = NewestFirst
-    serializer_class = serializers.SessionAnswer
+    serializer_class = serializers.SessionResponse
 
     def get_queryset(self) -> Any:
         return sessions.live_sessions(caller(self.request).id)
 
-    @door(gives={200: serializers.SessionAnswer(many=True)})
+    @operation(responses={200: serializers.SessionResponse(many=True)})
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().get(request, *args, **kwargs)
 
@@ -43,10 +43,10 @@ class SessionsView(ListAPIView):
 class SessionView(APIView):
     """End one of your sessions; its tokens die at once."""
 
-    @door(gives={204: None})
+    @operation(responses={204: None})
     def delete(self, request: Request, session_id: UUID) -> Response:
         own = {"creator_id": caller(request).id, "session_id": session_id}
-        if not sessions.end_session(**own, client=client_of(request)):
+        if not sessions.end_session(**own, client=client_info(request)):
             raise Http404
         return Response(status=204)
 
@@ -58,11 +58,11 @@ class EndUserSessionsView(ListAPIView):
     limit = "end_user_session"
     unlimited = ("GET",)
     pagination_class = NewestFirst
-    serializer_class = serializers.EndUserSessionAnswer
+    serializer_class = serializers.EndUserSessionResponse
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         if request.method not in self.unlimited:
-            limits.check(request, self.limit)
+            limits.check_rate(request, self.limit)
         if request.method not in self.allowed_methods:  # before anybody is asked for a token
             raise MethodNotAllowed(str(request.method))
         super().initial(request, *args, **kwargs)
@@ -79,30 +79,30 @@ class EndUserSessionsView(ListAPIView):
     def get_queryset(self) -> Any:
         return end_users.live_sessions(caller(self.request).id)
 
-    @door(gives={200: serializers.EndUserSessionAnswer(many=True)})
+    @operation(responses={200: serializers.EndUserSessionResponse(many=True)})
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The live sessions of your visitors, the newest first."""
         with tenant_scope(caller(request).id):
             return super().get(request, *args, **kwargs)
 
-    @door(
-        NoSuchCreatorError,
-        takes=serializers.OpenEndUserSessionRequest,
-        gives={201: serializers.OpenEndUserSessionAnswer},
+    @operation(
+        CreatorNotFoundError,
+        request=serializers.OpenEndUserSessionRequest,
+        responses={201: serializers.OpenEndUserSessionResponse},
     )
     def post(self, request: Request) -> Response:
         """Open a session for an anonymous visitor of a creator."""
-        opened = end_users.open_session(**read(serializers.OpenEndUserSessionRequest, request))
-        return Response(serializers.OpenEndUserSessionAnswer(opened).data, status=201)
+        opened = end_users.open_session(**validated(serializers.OpenEndUserSessionRequest, request))
+        return Response(serializers.OpenEndUserSessionResponse(opened).data, status=201)
 
 
 class EndUserSessionView(APIView):
     """End the session of one of your visitors."""
 
-    @door(gives={204: None})
+    @operation(responses={204: None})
     def delete(self, request: Request, session_id: UUID) -> Response:
         own = {"creator_id": caller(request).id, "session_id": session_id}
-        if not end_users.end_session(**own, client=client_of(request)):
+        if not end_users.end_session(**own, client=client_info(request)):
             raise Http404
         return Response(status=204)
 
@@ -128,13 +128,15 @@ class CurrentEndUserSessionView(APIView):
     authentication_classes = (EndUserAuthentication,)
     permission_classes = ()
 
-    @door(gives={200: serializers.EndUserSessionAnswer})
+    @operation(responses={200: serializers.EndUserSessionResponse})
     def get(self, request: Request) -> Response:
-        return Response(serializers.EndUserSessionAnswer(request.user).data)
+        return Response(serializers.EndUserSessionResponse(request.user).data)
 
-    @door(gives={204: None})
+    @operation(responses={204: None})
     def delete(self, request: Request) -> Response:
         """End the visitor's own session."""
         session: Any = request.user
-        end_users.end_session(creator_id=session.creator_id, session_id=session.pk, client=client_of(request))
+        end_users.end_session(
+            creator_id=session.creator_id, session_id=session.pk, client=client_info(request)
+        )
         return Response(status=204)

@@ -33,13 +33,13 @@ from accounts.services import (
 )
 from accounts.tokens.jwt import COMPACT, TokenPair
 from accounts.tokens.keys import key_ring
-from audit.requests.client_info import client_of
+from audit.requests.client_info import client_info
 from tenancy.middleware import owns_transactions
 
 from . import serializers
 from .authentication import access_token_of, caller
-from .base import LimitedView, OpenDoor, PublicView, QuickView, read
-from .openapi import door
+from .base import FastPathView, InfrastructureView, LimitedView, PublicView, validated
+from .openapi import operation
 from .parsers import StrictJSONParser, parsed
 
 SIGN_UP_ANSWER = "If the address can be used, a mail with a link is on its way."
@@ -60,9 +60,11 @@ class RegisterView(PublicView):
 
     limit = "register"
 
-    @door(WeakPasswordError, takes=serializers.RegisterRequest, gives={202: serializers.DetailAnswer})
+    @operation(
+        WeakPasswordError, request=serializers.RegisterRequest, responses={202: serializers.DetailResponse}
+    )
     def post(self, request: Request) -> Response:
-        registration.register(**read(serializers.RegisterRequest, request), client=client_of(request))
+        registration.register(**validated(serializers.RegisterRequest, request), client=client_info(request))
         return Response({"detail": SIGN_UP_ANSWER}, status=202)
 
 
@@ -75,10 +77,14 @@ class VerifyEmailView(PublicView):
 
     limit = "email_verify"
 
-    @door(InvalidLinkError, takes=serializers.VerifyEmailRequest, gives={200: serializers.TokenPairAnswer})
+    @operation(
+        InvalidLinkError,
+        request=serializers.VerifyEmailRequest,
+        responses={200: serializers.TokenPairResponse},
+    )
     def post(self, request: Request) -> Response:
-        data = read(serializers.VerifyEmailRequest, request)
-        return token_answer(email_verification.verify_email_and_log_in(**data, client=client_of(request)))
+        data = validated(serializers.VerifyEmailRequest, request)
+        return token_answer(email_verification.verify_email_and_log_in(**data, client=client_info(request)))
 
 
 class ResendVerificationView(PublicView):
@@ -86,9 +92,11 @@ class ResendVerificationView(PublicView):
 
     limit = "email_verify_resend"
 
-    @door(takes=serializers.EmailRequest, gives={202: serializers.DetailAnswer})
+    @operation(request=serializers.EmailRequest, responses={202: serializers.DetailResponse})
     def post(self, request: Request) -> Response:
-        registration.resend_verification(**read(serializers.EmailRequest, request), client=client_of(request))
+        registration.resend_verification(
+            **validated(serializers.EmailRequest, request), client=client_info(request)
+        )
         return Response({"detail": RESEND_ANSWER}, status=202)
 
 
@@ -97,19 +105,19 @@ class LoginView(PublicView):
 
     limit = "login"
 
-    @door(
+    @operation(
         InvalidCredentialsError,
         AccountLockedError,
-        takes=serializers.LoginRequest,
-        gives={200: serializers.TokenPairAnswer},
+        request=serializers.LoginRequest,
+        responses={200: serializers.TokenPairResponse},
     )
     def post(self, request: Request) -> Response:
         return token_answer(
-            login.log_in(**read(serializers.LoginRequest, request), client=client_of(request))
+            login.log_in(**validated(serializers.LoginRequest, request), client=client_info(request))
         )
 
 
-class RefreshView(QuickView, PublicView):
+class RefreshView(FastPathView, PublicView):
     """Exchange a refresh token for the next pair.
 
     Each token is spent by its use; shown again later, it ends its session.
@@ -117,22 +125,22 @@ class RefreshView(QuickView, PublicView):
 
     limit = "refresh"
 
-    def quick(self, request: HttpRequest) -> dict[str, Any] | None:
+    def fast_response(self, request: HttpRequest) -> dict[str, Any] | None:
         self.count(request)
         refresh = _refresh_in(request)
         if refresh is None:
             return None
-        return _token_body(sessions.refresh_session(refresh=refresh, client=client_of(request)))
+        return _token_body(sessions.refresh_session(refresh=refresh, client=client_info(request)))
 
-    @door(
+    @operation(
         InvalidTokenError,
         TokenReusedError,
-        takes=serializers.RefreshRequest,
-        gives={200: serializers.TokenPairAnswer},
+        request=serializers.RefreshRequest,
+        responses={200: serializers.TokenPairResponse},
     )
     def post(self, request: Request) -> Response:
-        data = read(serializers.RefreshRequest, request)
-        return token_answer(sessions.refresh_session(**data, client=client_of(request)))
+        data = validated(serializers.RefreshRequest, request)
+        return token_answer(sessions.refresh_session(**data, client=client_info(request)))
 
 
 def _refresh_in(request: HttpRequest) -> str | None:
@@ -152,41 +160,43 @@ class LogoutView(PublicView):
     A live access token in `Authorization` dies with it; a dead one is ignored.
     """
 
-    @door(InvalidTokenError, takes=serializers.RefreshRequest, gives={204: None}, optional_bearer=True)
+    @operation(
+        InvalidTokenError, request=serializers.RefreshRequest, responses={204: None}, optional_bearer=True
+    )
     def post(self, request: Request) -> Response:
-        data = read(serializers.RefreshRequest, request)
-        sessions.log_out(**data, access=access_token_of(request._request), client=client_of(request))
+        data = validated(serializers.RefreshRequest, request)
+        sessions.log_out(**data, access=access_token_of(request._request), client=client_info(request))
         return Response(status=204)
 
 
 class LogoutAllView(APIView):
     """End every session of yours at once, access tokens included."""
 
-    @door(gives={204: None})
+    @operation(responses={204: None})
     def post(self, request: Request) -> Response:
-        sessions.log_out_everywhere(creator_id=caller(request).id, client=client_of(request))
+        sessions.log_out_everywhere(creator_id=caller(request).id, client=client_info(request))
         return Response(status=204)
 
 
 @owns_transactions
-class MeView(QuickView):
+class MeView(FastPathView):
     """Who you are."""
 
-    def quick(self, request: HttpRequest) -> dict[str, Any] | None:
+    def fast_response(self, request: HttpRequest) -> dict[str, Any] | None:
         token = access_token_of(request) if request.method == "GET" else None
         with suppress(InvalidTokenError):
             return serializers.profile_of(sessions.caller_of(token)) if token else None
         return None
 
-    @door(gives={200: serializers.ProfileAnswer})
+    @operation(responses={200: serializers.ProfileResponse})
     def get(self, request: Request) -> Response:
         return Response(serializers.profile_of(caller(request)))
 
-    @door(takes=serializers.ProfileRequest, gives={200: serializers.ProfileAnswer})
+    @operation(request=serializers.ProfileRequest, responses={200: serializers.ProfileResponse})
     def patch(self, request: Request) -> Response:
         """Change your display name; other fields are ignored."""
-        data = read(serializers.ProfileRequest, request)
-        updated = profile.rename(caller(request), **data, client=client_of(request))
+        data = validated(serializers.ProfileRequest, request)
+        updated = profile.rename(caller(request), **data, client=client_info(request))
         return Response(serializers.profile_of(updated))
 
 
@@ -195,9 +205,11 @@ class PasswordValidateView(PublicView):
 
     limit = "password_validate"
 
-    @door(takes=serializers.PasswordValidateRequest, gives={200: serializers.PasswordValidateAnswer})
+    @operation(
+        request=serializers.PasswordValidateRequest, responses={200: serializers.PasswordValidateResponse}
+    )
     def post(self, request: Request) -> Response:
-        suggestions = password_hashing.suggestions(**read(serializers.PasswordValidateRequest, request))
+        suggestions = password_hashing.suggestions(**validated(serializers.PasswordValidateRequest, request))
         return Response({"is_valid": not suggestions, "suggestions": suggestions})
 
 
@@ -206,9 +218,11 @@ class PasswordResetView(PublicView):
 
     limit = "password_reset"
 
-    @door(takes=serializers.EmailRequest, gives={202: serializers.DetailAnswer})
+    @operation(request=serializers.EmailRequest, responses={202: serializers.DetailResponse})
     def post(self, request: Request) -> Response:
-        password_reset.request_reset(**read(serializers.EmailRequest, request), client=client_of(request))
+        password_reset.request_reset(
+            **validated(serializers.EmailRequest, request), client=client_info(request)
+        )
         return Response({"detail": RESET_ANSWER}, status=202)
 
 
@@ -217,12 +231,15 @@ class PasswordResetConfirmView(PublicView):
 
     limit = "password_reset_confirm"
 
-    @door(
-        InvalidLinkError, WeakPasswordError, takes=serializers.PasswordResetConfirmRequest, gives={204: None}
+    @operation(
+        InvalidLinkError,
+        WeakPasswordError,
+        request=serializers.PasswordResetConfirmRequest,
+        responses={204: None},
     )
     def post(self, request: Request) -> Response:
-        data = read(serializers.PasswordResetConfirmRequest, request)
-        password_reset.reset_password(**data, client=client_of(request))
+        data = validated(serializers.PasswordResetConfirmRequest, request)
+        password_reset.reset_password(**data, client=client_info(request))
         return Response(status=204)
 
 
@@ -231,16 +248,16 @@ class PasswordChangeView(LimitedView):
 
     limit = "password_change"
 
-    @door(
+    @operation(
         WrongPasswordError,
         WeakPasswordError,
         AccountLockedError,
-        takes=serializers.PasswordChangeRequest,
-        gives={204: None},
+        request=serializers.PasswordChangeRequest,
+        responses={204: None},
     )
     def post(self, request: Request) -> Response:
-        data = read(serializers.PasswordChangeRequest, request)
-        password_change.change_password(caller(request), **data, client=client_of(request))
+        data = validated(serializers.PasswordChangeRequest, request)
+        password_change.change_password(caller(request), **data, client=client_info(request))
         return Response(status=204)
 
 
@@ -249,12 +266,12 @@ class JWKSRenderer(JSONRenderer):
 
 
 @owns_transactions
-class JWKSView(OpenDoor):
+class JWKSView(InfrastructureView):
     """The public keys (RFC 7517); caches may keep them as long as a new key waits to sign."""
 
     renderer_classes = (JWKSRenderer,)
 
-    @door(gives={200: serializers.JWKSAnswer})
+    @operation(responses={200: serializers.JWKSResponse})
     def get(self, request: Request) -> Response:
         headers = {
             "Cache-Control": f"public, max-age={settings.JWKS_MAX_AGE.seconds}",

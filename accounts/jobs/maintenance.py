@@ -5,7 +5,6 @@ from datetime import timedelta
 from axes.models import AccessAttempt
 from django.conf import settings
 from django.contrib.sessions.models import Session as OperatorSession
-from django.db import connections
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
@@ -17,18 +16,18 @@ from accounts.models import (
     EmailChange,
     EmailChangeToken,
     EmailVerificationToken,
+    EndUserSession,
     LoginReservation,
     PasswordResetToken,
     RefusedMail,
     SecurityNotice,
     Session,
-    UserSession,
 )
 from accounts.services import lockout, signing_keys
 from audit.models import PersonalData
 from audit.partitions import lowest_id
 from audit.recorder import NO_TENANT
-from tenancy.context import current_alias
+from audit.sql import audit_ensure_partitions
 
 MONTHS_AHEAD = 3  # of audit partitions
 KEEP_JOBS = timedelta(days=7)
@@ -38,12 +37,11 @@ KEEP_STRANGERS = timedelta(days=30)  # the personal data beside events that belo
 GIVE_UP_AFTER = timedelta(days=3)  # on a job that fails; until then its link may still go out
 
 
-def do_chores() -> None:
+def run_maintenance() -> None:
     """Limits, keys, partitions and what has expired; each step does nothing where nothing is due."""
     lockout.keep_limits()
     signing_keys.ensure_signing_key()
-    with connections[current_alias()].cursor() as cursor:
-        cursor.execute("SELECT audit_ensure_partitions(%s)", [MONTHS_AHEAD])
+    audit_ensure_partitions(months=MONTHS_AHEAD)
     prune_expired()
 
 
@@ -65,7 +63,7 @@ def prune_expired() -> dict[str, int]:
         AccessAttempt.objects.filter(attempt_time__lt=now - settings.ACCOUNT_LOCKOUT_DURATION),
         Counter.objects.filter(expires_at__lt=now),
         OperatorSession.objects.filter(expire_date__lt=now),
-        UserSession.objects.filter(expires_at__lt=now),
+        EndUserSession.objects.filter(expires_at__lt=now),
         Creator.objects.filter(
             ~Exists(live_link), holds_email=False, is_staff=False, created_at__lt=unconfirmed
         ),

@@ -27,9 +27,9 @@ from . import maintenance
 
 logger = logging.getLogger(__name__)
 POLL = 0.5  # seconds between looks at an empty queue
-CHORES_EVERY = timedelta(seconds=30)
-SEAL_EVERY = timedelta(minutes=1)
-LOOK_EVERY = timedelta(seconds=5)  # for the metrics
+MAINTENANCE_INTERVAL = timedelta(seconds=30)
+SEALING_INTERVAL = timedelta(minutes=1)
+GAUGE_INTERVAL = timedelta(seconds=5)  # for the metrics
 LEASE = timedelta(minutes=2)  # far above what a mail takes (smtp.EXCHANGE_SECONDS)
 FIRST_RETRY = timedelta(seconds=5)
 LONGEST_RETRY = timedelta(minutes=15)
@@ -40,7 +40,7 @@ class Worker:
     def __init__(self, worker_id: str) -> None:
         self.worker_id = worker_id
         self.stopping = threading.Event()
-        self._chores_due = self._look_due = self._seal_due = timezone.now()
+        self._maintenance_due = self._gauges_due = self._seal_due = timezone.now()
 
     def stop(self, *args: Any) -> None:
         """Finish the job at hand, then leave."""
@@ -50,9 +50,9 @@ class Worker:
         while not self.stopping.is_set():
             close_old_connections()
             try:
-                self._look_around()
-                self._do_chores()
-                self._keep_book()
+                self._update_gauges()
+                self._run_maintenance()
+                self._seal_audit_log()
                 busy = self.run_one()
             except (OperationalError, InterfaceError) as error:
                 metrics.DATABASE_ERRORS.labels(type(error).__name__).inc()
@@ -91,31 +91,31 @@ class Worker:
                 job.claim(self.worker_id)
         return job
 
-    def _look_around(self) -> None:
+    def _update_gauges(self) -> None:
         now = timezone.now()
-        if now < self._look_due:
+        if now < self._gauges_due:
             return
-        self._look_due = now + LOOK_EVERY
+        self._gauges_due = now + GAUGE_INTERVAL
         metrics.QUEUE_SECONDS.set(oldest_wait(now).total_seconds())
         metrics.UNSEALED_SECONDS.set(sealer.waiting_seconds())
         metrics.WORKER_SEEN.set(now.timestamp())
 
-    def _do_chores(self) -> None:
-        if timezone.now() < self._chores_due:
+    def _run_maintenance(self) -> None:
+        if timezone.now() < self._maintenance_due:
             return
-        self._chores_due = timezone.now() + CHORES_EVERY
-        take_up_lost_jobs()
-        maintenance.do_chores()
+        self._maintenance_due = timezone.now() + MAINTENANCE_INTERVAL
+        requeue_stale_jobs()
+        maintenance.run_maintenance()
 
-    def _keep_book(self) -> None:
+    def _seal_audit_log(self) -> None:
         """Seal what is new, let old pages go; mails wait for no more than a round of it."""
         if timezone.now() < self._seal_due:
             return
-        self._seal_due = timezone.now() + SEAL_EVERY
+        self._seal_due = timezone.now() + SEALING_INTERVAL
         try:
             if sealer.seal_new_rows() >= sealer.ROUND:
                 self._seal_due = timezone.now()
-            retention.drop_old_pages()
+            retention.drop_expired_partitions()
         except SealingError as error:
             logger.error("nothing is sealed", extra={"reason": str(error)})  # noqa: TRY400
 
@@ -128,7 +128,7 @@ def oldest_wait(now: datetime) -> timedelta:
     return now - oldest if oldest else timedelta(0)
 
 
-def take_up_lost_jobs() -> int:
+def requeue_stale_jobs() -> int:
     """Jobs whose worker is gone: nothing runs as long as the lease."""
     lost = DBTaskResult.objects.running().filter(started_at__lt=timezone.now() - LEASE)
     return lost.update(status=TaskResultStatus.READY, run_after=timezone.now())

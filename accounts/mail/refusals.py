@@ -15,7 +15,7 @@ from django.utils import timezone
 from accounts.models import Creator, RefusedMail
 from audit.events import Event
 from audit.recorder import NO_TENANT, record
-from audit.requests.client_info import Client
+from audit.requests.client_info import ClientInfo
 from tenancy.context import tenant_scope
 
 from .smtp import NotDeliveredError
@@ -32,7 +32,7 @@ def record_refusal(error: NotDeliveredError, *, kind: str, email: str, creator_i
     with tenant_scope(creator_id or NO_TENANT):
         RefusedMail.objects.create(account_id=creator_id, email=email, at=now, **facts)
         known = email if creator_id else ""  # what is nobody's is never erased
-        record(Event.MAIL_REFUSED, client=Client(), creator_id=creator_id, email=known, **facts)
+        record(Event.MAIL_REFUSED, client=ClientInfo(), creator_id=creator_id, email=known, **facts)
     if error.is_undeliverable:
         mark_undeliverable(email, reason=f"{error.code} {words}", now=now)
 
@@ -48,7 +48,7 @@ def mark_undeliverable(email: str, *, reason: str = "", now: datetime | None = N
     for creator_id in list(deliverable.values_list("pk", flat=True)):
         with tenant_scope(creator_id):
             if deliverable.filter(pk=creator_id).update(email_undeliverable_at=now or timezone.now()):
-                record(Event.EMAIL_UNDELIVERABLE, client=Client(), creator_id=creator_id, **told)
+                record(Event.EMAIL_UNDELIVERABLE, client=ClientInfo(), creator_id=creator_id, **told)
                 marked += 1
     return marked
 

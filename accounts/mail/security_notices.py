@@ -19,7 +19,7 @@ BY_SUPPORT = {
     SecurityNotice.Kind.SUPPORT_REACTIVATED,
     SecurityNotice.Kind.SUPPORT_VERIFIED,
 }
-APART = timedelta(minutes=15)  # between two such mails; what happens in between waits for the next
+APART = timedelta(minutes=15)  # between two such mails; what wait_until in between waits for the next
 
 
 def due_at(notice: SecurityNotice) -> datetime:

@@ -13,7 +13,7 @@ from .email_tokens import (
 )
 from .infrastructure import ApiKey, Counter, LockoutLimits, LoginReservation, SigningKey
 from .operators import Authenticator, RecoveryCode
-from .sessions import BlacklistedToken, RefreshToken, Session, UserSession
+from .sessions import BlacklistedToken, EndUserSession, RefreshToken, Session
 
 __all__ = [
     "ApiKey",
@@ -24,6 +24,7 @@ __all__ = [
     "EmailChange",
     "EmailChangeToken",
     "EmailVerificationToken",
+    "EndUserSession",
     "LinkToken",
     "LockoutLimits",
     "LoginReservation",
@@ -36,5 +37,4 @@ __all__ = [
     "Session",
     "SigningKey",
     "TenantModel",
-    "UserSession",
 ]

@@ -3,7 +3,7 @@ from uuid import UUID
 from django.db import models
 from uuid_utils.compat import uuid7
 
-from tenancy.constraints import Reference, tenant_walls
+from tenancy.constraints import CompositeForeignKey, tenant_constraints
 
 WRITABLE = ["SELECT", "INSERT", "UPDATE", "DELETE"]
 
@@ -21,11 +21,15 @@ class TenantModel(models.Model):
         abstract = True
 
 
-def walls(table: str, *, app: list[str], is_key: bool = False) -> list[models.BaseConstraint]:
+def creator_table_constraints(
+    table: str, *, app: list[str], is_key: bool = False
+) -> list[models.BaseConstraint]:
     """`is_key`: the table's primary key is the tenant and the id, so it needs no other constraint of them."""
     key = models.UniqueConstraint(fields=["creator", "id"], name=f"{table}_tenant_key")
     return [
         *([] if is_key else [key]),
-        Reference(name=f"{table}_creator", fields=["creator"], to="accounts.Creator", to_fields=["id"]),
-        *tenant_walls(table, app=app, operator=WRITABLE),
+        CompositeForeignKey(
+            name=f"{table}_creator", fields=["creator"], to="accounts.Creator", to_fields=["id"]
+        ),
+        *tenant_constraints(table, app=app, operator=WRITABLE),
     ]

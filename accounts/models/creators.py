@@ -15,11 +15,11 @@ from accounts.email_addresses import (
     canonical_email,
     display_email,
 )
-from accounts.passwords.hashers import normal
+from accounts.passwords.hashers import normalize
 from audit.events import Event
 from audit.recorder import record
-from audit.requests.client_info import Client
-from tenancy.constraints import Grant, Policy, tenant_walls
+from audit.requests.client_info import ClientInfo
+from tenancy.constraints import Grant, Policy, tenant_constraints
 from tenancy.context import tenant_scope
 
 from .base import WRITABLE
@@ -34,7 +34,7 @@ class CreatorManager(BaseUserManager["Creator"]):
         creator.set_password(password)
         with tenant_scope(creator.pk):
             creator.save(force_insert=True)
-            record(Event.OPERATOR_CREATED, client=Client(), creator_id=creator.pk, role="superuser")
+            record(Event.OPERATOR_CREATED, client=ClientInfo(), creator_id=creator.pk, role="superuser")
         return creator
 
     def tenants(self) -> models.QuerySet["Creator"]:
@@ -112,7 +112,7 @@ class Creator(AbstractBaseUser, PermissionsMixin):
             models.CheckConstraint(
                 condition=models.Q(email__regex=STORED_FORM), name="creators_email_stored_form"
             ),
-            *tenant_walls(
+            *tenant_constraints(
                 "creators",
                 field="id",
                 app=[
@@ -153,10 +153,10 @@ class Creator(AbstractBaseUser, PermissionsMixin):
 
     def set_password(self, raw_password: str | None) -> None:
         """For Django's own commands; everything else hashes outside of transactions, in services."""
-        super().set_password(raw_password if raw_password is None else normal(raw_password))
+        super().set_password(raw_password if raw_password is None else normalize(raw_password))
 
     def check_password(self, raw_password: str | None) -> bool:
-        return super().check_password(raw_password if raw_password is None else normal(raw_password))
+        return super().check_password(raw_password if raw_password is None else normalize(raw_password))
 
 
 class Operator(Creator):

@@ -9,9 +9,9 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from accounts import link_tokens
-from tenancy.constraints import Grant, Policy, Reference
+from tenancy.constraints import CompositeForeignKey, Grant, Policy
 
-from .base import WRITABLE, TenantModel, walls
+from .base import WRITABLE, TenantModel, creator_table_constraints
 from .creators import Creator
 
 
@@ -65,7 +65,7 @@ class EmailVerificationToken(LinkToken):
     class Meta:
         db_table = "email_verification_tokens"
         indexes: ClassVar = [models.Index(fields=["expires_at"], name="email_verification_expiry")]
-        constraints: ClassVar = walls(
+        constraints: ClassVar = creator_table_constraints(
             "email_verification_tokens", app=["SELECT", "INSERT", "UPDATE (used_at, attempts)"]
         )
 
@@ -77,7 +77,9 @@ class PasswordResetToken(LinkToken):
     class Meta:
         db_table = "password_reset_tokens"
         indexes: ClassVar = [models.Index(fields=["expires_at"], name="password_reset_tokens_expiry")]
-        constraints: ClassVar = walls("password_reset_tokens", app=["SELECT", "INSERT", "UPDATE (used_at)"])
+        constraints: ClassVar = creator_table_constraints(
+            "password_reset_tokens", app=["SELECT", "INSERT", "UPDATE (used_at)"]
+        )
 
     def __str__(self) -> str:
         return f"password reset {self.id}"
@@ -122,7 +124,7 @@ class EmailChange(TenantModel):
             ),
         ]
         constraints: ClassVar = [
-            *walls(
+            *creator_table_constraints(
                 "email_changes",
                 app=["SELECT", "INSERT", "UPDATE (confirmed_at, superseded_at, undone_at)"],
             ),
@@ -159,8 +161,8 @@ class EmailChangeToken(LinkToken):
         db_table = "email_change_tokens"
         indexes: ClassVar = [models.Index(fields=["expires_at"], name="email_change_tokens_expiry")]
         constraints: ClassVar = [
-            *walls("email_change_tokens", app=["SELECT", "INSERT", "UPDATE (used_at)"]),
-            Reference(
+            *creator_table_constraints("email_change_tokens", app=["SELECT", "INSERT", "UPDATE (used_at)"]),
+            CompositeForeignKey(
                 name="email_change_tokens_change",
                 fields=["creator", "change"],
                 to="accounts.EmailChange",
@@ -206,7 +208,7 @@ class SecurityNotice(TenantModel):
     class Meta:
         db_table = "security_notices"
         indexes: ClassVar = [models.Index(fields=["creator", "sent_at"], name="security_notices_unsent")]
-        constraints: ClassVar = walls("security_notices", app=["SELECT", "INSERT"])
+        constraints: ClassVar = creator_table_constraints("security_notices", app=["SELECT", "INSERT"])
 
     def __str__(self) -> str:
         return f"{self.kind} {self.id}"
@@ -229,7 +231,7 @@ class RefusedMail(models.Model):
         verbose_name, verbose_name_plural = "refused mail", "refused mails"
         indexes: ClassVar = [models.Index(fields=["at"], name="refused_mails_at")]
         constraints: ClassVar = [
-            Reference(
+            CompositeForeignKey(
                 name="refused_mails_account", fields=["account"], to="accounts.Creator", to_fields=["id"]
             ),
             Grant(name="refused_mails_operator_grant", role="operator", privileges=WRITABLE),

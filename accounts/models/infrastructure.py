@@ -60,13 +60,13 @@ class LoginReservation(models.Model):
     """An attempt whose password is being looked at; the functions of migration 0016 keep the count."""
 
     id = models.UUIDField(primary_key=True)
-    door = models.CharField(max_length=16)
+    scope = models.CharField(max_length=16)
     username = models.CharField(max_length=255)
     expires_at = models.DateTimeField()
 
     class Meta:
         db_table = "login_reservations"
-        indexes: ClassVar = [models.Index(fields=["username", "door"], name="login_reservations_in_flight")]
+        indexes: ClassVar = [models.Index(fields=["username", "scope"], name="login_reservations_in_flight")]
         constraints: ClassVar = [
             Grant(name="login_reservations_lookup", role="lookup", privileges=["SELECT", "INSERT", "DELETE"]),
             Grant(name="login_reservations_operator", role="operator", privileges=WRITABLE),

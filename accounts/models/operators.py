@@ -3,7 +3,7 @@ from typing import ClassVar
 from django.db import models
 from django_otp.models import Device
 
-from tenancy.constraints import Grant, Reference
+from tenancy.constraints import CompositeForeignKey, Grant
 
 from .base import WRITABLE
 from .creators import Creator
@@ -21,7 +21,9 @@ class Authenticator(Device):  # type: ignore[misc]
     class Meta:
         db_table = "authenticators"
         constraints: ClassVar = [
-            Reference(name="authenticators_user", fields=["user"], to="accounts.Creator", to_fields=["id"]),
+            CompositeForeignKey(
+                name="authenticators_user", fields=["user"], to="accounts.Creator", to_fields=["id"]
+            ),
             Grant(name="authenticators_grant", role="operator", privileges=WRITABLE),
         ]
 
@@ -42,7 +44,7 @@ class RecoveryCode(models.Model):
         db_table = "recovery_codes"
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["authenticator", "digest"], name="recovery_codes_once"),
-            Reference(
+            CompositeForeignKey(
                 name="recovery_codes_authenticator",
                 fields=["authenticator"],
                 to="accounts.Authenticator",

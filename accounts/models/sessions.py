@@ -5,9 +5,9 @@ from django.db import models
 from django.db.models.lookups import LessThanOrEqual
 from uuid_utils.compat import uuid7
 
-from tenancy.constraints import Reference
+from tenancy.constraints import CompositeForeignKey
 
-from .base import WRITABLE, TenantModel, walls
+from .base import WRITABLE, TenantModel, creator_table_constraints
 
 METADATA_BYTES = 4096  # of an end user's session, as PostgreSQL writes it out: 1e308 has 309 digits there
 
@@ -41,7 +41,7 @@ class Session(TenantModel):
             models.Index(fields=["creator", "-created_at"], name="sessions_newest"),
             models.Index(fields=["expires_at"], name="sessions_expiry"),
         ]
-        constraints: ClassVar = walls(
+        constraints: ClassVar = creator_table_constraints(
             "sessions", app=["SELECT", "INSERT", "UPDATE (last_used_at, ended_at, end_reason)"]
         )
 
@@ -53,7 +53,7 @@ class RefreshToken(TenantModel):
     """The state of one refresh token; its id is the `jti`. The token itself is stored nowhere.
 
     `created_at` and the session's end are the token's `iat` and `exp`, and `kid` names the key:
-    enough to mint the very same token again.
+    enough to issue the very same token again.
     """
 
     session = models.ForeignKey(
@@ -76,14 +76,14 @@ class RefreshToken(TenantModel):
             models.Index(fields=["expires_at"], name="refresh_tokens_expiry"),
         ]
         constraints: ClassVar = [
-            *walls("refresh_tokens", app=["SELECT", "INSERT", "UPDATE (used_at)"]),
-            Reference(
+            *creator_table_constraints("refresh_tokens", app=["SELECT", "INSERT", "UPDATE (used_at)"]),
+            CompositeForeignKey(
                 name="refresh_tokens_session",
                 fields=["creator", "session"],
                 to="accounts.Session",
                 to_fields=["creator", "id"],
             ),
-            Reference(
+            CompositeForeignKey(
                 name="refresh_tokens_parent",
                 fields=["creator", "parent"],
                 to="accounts.RefreshToken",
@@ -110,7 +110,9 @@ class BlacklistedToken(TenantModel):
     class Meta:
         db_table = "jwt_blacklist"
         indexes: ClassVar = [models.Index(fields=["expires_at"], name="jwt_blacklist_expiry")]
-        constraints: ClassVar = walls("jwt_blacklist", app=["SELECT", "INSERT"], is_key=True)
+        constraints: ClassVar = creator_table_constraints(
+            "jwt_blacklist", app=["SELECT", "INSERT"], is_key=True
+        )
 
     def __str__(self) -> str:
         return f"blacklisted {self.id}"
@@ -124,7 +126,7 @@ class StoredBytes(models.Func):
     output_field = models.IntegerField()
 
 
-class UserSession(TenantModel):
+class EndUserSession(TenantModel):
     """The session of an anonymous end user of a creator."""
 
     created_at = models.DateTimeField()
@@ -138,7 +140,7 @@ class UserSession(TenantModel):
             models.Index(fields=["expires_at"], name="user_sessions_expiry"),
         ]
         constraints: ClassVar = [
-            *walls("user_sessions", app=WRITABLE),
+            *creator_table_constraints("user_sessions", app=WRITABLE),
             models.CheckConstraint(
                 condition=LessThanOrEqual(StoredBytes("metadata"), METADATA_BYTES),
                 name="user_sessions_metadata_size",

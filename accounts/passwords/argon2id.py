@@ -25,7 +25,7 @@ HUGE_PAGE = 2 * 1024 * 1024
 OK, NO_MEMORY, NO_THREAD = 0, -22, -33  # argon2.h
 WITHOUT_VERSION, MISREAD = 16, 18  # a hash that names none; argon2-cffi reads it as 18
 
-_spare: list[tuple[int, mmap.mmap]] = []
+_free_blocks: list[tuple[int, mmap.mmap]] = []
 _taken = threading.local()  # .block: the one of the hash that this thread is making
 
 
@@ -50,10 +50,10 @@ def digest(password: bytes, salt: bytes, parameters: Parameters) -> str:
             "t_cost": parameters.time_cost,
             "m_cost": parameters.memory_cost,
             "lanes": parameters.parallelism,
-            "allocate_cbk": _take, "free_cbk": _leave,
+            "allocate_cbk": _allocate, "free_cbk": _free,
         },
     )  # fmt: skip
-    with _alone() as is_alone:
+    with _exclusive_use() as is_alone:
         context.threads = min(parameters.parallelism, os.cpu_count() or 1) if is_alone else 1
         status = _filled(context, parameters.type.value)
     if status == NO_THREAD:
@@ -67,7 +67,7 @@ def digest(password: bytes, salt: bytes, parameters: Parameters) -> str:
 
 
 @contextmanager
-def _alone() -> Iterator[bool]:
+def _exclusive_use() -> Iterator[bool]:
     """Whether no other hash is being made when this one begins, by any thread or process of the machine.
 
     Whoever is alone has its lanes side by side, and is sooner done; the others each keep to one core,
@@ -96,15 +96,15 @@ def _filled(context: Any, variety: int) -> int:
     """The status. Memory of a hash that was made is wiped, and kept; any other goes back to the system."""
     status = int(core(context, variety))
     if status == OK:
-        _spare.append(_taken.block)
+        _free_blocks.append(_taken.block)
     _taken.block = None
     return status
 
 
 @ffi.callback("int(uint8_t **, size_t)", error=NO_MEMORY)  # type: ignore[untyped-decorator]
-def _take(memory: Any, size: int) -> int:
+def _allocate(memory: Any, size: int) -> int:
     try:
-        block = _kept(size) or _made(size)
+        block = _reuse(size) or _map(size)
     except (OSError, OverflowError):
         return NO_MEMORY
     _taken.block = size, block
@@ -113,20 +113,20 @@ def _take(memory: Any, size: int) -> int:
 
 
 @ffi.callback("void(uint8_t *, size_t)")  # type: ignore[untyped-decorator]
-def _leave(memory: Any, size: int) -> None:
+def _free(memory: Any, size: int) -> None:
     """`_filled` knows better: where a thread can't be started, libargon2 doesn't even come here."""
 
 
-def _kept(size: int) -> mmap.mmap | None:
+def _reuse(size: int) -> mmap.mmap | None:
     """The block that the last hash left, if it fits; others (of an import's parameters) are let go."""
     try:
-        kept, block = _spare.pop()  # one step: threads may come at once
+        kept, block = _free_blocks.pop()  # one step: threads may come at once
     except IndexError:
         return None
     return block if kept == size else None
 
 
-def _made(size: int) -> mmap.mmap:
+def _map(size: int) -> mmap.mmap:
     block = mmap.mmap(-1, size + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         block.madvise(mmap.MADV_HUGEPAGE)

@@ -13,7 +13,7 @@ from . import argon2id
 BCRYPT_BYTES = 72  # of the password, which is all that bcrypt reads
 
 
-def normal(password: str) -> str:
+def normalize(password: str) -> str:
     """NFC, and otherwise exactly as sent: equal to the eye is equal here (NIST SP 800-63B-4)."""
     return unicodedata.normalize("NFC", password)
 

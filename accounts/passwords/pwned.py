@@ -2,7 +2,7 @@
 
 pwned-passwords-django asks (k-anonymity, padding); ours are the endpoint, a deadline for the whole
 exchange (httpx's are per read, and a server that drips would hold us) and the decision what
-happens without an answer: the local rules have judged, the event is recorded, and after repeated
+wait_until without an answer: the local rules have judged, the event is recorded, and after repeated
 failures the server is left alone for a while.
 """
 
@@ -22,30 +22,30 @@ from pwned_passwords_django.exceptions import PwnedPasswordsError
 
 from audit.events import Event
 from audit.recorder import record
-from audit.requests.client_info import Client
+from audit.requests.client_info import ClientInfo
 from audit.requests.logs import request_id
 from audit.requests.metrics import BREACH_CHECKS
 
-LEAVE_ALONE_AFTER = 3  # failures in a row
-LEAVE_ALONE_FOR = 60.0  # seconds
-ASKING_AT_ONCE = 4
+BREAKER_THRESHOLD = 3  # failures in a row
+BREAKER_RESET_SECONDS = 60.0  # seconds
+MAX_CONCURRENCY = 4
 
 
-class Breaches:
+class PwnedPasswordsClient:
     """One client for the process, with its deadline and its breaker."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(ASKING_AT_ONCE, thread_name_prefix="hibp")
-        self._asking = threading.BoundedSemaphore(ASKING_AT_ONCE)
+        self._pool = ThreadPoolExecutor(MAX_CONCURRENCY, thread_name_prefix="hibp")
+        self._asking = threading.BoundedSemaphore(MAX_CONCURRENCY)
         self._failures = 0
         self._closed_until = 0.0
 
     def count(self, password: str) -> int | None:
-        """How often the password is in the breaches; None where nobody says in time."""
+        """How often the password is in the pwned_passwords; None where nobody says in time."""
         if time.monotonic() < self._closed_until:
-            _tell("LEFT_ALONE", "skipped")
+            _record_failure("LEFT_ALONE", "skipped")
         elif not self._asking.acquire(blocking=False):
-            _tell("BUSY", "skipped")
+            _record_failure("BUSY", "skipped")
         else:
             return self._answer(_Api(), password)
         return None
@@ -74,14 +74,14 @@ class Breaches:
 
     def _fail(self, reason: str) -> None:
         self._failures += 1
-        if self._failures >= LEAVE_ALONE_AFTER:
-            self._closed_until, self._failures = time.monotonic() + LEAVE_ALONE_FOR, 0
-        _tell(reason, "failed")
+        if self._failures >= BREAKER_THRESHOLD:
+            self._closed_until, self._failures = time.monotonic() + BREAKER_RESET_SECONDS, 0
+        _record_failure(reason, "failed")
 
 
-def _tell(reason: str, outcome: str) -> None:
+def _record_failure(reason: str, outcome: str) -> None:
     BREACH_CHECKS.labels(outcome).inc()
-    record(Event.BREACH_CHECK_FAILED, client=Client(request_id=request_id.get()), reason=reason)
+    record(Event.BREACH_CHECK_FAILED, client=ClientInfo(request_id=request_id.get()), reason=reason)
 
 
 @cache
@@ -99,14 +99,14 @@ class _Api(PwnedPasswords):  # type: ignore[misc]
         self.client = httpx.Client(verify=_trust())
 
 
-breaches = Breaches()
+pwned_passwords = PwnedPasswordsClient()
 
 
 class BreachedPasswordValidator:
-    """Refuses passwords that are known from breaches; without an answer the other rules decide."""
+    """Refuses passwords that are known from pwned_passwords; without an answer the other rules decide."""
 
     def validate(self, password: str, user: Any = None) -> None:
-        if settings.HIBP_ENABLED and breaches.count(password):
+        if settings.HIBP_ENABLED and pwned_passwords.count(password):
             raise ValidationError(_("This password is known from a data breach."), code="password_breached")
 
     def get_help_text(self) -> str:

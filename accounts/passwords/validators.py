@@ -6,7 +6,7 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from .hashers import normal
+from .hashers import normalize
 
 MAXIMUM_LENGTH = 128  # characters; longer ones are refused before they are hashed
 
@@ -18,7 +18,7 @@ class LengthValidator:
         self.min_length = min_length
 
     def validate(self, password: str, user: Any = None) -> None:
-        length = len(normal(password))
+        length = len(normalize(password))
         if length < self.min_length:
             message = ngettext(
                 "Use at least %(length)d character.", "Use at least %(length)d characters.", self.min_length

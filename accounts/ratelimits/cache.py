@@ -14,7 +14,7 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 from django.db import Error as DatabaseStoreError
 from django.utils import timezone
 
-from tenancy.context import call
+from tenancy.context import fetch_row
 
 REDIS_ERRORS: tuple[type[Exception], ...] = ()
 if settings.REDIS_URL:  # who has none is spared its modules
@@ -27,7 +27,7 @@ MOST_MET = 10_000  # keys; some 2 MiB
 _met: dict[str, tuple[float, float]] = {}  # key → until when it is taken to be there; its timeout
 
 
-class DatabaseCounters(BaseCache):
+class DatabaseCounterCache(BaseCache):
     """Keeps whole numbers only: `add`, `incr`, `get`, `set`, `delete`, `clear`."""
 
     def __init__(self, location: str, params: dict[str, Any]) -> None:
@@ -105,5 +105,5 @@ class DatabaseCounters(BaseCache):
             if seconds is None
             else now + timedelta(seconds=seconds),
         }
-        found = call(sql, row)
+        found = fetch_row(sql, row)
         return found[0] if found else None

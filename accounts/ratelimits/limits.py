@@ -1,4 +1,4 @@
-"""How often, and how many at once: requests at a door per client network, mails to an address.
+"""How often, and how many at once: requests at a scope per client network, mails to an address.
 
 django-ratelimit counts; here are its quirks' opposites: an unreadable address is a client like any
 other, a counter store that is gone refuses (LimitsUnavailableError), and whoever waits for as long as
@@ -19,7 +19,7 @@ from django_ratelimit.core import get_usage
 
 from accounts.exceptions import BusyError, LimitsUnavailableError, RateLimitedError
 from audit.encryption import keyed_digest
-from audit.requests.client_info import Client, client_of
+from audit.requests.client_info import ClientInfo, client_info
 
 from .cache import STORE_ERRORS
 
@@ -32,13 +32,13 @@ EXPORTS_AN_HOUR = 10  # of one creator
 SLOW_DOORS = {
     "login", "register", "email_verify", "password_change", "password_reset_confirm", "password_validate"
 }  # fmt: skip
-LEFT_FREE = 2  # threads of a worker
-_places = threading.BoundedSemaphore(max(1, settings.WORKER_THREADS - LEFT_FREE))
+RESERVED_THREADS = 2  # threads of a worker
+_slots = threading.BoundedSemaphore(max(1, settings.WORKER_THREADS - RESERVED_THREADS))
 
 
 @contextmanager
 def _counting() -> Iterator[None]:
-    """Whatever the counter store fails with: a door that can't count stays shut."""
+    """Whatever the counter store fails with: a scope that can't count stays shut."""
     try:
         yield
     except STORE_ERRORS as error:
@@ -47,15 +47,17 @@ def _counting() -> Iterator[None]:
 
 
 @_counting()
-def check(request: Any, door: str) -> None:
-    """Count a request at `door`, whatever its method.
+def check_rate(request: Any, scope: str) -> None:
+    """Count a request at `scope`, whatever its method.
 
     Raises:
         RateLimitedError: the client's network has had its share of this window.
         LimitsUnavailableError: nobody can tell.
 
     """
-    usage = get_usage(request, group=door, key=_network_key, rate=settings.RATE_LIMITS[door], increment=True)
+    usage = get_usage(
+        request, group=scope, key=_network_key, rate=settings.RATE_LIMITS[scope], increment=True
+    )
     if usage is None or not usage["should_limit"]:
         return
     if usage["limit"] == 0:
@@ -76,15 +78,15 @@ def hashing_slot(needed: bool) -> Iterator[None]:  # noqa: FBT001
     if not needed:
         yield
         return
-    if not _places.acquire(blocking=False):
+    if not _slots.acquire(blocking=False):
         raise BusyError
     try:
         yield
     finally:
-        _places.release()
+        _slots.release()
 
 
-def network_of(client: Client) -> str:
+def network_of(client: ClientInfo) -> str:
     """What counts as one client: an IPv4 address or an IPv6 /64."""
     if client.ip_address is None:
         return "unknown"
@@ -95,7 +97,7 @@ def network_of(client: Client) -> str:
 
 
 def _network_key(group: str, request: Any) -> str:
-    return _unnamed(network_of(client_of(request)))
+    return _unnamed(network_of(client_info(request)))
 
 
 def _unnamed(text: str) -> str:
@@ -104,7 +106,7 @@ def _unnamed(text: str) -> str:
 
 
 @_counting()
-def allows_mail(kind: str, email: str, client: Client) -> bool:
+def allows_mail(kind: str, email: str, client: ClientInfo) -> bool:
     """Count a mail of this kind to this address; False once it has had enough this hour.
 
     Known and unknown addresses count alike. Whoever floods from one network can't use up the

@@ -7,19 +7,19 @@ from django.utils import timezone
 
 from accounts import tasks
 from accounts.models import Creator
+from accounts.sql import Caller
 from audit.events import Event
 from audit.recorder import record
-from audit.requests.client_info import Client
+from audit.requests.client_info import ClientInfo
 from tenancy.context import current_alias, tenant_scope
 
 from . import sessions
 from .password_change import confirm_password
-from .sessions import Caller
 
-STRAGGLERS = timedelta(minutes=5)  # until nothing that began before is still at work
+IN_FLIGHT_GRACE = timedelta(minutes=5)  # until nothing that began before is still at work
 
 
-def delete_account(caller: Caller, *, password: str, client: Client) -> None:
+def delete_account(caller: Caller, *, password: str, client: ClientInfo) -> None:
     """The account and its rows are gone; its events stay, without personal data.
 
     Raises:
@@ -31,13 +31,15 @@ def delete_account(caller: Caller, *, password: str, client: Client) -> None:
     with tenant_scope(caller.id):
         confirmed = sessions.is_confirmed(caller, password=encoded)
         if confirmed:
-            remove(caller.id)
-            record(Event.ACCOUNT_DELETED, client=Client(request_id=client.request_id), creator_id=caller.id)
+            delete_account_rows(caller.id)
+            record(
+                Event.ACCOUNT_DELETED, client=ClientInfo(request_id=client.request_id), creator_id=caller.id
+            )
     if not confirmed:  # the hash is another one by now: is the password still right?
         delete_account(caller, password=password, client=client)
 
 
-def remove(creator_id: UUID) -> None:
+def delete_account_rows(creator_id: UUID) -> None:
     """The account, its rows and the count at the address that it held; inside a transaction of theirs.
 
     A trigger (migration 0016) erases the personal data beside its events.
@@ -45,4 +47,4 @@ def remove(creator_id: UUID) -> None:
     creator = Creator.objects.filter(pk=creator_id)
     creator._raw_delete(current_alias())  # the database cascades
     # of what is just now under way, once more
-    tasks.forget_personal_data.using(run_after=timezone.now() + STRAGGLERS).enqueue(str(creator_id))
+    tasks.forget_personal_data.using(run_after=timezone.now() + IN_FLIGHT_GRACE).enqueue(str(creator_id))

@@ -12,7 +12,7 @@ from accounts.exceptions import InvalidTokenError
 from accounts.models import ApiKey
 from audit.events import Event
 from audit.recorder import record
-from audit.requests.client_info import Client
+from audit.requests.client_info import ClientInfo
 from tenancy.context import current_alias
 
 PREFIX = "ak_"  # for secret scanners
@@ -26,16 +26,16 @@ def create_api_key(name: str) -> str | None:
         ApiKey.objects.create(name=name, digest=_digest(key), created_at=timezone.now())
     except IntegrityError:
         return None
-    record(Event.API_KEY_CREATED, client=Client(), name=name)
+    record(Event.API_KEY_CREATED, client=ClientInfo(), name=name)
     return key
 
 
-def revoke_api_key(name: str, *, operator_id: UUID | None = None, client: Client | None = None) -> bool:
+def revoke_api_key(name: str, *, operator_id: UUID | None = None, client: ClientInfo | None = None) -> bool:
     """By an operator, or by who has the machine; False where there is no such key, or it is revoked."""
     with transaction.atomic(using=current_alias()):
         revoked = ApiKey.objects.filter(name=name, revoked_at=None).update(revoked_at=timezone.now())
         if revoked:
-            record(Event.API_KEY_REVOKED, client=client or Client(), creator_id=operator_id, name=name)
+            record(Event.API_KEY_REVOKED, client=client or ClientInfo(), creator_id=operator_id, name=name)
     return bool(revoked)
 
 

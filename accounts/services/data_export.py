@@ -1,25 +1,24 @@
 """All that is held about a creator, but for secrets and their digests, read page by page."""
 
-import json
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.db import connections
 from django.db.models import QuerySet
 
+from accounts import sql
 from accounts.email_addresses import display_email
 from accounts.exceptions import InvalidTokenError
-from accounts.models import Creator, EmailChange, SecurityNotice, Session, UserSession
+from accounts.models import Creator, EmailChange, EndUserSession, SecurityNotice, Session
 from accounts.ratelimits import limits
+from accounts.sql import Caller
 from audit.events import Event, summary_of
 from audit.queries import as_dicts, events_of
 from audit.recorder import record
-from audit.requests.client_info import Client
+from audit.requests.client_info import ClientInfo
 from tenancy.context import current_alias, tenant_scope, using_alias
-
-from .sessions import Caller
 
 PAGE_SIZE = 200  # rows; an end user's session has up to 4 KiB
 Page = list[dict[str, Any]]
@@ -32,20 +31,16 @@ _ROWS: dict[str, tuple[Any, tuple[str, ...]]] = {
         Session,
         ("id", "created_at", "last_used_at", "expires_at", "ended_at", "ip_address", "user_agent", "device"),
     ),
-    "end_user_sessions": (UserSession, ("id", "created_at", "expires_at", "metadata")),
+    "end_user_sessions": (EndUserSession, ("id", "created_at", "expires_at", "metadata")),
     "email_changes": (
         EmailChange,
         ("id", "old_email", "new_email", "created_at", "expires_at", "confirmed_at", "undone_at"),
     ),
     "security_notices": (SecurityNotice, ("id", "kind", "email", "at", "ip_address", "device")),
 }
-_AT_OWN_ADDRESS = """
-SELECT id, at, type, request_id, detail::text, ip_address, user_agent, email
-FROM events_at_own_address(%s, %s)
-"""
 
 
-def export(caller: Caller, *, client: Client) -> dict[str, Any]:
+def export(caller: Caller, *, client: ClientInfo) -> dict[str, Any]:
     """Name → a value, or an iterator of pages: lists of rows, each read in a short scope of its own.
 
     Raises:
@@ -94,11 +89,5 @@ def _events(creator_id: UUID, after: UUID) -> Page:
 
 def _events_at_own_address(after: UUID) -> Page:
     """What was recorded at the creator's address without an account: before it had one, say."""
-    with connections[current_alias()].cursor() as cursor:
-        cursor.execute(_AT_OWN_ADDRESS, [after, PAGE_SIZE])
-        names = [column.name for column in cursor.description or ()]
-        found = [dict(zip(names, row, strict=True)) for row in cursor]
-    for event in found:
-        event["detail"] = json.loads(event["detail"])
-        event["summary"] = summary_of(event["type"], event["detail"])
-    return found
+    found = sql.events_at_own_address(after=after, max_rows=PAGE_SIZE)
+    return [asdict(event) | {"summary": summary_of(event.type, event.detail)} for event in found]

@@ -14,20 +14,20 @@ from accounts.exceptions import InvalidLinkError
 from accounts.mail import links
 from accounts.models import Creator, EmailChange, EmailChangeToken, SecurityNotice, Session
 from accounts.ratelimits import limits
+from accounts.sql import Caller
 from audit.events import Event
 from audit.recorder import record
-from audit.requests.client_info import Client
+from audit.requests.client_info import ClientInfo
 from tenancy.context import current_alias, tenant_scope
 
 from . import notices, sessions
 from .password_change import confirm_password
-from .sessions import Caller
 
 Kind = SecurityNotice.Kind
 Purpose = EmailChangeToken.Purpose
 
 
-def request_change(caller: Caller, *, new_email: str, password: str, client: Client) -> None:
+def request_change(caller: Caller, *, new_email: str, password: str, client: ClientInfo) -> None:
     """Queue the link to the new address and the notice to the old one. A newer request supersedes this one.
 
     Raises:
@@ -80,7 +80,7 @@ def pending_change(uid: str, token: str) -> EmailChange | None:
         return _pending(link)
 
 
-def verify_password(change: EmailChange, *, password: str, client: Client) -> None:
+def verify_password(change: EmailChange, *, password: str, client: ClientInfo) -> None:
     """Ask for the password of the account whose address is to change.
 
     Raises:
@@ -90,7 +90,7 @@ def verify_password(change: EmailChange, *, password: str, client: Client) -> No
     confirm_password(change.creator_id, email=change.old_email, password=password, client=client)
 
 
-def confirm_change(*, uid: str, token: str, client: Client) -> None:
+def confirm_change(*, uid: str, token: str, client: ClientInfo) -> None:
     """Move the account to the new address; links and pending changes of before end.
 
     Raises InvalidLinkError: the link is dead, or another account has the address.
@@ -119,7 +119,7 @@ def can_undo(uid: str, token: str) -> bool:
         return _undoable(link) is not None
 
 
-def undo_change(*, uid: str, token: str, client: Client) -> link_tokens.Link:
+def undo_change(*, uid: str, token: str, client: ClientInfo) -> link_tokens.Link:
     """The account has the address of before the change; later changes are undone, all sessions and links end.
 
     No recovery step of the account's present holder ends a link to undo: that could be the thief. The

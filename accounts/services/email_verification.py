@@ -14,7 +14,7 @@ from accounts.models import Creator, EmailVerificationToken
 from accounts.tokens.jwt import TokenPair
 from audit.events import Event
 from audit.recorder import record
-from audit.requests.client_info import Client
+from audit.requests.client_info import ClientInfo
 from tenancy.context import current_alias, tenant_scope
 
 from . import password_hashing, sessions
@@ -28,7 +28,7 @@ class Outcome(Enum):
     REFUSED = auto()
 
 
-def verify_email(*, uid: str, token: str, password: str, client: Client) -> None:
+def verify_email(*, uid: str, token: str, password: str, client: ClientInfo) -> None:
     """Make the sign-up an account. A second time, with the same link and password, it changes nothing.
 
     So a client whose first response was lost can go on.
@@ -41,7 +41,7 @@ def verify_email(*, uid: str, token: str, password: str, client: Client) -> None
     _verify(link_tokens.read(uid, token), password, client)
 
 
-def verify_email_and_log_in(*, uid: str, token: str, password: str, client: Client) -> TokenPair:
+def verify_email_and_log_in(*, uid: str, token: str, password: str, client: ClientInfo) -> TokenPair:
     """`verify_email`, and a session for the client that did it."""
     link = link_tokens.read(uid, token)
     verified, now = _verify(link, password, client), timezone.now()
@@ -49,7 +49,7 @@ def verify_email_and_log_in(*, uid: str, token: str, password: str, client: Clie
     with tenant_scope(verified.id):
         Creator.objects.locked(verified.id)
         is_alive = EmailVerificationToken.objects.alive(link).exists()
-        start = sessions.start_session(new, looked_at=verified.password) if is_alive else None
+        start = sessions.start_session(new, verified_hash=verified.password) if is_alive else None
         if start is not None:
             session = str(start.token.session_id)
             record(Event.LOGIN_SUCCEEDED, client=client, creator_id=verified.id, session=session)
@@ -58,7 +58,7 @@ def verify_email_and_log_in(*, uid: str, token: str, password: str, client: Clie
     return sessions.token_pair(start.token, now=now)
 
 
-def _verify(link: link_tokens.Link, password: str, client: Client) -> Creator:
+def _verify(link: link_tokens.Link, password: str, client: ClientInfo) -> Creator:
     creator = _count_attempt(link)
     if not password_hashing.verify(password, creator.password).is_right:
         record(Event.EMAIL_VERIFICATION_FAILED, client=client, creator_id=creator.pk)

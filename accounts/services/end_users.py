@@ -13,12 +13,12 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from accounts.exceptions import InvalidTokenError, NoSuchCreatorError
-from accounts.models import Creator, UserSession
+from accounts.exceptions import CreatorNotFoundError, InvalidTokenError
+from accounts.models import Creator, EndUserSession
 from accounts.tokens.jwt import EndUserToken
 from audit.events import Event
 from audit.recorder import record
-from audit.requests.client_info import Client
+from audit.requests.client_info import ClientInfo
 from tenancy.context import tenant_scope
 
 
@@ -52,11 +52,11 @@ def open_session(*, creator: UUID, metadata: dict[str, Any]) -> OpenedSession:
     """A session with the creator.
 
     Raises:
-        NoSuchCreatorError: unknown, unconfirmed or deactivated.
+        CreatorNotFoundError: unknown, unconfirmed or deactivated.
 
     """
     now = timezone.now().replace(microsecond=0)
-    row = UserSession(
+    row = EndUserSession(
         id=uuid7(),
         creator_id=creator,
         created_at=now,
@@ -68,14 +68,14 @@ def open_session(*, creator: UUID, metadata: dict[str, Any]) -> OpenedSession:
         if exists:
             row.save(force_insert=True)
     if not exists:
-        raise NoSuchCreatorError
-    token = EndUserToken.mint(
+        raise CreatorNotFoundError
+    token = EndUserToken.issue(
         creator_id=creator, session_id=row.pk, jti=row.pk, issued_at=now, expires_at=row.expires_at
     )
     return OpenedSession(str(token), row.pk, row.expires_at)
 
 
-def current_session(token: EndUserToken) -> UserSession:
+def current_session(token: EndUserToken) -> EndUserSession:
     """The visitor's own session.
 
     Raises:
@@ -89,12 +89,12 @@ def current_session(token: EndUserToken) -> UserSession:
     return session
 
 
-def live_sessions(creator_id: UUID) -> QuerySet[UserSession]:
+def live_sessions(creator_id: UUID) -> QuerySet[EndUserSession]:
     """Called inside the creator's scope."""
-    return UserSession.objects.filter(creator_id=creator_id, expires_at__gt=timezone.now())
+    return EndUserSession.objects.filter(creator_id=creator_id, expires_at__gt=timezone.now())
 
 
-def end_session(*, creator_id: UUID, session_id: UUID, client: Client) -> bool:
+def end_session(*, creator_id: UUID, session_id: UUID, client: ClientInfo) -> bool:
     """End a visitor's session; False where there is no such live one."""
     with tenant_scope(creator_id):
         own = live_sessions(creator_id).filter(pk=session_id)

@@ -10,7 +10,7 @@ from accounts.tokens.jwt import AccessToken, EndUserToken
 from accounts.tokens.jwt import RefreshToken as RefreshTokenJWT
 from audit.events import Event
 from audit.recorder import record
-from audit.requests.client_info import Client
+from audit.requests.client_info import ClientInfo
 from tenancy.context import tenant_scope
 
 from . import end_users, sessions
@@ -23,13 +23,13 @@ def introspect(text: str) -> dict[str, Any]:
     """RFC 7662 § 2.2: the claims of a live token, and of any other no more than that it is not."""
     try:
         token = _verified(text)
-        _demand_alive(token)
+        _require_live(token)
     except InvalidTokenError:
         return {"active": False}
     return {"active": True} | {name: token.payload[name] for name in CLAIMS}
 
 
-def revoke(text: str, *, client: Client) -> None:
+def revoke(text: str, *, client: ClientInfo) -> None:
     """RFC 7009: a refresh token takes its session along; what isn't ours is no error."""
     try:
         token = _verified(text)
@@ -62,16 +62,16 @@ def _verified(text: str) -> Token:
     raise InvalidTokenError
 
 
-def _demand_alive(token: Token) -> None:
+def _require_live(token: Token) -> None:
     if isinstance(token, AccessToken):
         sessions.caller_of(token)
     elif isinstance(token, EndUserToken):
         end_users.current_session(token)
     else:
-        _demand_unspent(token)
+        _require_unused(token)
 
 
-def _demand_unspent(token: RefreshTokenJWT) -> None:
+def _require_unused(token: RefreshTokenJWT) -> None:
     with tenant_scope(token.creator_id):
         session = sessions.live_sessions(token.creator_id).filter(
             pk=token.session_id, creator__is_active=True

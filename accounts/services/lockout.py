@@ -2,7 +2,7 @@
 
 An attempt is reserved in a committed statement before its password is looked at; the verdict
 turns it into a failure, or ends the count. Both are functions of the database (migration 0016)
-that the app may call and whose tables it can't see: they name addresses of every tenant. For the app
+that the app may fetch_row and whose tables it can't see: they name addresses of every tenant. For the app
 they count in the API's scope alone, and by limits that the worker keeps equal to the settings.
 """
 
@@ -18,9 +18,9 @@ from django.conf import settings
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from accounts import sql
 from accounts.exceptions import AccountLockedError, RateLimitedError
 from accounts.models import LockoutLimits
-from tenancy.context import call
 
 from . import password_hashing
 
@@ -29,7 +29,7 @@ POLL = 0.05
 LEASE = timedelta(seconds=20)  # of a reservation; the attempt of a killed process ends with it
 
 
-class Door(StrEnum):
+class LoginScope(StrEnum):
     """Each keeps a count of its own, so that nobody locks staff out through the API."""
 
     API = "api"
@@ -41,11 +41,13 @@ class Door(StrEnum):
 class Outcome:
     """The verdict on a password, and until when it locked the account (None: it did not)."""
 
-    verdict: password_hashing.Verdict
+    verdict: password_hashing.VerificationResult
     locked_until: datetime | None = None
 
 
-def verify_password(*, email: str, password: str, encoded: str | None, door: Door = Door.API) -> Outcome:
+def verify_password(
+    *, email: str, password: str, encoded: str | None, scope: LoginScope = LoginScope.API
+) -> Outcome:
     """Look at a password for a canonical address, whether or not there is such an account.
 
     Raises:
@@ -53,31 +55,33 @@ def verify_password(*, email: str, password: str, encoded: str | None, door: Doo
         RateLimitedError: as many attempts as may still fail are being looked at, or this one took too long.
 
     """
-    return attempt(lambda: password_hashing.verify(password, encoded), email=email, door=door)
+    return count_attempt(lambda: password_hashing.verify(password, encoded), email=email, scope=scope)
 
 
-def attempt(look: Callable[[], password_hashing.Verdict], *, email: str, door: Door) -> Outcome:
-    """Count a guess at `door`, and let `look` judge it; raises as verify_password does."""
-    reservation = _reserve(email, door)
+def count_attempt(
+    look: Callable[[], password_hashing.VerificationResult], *, email: str, scope: LoginScope
+) -> Outcome:
+    """FailureCount a guess at `scope`, and let `look` judge it; raises as verify_password does."""
+    reservation = _reserve(email, scope)
     try:
         verdict = look()
     except BaseException:
         _release(reservation)
         raise
-    locked_until = _settle(reservation, email, door, failed=not verdict.is_right)
+    locked_until = _finish(reservation, email, scope, failed=not verdict.is_right)
     return Outcome(verdict, locked_until)
 
 
 @dataclass(frozen=True)
-class Count:
-    """The failures at one door, and until when they lock it (None: they don't)."""
+class FailureCount:
+    """The failures at one scope, and until when they lock it (None: they don't)."""
 
-    door: str
+    scope: str
     failures: int
     locked_until: datetime | None
 
 
-def counts(email: str) -> list[Count]:
+def failure_counts(email: str) -> list[FailureCount]:
     """What stands against a canonical address, for operators; nothing where all is well."""
     now = timezone.now()
     standing = AccessAttempt.objects.filter(
@@ -88,15 +92,15 @@ def counts(email: str) -> list[Count]:
     return [_count(attempt) for attempt in standing.order_by("user_agent")]
 
 
-def _count(attempt: AccessAttempt) -> Count:
+def _count(attempt: AccessAttempt) -> FailureCount:
     is_locked = attempt.failures_since_start >= settings.MAX_FAILED_LOGIN_ATTEMPTS
     end = attempt.attempt_time + settings.ACCOUNT_LOCKOUT_DURATION
-    return Count(attempt.user_agent, attempt.failures_since_start, end if is_locked else None)
+    return FailureCount(attempt.user_agent, attempt.failures_since_start, end if is_locked else None)
 
 
-def lift(email: str, door: Door = Door.API) -> None:
+def unlock(email: str, scope: LoginScope = LoginScope.API) -> None:
     """End the count, and with it a lock; the app does it inside the scope of the account at that address."""
-    call("SELECT lockout_lift(%s, %s)", [door, email])
+    sql.lockout_unlock(login_scope=scope, address=email)
 
 
 def keep_limits() -> None:
@@ -112,26 +116,29 @@ def keep_limits() -> None:
         LockoutLimits.objects.update_or_create(id=1, defaults=wanted)
 
 
-def _reserve(email: str, door: Door) -> UUID:
+def _reserve(email: str, scope: LoginScope) -> UUID:
     deadline = time.monotonic() + LONGEST_WAIT
     reservation = uuid7()
     while True:
-        limit, lock = settings.MAX_FAILED_LOGIN_ATTEMPTS, settings.ACCOUNT_LOCKOUT_DURATION
-        verdict, until = call(
-            "SELECT verdict, until FROM lockout_reserve(%s, %s, %s, %s, %s, %s)",
-            [door, email, reservation, limit, lock, LEASE],
+        made = sql.lockout_reserve(
+            login_scope=scope,
+            address=email,
+            reservation=reservation,
+            max_failures=settings.MAX_FAILED_LOGIN_ATTEMPTS,
+            lock_duration=settings.ACCOUNT_LOCKOUT_DURATION,
+            lease=LEASE,
         )
-        if verdict == "go":
+        if made.verdict == "go":
             return reservation
-        if verdict == "locked":
-            raise AccountLockedError(until)
+        if made.locked_until:
+            raise AccountLockedError(made.locked_until)
         if time.monotonic() >= deadline:
             raise RateLimitedError(1)
         time.sleep(POLL)
 
 
-def _settle(reservation: UUID, email: str, door: Door, *, failed: bool) -> datetime | None:
-    (failures,) = call("SELECT lockout_settle(%s, %s, %s, %s)", [door, email, reservation, failed])
+def _finish(reservation: UUID, email: str, scope: LoginScope, *, failed: bool) -> datetime | None:
+    failures = sql.lockout_finish(login_scope=scope, address=email, reservation=reservation, failed=failed)
     if failures is None:  # too slow: the verdict stays unsaid
         raise RateLimitedError(1)
     if failed and failures == settings.MAX_FAILED_LOGIN_ATTEMPTS:
@@ -140,4 +147,4 @@ def _settle(reservation: UUID, email: str, door: Door, *, failed: bool) -> datet
 
 
 def _release(reservation: UUID) -> None:
-    call("SELECT lockout_release(%s)", [reservation])
+    sql.lockout_release(reservation=reservation)

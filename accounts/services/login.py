@@ -1,31 +1,25 @@
 """Signing in with e-mail and password."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.utils import timezone
 
+from accounts import sql
 from accounts.email_addresses import canonical_email
 from accounts.exceptions import InvalidCredentialsError
 from accounts.models import SecurityNotice
 from accounts.tokens.jwt import TokenPair
 from audit.events import Event
 from audit.recorder import NO_TENANT, record
-from audit.requests.client_info import Client
-from tenancy.context import call, call_as, tenant_scope
+from audit.requests.client_info import ClientInfo
+from tenancy.context import tenant_scope
 
 from . import lockout, notices, password_hashing, sessions
 
 
-@dataclass(frozen=True)
-class _Account:
-    id: UUID
-    password: str
-
-
-def log_in(*, email: str, password: str, client: Client) -> TokenPair:
+def log_in(*, email: str, password: str, client: ClientInfo) -> TokenPair:
     """A new session for the creator.
 
     Raises:
@@ -49,17 +43,17 @@ def log_in(*, email: str, password: str, client: Client) -> TokenPair:
 
 def holder_of(email: str) -> UUID | None:
     """The account that holds a canonical address, so that its owner hears of what is asked there."""
-    found: UUID | None = call("SELECT find_creator(%s)", [email])[0]
-    return found
+    return sql.find_creator(address=email)
 
 
-def _find(email: str) -> _Account | None:
+def _find(email: str) -> sql.Account | None:
     """An account that may sign in. Staff are out of the app role's sight; deactivated ones of ours."""
-    row = call_as(None, "SELECT * FROM account_of(%s)", [email])
-    return _Account(*row) if row else None
+    return sql.find_account(address=email)
 
 
-def _refuse(email: str, account: _Account | None, locked_until: datetime | None, client: Client) -> None:
+def _refuse(
+    email: str, account: sql.Account | None, locked_until: datetime | None, client: ClientInfo
+) -> None:
     """For an unknown address the same rows are written, to nobody's name."""
     who: dict[str, Any] = {"creator_id": account.id if account else NO_TENANT, "client": client}
     record(Event.LOGIN_FAILED, email=email, **who)
@@ -68,16 +62,16 @@ def _refuse(email: str, account: _Account | None, locked_until: datetime | None,
             notices.report_lock(email=email, until=locked_until, **who)
 
 
-def _admit(account: _Account, upgrade: str | None, client: Client) -> TokenPair | None:
+def _admit(account: sql.Account, upgrade: str | None, client: ClientInfo) -> TokenPair | None:
     """None where the password is not the one that was looked at any more."""
-    now, upgraded = timezone.now(), password_hashing.hashed(upgrade) if upgrade else None
+    now, new_hash = timezone.now(), password_hashing.hash_password(upgrade) if upgrade else None
     who: dict[str, Any] = {"creator_id": account.id, "client": client}
     new = sessions.new_session(now=now, **who)
     with tenant_scope(account.id):
-        start = sessions.start_session(new, looked_at=account.password, upgraded=upgraded)
+        start = sessions.start_session(new, verified_hash=account.password, new_hash=new_hash)
         if start is None:
             return None
-        if upgraded:
+        if new_hash:
             record(Event.PASSWORD_UPGRADED, **who)
         if start.is_new_device:
             notices.add(SecurityNotice.Kind.NEW_DEVICE, **who)

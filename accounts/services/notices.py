@@ -1,4 +1,4 @@
-"""Security notices to the owner: written where the thing happens, mailed in bundles by the worker."""
+"""Security notices to the owner: written where the thing wait_until, mailed in bundles by the worker."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,11 +12,11 @@ from accounts import tasks
 from accounts.models import Creator, SecurityNotice
 from audit.events import Event
 from audit.recorder import record
-from audit.requests.client_info import Client
-from audit.requests.user_agents import device_of
+from audit.requests.client_info import ClientInfo
+from audit.requests.user_agents import describe_device
 
 
-def add(kind: SecurityNotice.Kind, *, creator_id: UUID, client: Client, to: Sequence[str] = ()) -> None:
+def add(kind: SecurityNotice.Kind, *, creator_id: UUID, client: ClientInfo, to: Sequence[str] = ()) -> None:
     """Store a notice to the account's address, or to those in `to`, and queue its mail.
 
     Called inside the creator's scope, in the transaction of what it reports. The address is fixed
@@ -30,12 +30,12 @@ def add(kind: SecurityNotice.Kind, *, creator_id: UUID, client: Client, to: Sequ
             email=email,
             at=timezone.now(),
             ip_address=client.ip_address,
-            device=device_of(client),
+            device=describe_device(client),
         )
         tasks.send_security_notice.enqueue(str(notice.pk), _language())
 
 
-def report_lock(*, email: str, creator_id: UUID, until: datetime, client: Client) -> None:
+def report_lock(*, email: str, creator_id: UUID, until: datetime, client: ClientInfo) -> None:
     """A count has just locked the address; called inside the creator's scope, NO_TENANT's for an unknown one.
 
     Whether there is somebody to tell is found out by the worker: the request does the same for all.
@@ -45,7 +45,7 @@ def report_lock(*, email: str, creator_id: UUID, until: datetime, client: Client
         "at": timezone.now().isoformat(),
         "until": until.isoformat(),
         "ip_address": client.ip_address,
-        "device": device_of(client),
+        "device": describe_device(client),
     }
     tasks.keep_lock_notice.enqueue(email, facts, _language())
 

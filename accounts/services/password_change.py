@@ -4,16 +4,16 @@ from uuid import UUID
 
 from accounts.exceptions import InvalidTokenError, PasswordMustBeResetError, WrongPasswordError
 from accounts.models import Creator, SecurityNotice
+from accounts.sql import Caller
 from audit.events import Event
 from audit.recorder import record
-from audit.requests.client_info import Client
+from audit.requests.client_info import ClientInfo
 from tenancy.context import tenant_scope
 
 from . import lockout, notices, password_hashing, sessions
-from .sessions import Caller
 
 
-def change_password(caller: Caller, *, current_password: str, new_password: str, client: Client) -> None:
+def change_password(caller: Caller, *, current_password: str, new_password: str, client: ClientInfo) -> None:
     """Set the new password; every other session of the creator ends, and every one-time link.
 
     Raises:
@@ -23,10 +23,10 @@ def change_password(caller: Caller, *, current_password: str, new_password: str,
 
     """
     encoded = confirm_password(caller.id, email=caller.email, password=current_password, client=client)
-    password_hashing.judge(
+    password_hashing.validate(
         new_password, email=caller.email, display_name=caller.display_name, field="new_password"
     )
-    new_hash = password_hashing.hashed(new_password)
+    new_hash = password_hashing.hash_password(new_password)
     with tenant_scope(caller.id):
         changed = sessions.is_confirmed(caller, password=encoded)
         if changed:
@@ -39,7 +39,7 @@ def change_password(caller: Caller, *, current_password: str, new_password: str,
         change_password(caller, current_password=current_password, new_password=new_password, client=client)
 
 
-def confirm_password(creator_id: UUID, *, email: str, password: str, client: Client) -> str:
+def confirm_password(creator_id: UUID, *, email: str, password: str, client: ClientInfo) -> str:
     """Ask the creator for the password again, and return its hash. Failures count towards the lockout.
 
     Raises:

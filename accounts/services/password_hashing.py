@@ -22,7 +22,7 @@ from django.db import transaction
 from accounts.email_addresses import display_email
 from accounts.exceptions import WeakPasswordError
 from accounts.models import Creator
-from accounts.passwords.hashers import normal
+from accounts.passwords.hashers import normalize
 from accounts.passwords.validators import MAXIMUM_LENGTH
 from audit.requests.metrics import HASHING_SECONDS
 from tenancy.context import current_alias
@@ -30,22 +30,24 @@ from tenancy.exceptions import TenancyError
 
 Result = TypeVar("Result")
 NICENESS = 5  # of 19
-AT_ONCE = 2  # in each process: while one's request is with the database, the other keeps the core at work
+HASHING_THREADS = (
+    2  # in each process: while one's request is with the database, the other keeps the core at work
+)
 
 
 @dataclass(frozen=True)
-class Verdict:
+class VerificationResult:
     """Was the password right, and should it be hashed anew with today's method?"""
 
     is_right: bool
     needs_upgrade: bool = False
 
 
-def judge(password: str, *, email: str, display_name: str = "", field: str = "password") -> None:
+def validate(password: str, *, email: str, display_name: str = "", field: str = "password") -> None:
     """Raises WeakPasswordError with all that is wrong with the password, which came as `field`."""
     try:
         creator = Creator(email=display_email(email), display_name=display_name)
-        validate_password(normal(password), creator)
+        validate_password(normalize(password), creator)
     except ValidationError as error:
         errors = [(str(one.code), " ".join(one.messages)) for one in error.error_list]
         raise WeakPasswordError(errors, field) from error
@@ -54,28 +56,28 @@ def judge(password: str, *, email: str, display_name: str = "", field: str = "pa
 def suggestions(*, password: str, email: str = "") -> list[str]:
     """All that would make the password better, as sentences; none if it is good."""
     try:
-        judge(password, email=email)
+        validate(password, email=email)
     except WeakPasswordError as error:
         return [sentence for _code, sentence in error.errors]
     return []
 
 
-def hashed(password: str) -> str:
+def hash_password(password: str) -> str:
     _refuse_inside_transaction()
-    return _in_turn(lambda: hashers.make_password(normal(password)))
+    return _run_in_pool(lambda: hashers.make_password(normalize(password)))
 
 
-def verify(password: str, encoded: str | None) -> Verdict:
+def verify(password: str, encoded: str | None) -> VerificationResult:
     """Check against `encoded`, or against nothing in the same time where there is no such account."""
     _refuse_inside_transaction()
-    password = normal(password)
+    password = normalize(password)
     if len(password) > MAXIMUM_LENGTH:
-        return Verdict(is_right=False)
+        return VerificationResult(is_right=False)
     if encoded is None:
-        hashed(password)
-        return Verdict(is_right=False)
-    is_right, needs_upgrade = _in_turn(lambda: hashers.verify_password(password, encoded))
-    return Verdict(is_right, is_right and needs_upgrade)
+        hash_password(password)
+        return VerificationResult(is_right=False)
+    is_right, needs_upgrade = _run_in_pool(lambda: hashers.verify_password(password, encoded))
+    return VerificationResult(is_right, is_right and needs_upgrade)
 
 
 def _refuse_inside_transaction() -> None:
@@ -84,7 +86,7 @@ def _refuse_inside_transaction() -> None:
         raise TenancyError(message)
 
 
-def _in_turn(work: Callable[[], Result]) -> Result:
+def _run_in_pool(work: Callable[[], Result]) -> Result:
     """What `work` returns or raises, once those who came before are done."""
 
     def timed() -> Result:
@@ -94,11 +96,11 @@ def _in_turn(work: Callable[[], Result]) -> Result:
     return _hasher.submit(timed).result()
 
 
-def _step_back() -> None:
+def _lower_priority() -> None:
     """Linux counts niceness by thread, and libargon2's threads inherit it from this one."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
-_hasher = ThreadPoolExecutor(AT_ONCE, "hashing", initializer=_step_back)
+_hasher = ThreadPoolExecutor(HASHING_THREADS, "hashing", initializer=_lower_priority)

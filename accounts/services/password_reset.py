@@ -16,7 +16,7 @@ from accounts.models import Creator, PasswordResetToken, SecurityNotice
 from accounts.ratelimits import limits
 from audit.events import Event
 from audit.recorder import record
-from audit.requests.client_info import Client
+from audit.requests.client_info import ClientInfo
 from tenancy.context import tenant_scope
 
 from . import lockout, login, notices, password_hashing, sessions
@@ -29,7 +29,7 @@ class _Owner:
     display_name: str
 
 
-def request_reset(*, email: str, client: Client) -> None:
+def request_reset(*, email: str, client: ClientInfo) -> None:
     """Queue the link, if there is anybody to send it to; the worker finds out."""
     email = canonical_email(email)
     record(Event.PASSWORD_RESET_REQUESTED, client=client, creator_id=login.holder_of(email), email=email)
@@ -47,7 +47,7 @@ def is_usable(uid: str, token: str) -> bool:
         return _usable(link).exists()
 
 
-def reset_password(*, uid: str, token: str, new_password: str, client: Client) -> None:
+def reset_password(*, uid: str, token: str, new_password: str, client: ClientInfo) -> None:
     """Set the password, end all sessions and links, unlock the account, notify the owner.
 
     Raises:
@@ -57,10 +57,10 @@ def reset_password(*, uid: str, token: str, new_password: str, client: Client) -
     """
     link = link_tokens.read(uid, token)
     owner = _owner(link)
-    password_hashing.judge(
+    password_hashing.validate(
         new_password, email=owner.email, display_name=owner.display_name, field="new_password"
     )
-    encoded = password_hashing.hashed(new_password)
+    encoded = password_hashing.hash_password(new_password)
     with tenant_scope(owner.id):
         Creator.objects.locked(owner.id)  # of two links one is first, and so are a reset and a sign-in
         won = bool(_usable(link).update(used_at=timezone.now()))
@@ -70,7 +70,7 @@ def reset_password(*, uid: str, token: str, new_password: str, client: Client) -
             )
             Creator.objects.end_links(owner.id)
             sessions.end_sessions(creator_id=owner.id)
-            lockout.lift(owner.email)
+            lockout.unlock(owner.email)
             record(Event.PASSWORD_RESET, client=client, creator_id=owner.id)
             notices.add(SecurityNotice.Kind.PASSWORD_RESET, creator_id=owner.id, client=client)
     if not won:

@@ -4,12 +4,11 @@ from dataclasses import replace
 from uuid import UUID
 
 from accounts.models import Creator
+from accounts.sql import Caller
 from audit.events import Event
 from audit.recorder import record
-from audit.requests.client_info import Client
+from audit.requests.client_info import ClientInfo
 from tenancy.context import tenant_scope
-
-from .sessions import Caller
 
 
 def email_of(creator_id: UUID) -> str:
@@ -18,7 +17,7 @@ def email_of(creator_id: UUID) -> str:
         return Creator.objects.filter(pk=creator_id).values_list("email", flat=True).first() or ""
 
 
-def rename(caller: Caller, *, client: Client, display_name: str | None = None) -> Caller:
+def rename(caller: Caller, *, client: ClientInfo, display_name: str | None = None) -> Caller:
     """The caller with the new name; None changes nothing."""
     if display_name is None:
         return caller

@@ -13,13 +13,13 @@ from accounts.models import Creator
 from accounts.ratelimits import limits
 from audit.events import Event
 from audit.recorder import record
-from audit.requests.client_info import Client
+from audit.requests.client_info import ClientInfo
 from tenancy.context import current_alias, tenant_scope
 
 from . import password_hashing
 
 
-def register(*, email: str, password: str, display_name: str, client: Client) -> None:
+def register(*, email: str, password: str, display_name: str, client: ClientInfo) -> None:
     """Keep the sign-up and queue its mail; whether the address is taken is found out by the worker.
 
     Each sign-up is a row with a password of its own that holds the address only once its link was
@@ -31,11 +31,11 @@ def register(*, email: str, password: str, display_name: str, client: Client) ->
 
     """
     email = canonical_email(email)
-    password_hashing.judge(password, email=email, display_name=display_name)
+    password_hashing.validate(password, email=email, display_name=display_name)
     creator = Creator(
         id=uuid7(),
         email=email,
-        password=password_hashing.hashed(password),
+        password=password_hashing.hash_password(password),
         display_name=display_name,
         holds_email=not settings.REQUIRE_EMAIL_VERIFICATION,
     )
@@ -58,7 +58,7 @@ def _create(creator: Creator) -> None:
         Creator.objects.bulk_create([creator], ignore_conflicts=True)
 
 
-def resend_verification(*, email: str, client: Client) -> None:
+def resend_verification(*, email: str, client: ClientInfo) -> None:
     """Queue the mails for the sign-ups that wait at this address, if any do."""
     email = canonical_email(email)
     if limits.allows_mail("verify", email, client):

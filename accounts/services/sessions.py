@@ -11,47 +11,23 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from accounts import sql
 from accounts.exceptions import InvalidTokenError, TokenReusedError
 from accounts.models import BlacklistedToken, Creator, SecurityNotice, Session
 from accounts.tokens.jwt import AccessToken, RefreshToken, TokenPair, access_token
 from accounts.tokens.keys import key_ring
 from audit.events import Event
 from audit.recorder import record
-from audit.requests.client_info import Client
-from audit.requests.user_agents import device_of
-from tenancy.context import call_as, current_alias, tenant_scope
+from audit.requests.client_info import ClientInfo
+from audit.requests.user_agents import describe_device
+from tenancy.context import current_alias, tenant_scope
 
 from . import notices
-
-_ROTATE = "SELECT * FROM rotate_refresh(%s, %s, %s, %s, %s, %s, %s, %s)"
-_START = "SELECT * FROM start_session(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
-
-
-@dataclass(frozen=True)
-class Caller:
-    """The creator behind a live access token, as `request.user`."""
-
-    id: UUID
-    email: str
-    display_name: str
-    email_verified: bool
-    created_at: datetime
-    last_login_at: datetime | None
-    session_id: UUID
-    email_undeliverable: bool = False
-
-    is_authenticated = True
-    is_anonymous = False
-    is_active = True
-
-    @property
-    def pk(self) -> UUID:
-        return self.id
 
 
 @dataclass(frozen=True)
 class IssuedToken:
-    """A refresh token as its row has it: enough to mint it, and again."""
+    """A refresh token as its row has it: enough to issue it, and again."""
 
     creator_id: UUID
     session_id: UUID
@@ -66,58 +42,72 @@ class NewSession:
     """All that is known of a session before it starts."""
 
     token: IssuedToken
-    client: Client
+    client: ClientInfo
     device: str
 
 
 @dataclass(frozen=True)
-class Start:
+class StartedSession:
     """A session that has begun; is its device another than those from which its creator signed in before?"""
 
     token: IssuedToken
     is_new_device: bool
 
 
-def caller_of(access: AccessToken) -> Caller:
+def caller_of(access: AccessToken) -> sql.Caller:
     """Who is calling, read anew for every request.
 
     Raises:
         InvalidTokenError: the session is over, the token blacklisted, the account gone or deactivated.
 
     """
-    keys = [access.creator_id, access.session_id, access.jti, settings.SESSION_IDLE_LIFETIME or None]
-    row = call_as(access.creator_id, "SELECT * FROM identify_caller(%s, %s, %s, %s)", keys)
-    if row is None:
+    caller = sql.identify_caller(
+        creator=access.creator_id,
+        session=access.session_id,
+        token=access.jti,
+        idle=settings.SESSION_IDLE_LIFETIME or None,
+    )
+    if caller is None:
         raise InvalidTokenError
-    return Caller(*row)
+    return caller
 
 
-def new_session(*, creator_id: UUID, client: Client, now: datetime) -> NewSession:
+def new_session(*, creator_id: UUID, client: ClientInfo, now: datetime) -> NewSession:
     """Outside of transactions: whoever is the first to need a key, or to name a device, is a while at it."""
     kid, expires_at = key_ring().signing_key().kid, now + settings.JWT_REFRESH_TOKEN_LIFETIME
     token = IssuedToken(creator_id, uuid7(), uuid7(), kid, now, expires_at)
-    return NewSession(token, client, device_of(client))
+    return NewSession(token, client, describe_device(client))
 
 
 def start_session(
-    new: NewSession, *, looked_at: str | None = None, upgraded: str | None = None
-) -> Start | None:
+    new: NewSession, *, verified_hash: str | None = None, new_hash: str | None = None
+) -> StartedSession | None:
     """The session and its first refresh token; called inside the creator's scope.
 
-    None where the account may not sign in any more, or its hash is not the one that was `looked_at`;
-    `upgraded` is the hash to have in its place.
+    None where the account may not sign in any more, or its hash is not the one that was `verified_hash`;
+    `new_hash` is the hash to have in its place.
     """
     token, client = new.token, new.client
-    account, ids = [token.creator_id, looked_at, upgraded], [token.session_id, token.id, token.kid]
-    times, origin = [token.created_at, token.expires_at], [client.ip_address, client.user_agent, new.device]
-    row = call_as(token.creator_id, _START, account + ids + times + origin)
-    if row is None:
+    start = sql.start_session(
+        creator=token.creator_id,
+        verified_hash=verified_hash,
+        new_hash=new_hash,
+        session=token.session_id,
+        token=token.id,
+        signing_kid=token.kid,
+        started_at=token.created_at,
+        ends_at=token.expires_at,
+        ip_address=client.ip_address,
+        user_agent=client.user_agent,
+        device=new.device,
+    )
+    if start is None:
         return None
-    _keep_to_the_cap(token)
-    return Start(token, *row)
+    _enforce_session_limit(token)
+    return StartedSession(token, start.is_new_device)
 
 
-def _keep_to_the_cap(new: IssuedToken) -> None:
+def _enforce_session_limit(new: IssuedToken) -> None:
     """Where sessions are capped, the oldest end for the new one. Its start has locked the creator's row."""
     if not settings.MAX_SESSIONS_PER_CREATOR:
         return
@@ -135,7 +125,7 @@ def live_sessions(creator_id: UUID) -> QuerySet[Session]:
     return alive
 
 
-def is_confirmed(caller: Caller, *, password: str) -> bool:
+def is_confirmed(caller: sql.Caller, *, password: str) -> bool:
     """Lock the account and judge it again, after its password hash, `password`, was verified.
 
     Called inside the creator's scope. False if the account has another hash by now: then verify again.
@@ -152,7 +142,7 @@ def is_confirmed(caller: Caller, *, password: str) -> bool:
     return creator.password == password and not creator.must_reset_password
 
 
-def end_session(*, creator_id: UUID, session_id: UUID, client: Client) -> bool:
+def end_session(*, creator_id: UUID, session_id: UUID, client: ClientInfo) -> bool:
     """End one session by its id; False where there is no such live one."""
     with tenant_scope(creator_id):
         Creator.objects.locked(creator_id)
@@ -172,7 +162,7 @@ def token_pair(refresh: IssuedToken, *, now: datetime) -> TokenPair:
         now=now,
         session_ends_at=refresh.expires_at,
     )
-    token = RefreshToken.mint(
+    token = RefreshToken.issue(
         creator_id=refresh.creator_id,
         session_id=refresh.session_id,
         jti=refresh.id,
@@ -188,8 +178,8 @@ def token_pair(refresh: IssuedToken, *, now: datetime) -> TokenPair:
     )
 
 
-def refresh_session(*, refresh: str, client: Client) -> TokenPair:
-    """Spend a refresh token and mint its one successor.
+def refresh_session(*, refresh: str, client: ClientInfo) -> TokenPair:
+    """Spend a refresh token and issue its one successor.
 
     Raises:
         InvalidTokenError: it does not verify, or its session is over.
@@ -197,24 +187,32 @@ def refresh_session(*, refresh: str, client: Client) -> TokenPair:
 
     """
     token, now = RefreshToken.verified(refresh), timezone.now()
-    outcome, *successor = _rotate(token, now)
-    if outcome == "reused":
+    new = _rotate(token, now)
+    if new.outcome == "reused":
         raise TokenReusedError if _end_family(token, client) else InvalidTokenError
-    return token_pair(IssuedToken(token.creator_id, token.session_id, *successor), now=now)
+    successor = IssuedToken(
+        token.creator_id, token.session_id, new.id, new.kid, new.created_at, new.expires_at
+    )
+    return token_pair(successor, now=now)
 
 
-def _rotate(token: RefreshToken, now: datetime) -> tuple[Any, ...]:
-    """What became of the token ("rotated", "replayed" or "reused"), and the columns of its successor."""
-    keys = [token.creator_id, token.session_id, token.jti, uuid7(), key_ring().signing_key().kid]
-    # no grace is none, also for who came a moment before the winner and waited
-    times = [now, settings.JWT_REFRESH_GRACE or None, settings.SESSION_IDLE_LIFETIME or None]
-    row: tuple[Any, ...] | None = call_as(token.creator_id, _ROTATE, keys + times)
-    if row is None:
+def _rotate(token: RefreshToken, now: datetime) -> sql.Rotation:
+    rotation = sql.rotate_refresh(
+        creator=token.creator_id,
+        family=token.session_id,
+        token=token.jti,
+        successor=uuid7(),
+        signing_kid=key_ring().signing_key().kid,
+        used_now=now,
+        grace=settings.JWT_REFRESH_GRACE or None,  # 0 is none, also for a loser of a race
+        idle=settings.SESSION_IDLE_LIFETIME or None,
+    )
+    if rotation is None:
         raise InvalidTokenError
-    return row
+    return rotation
 
 
-def _end_family(token: RefreshToken, client: Client) -> bool:
+def _end_family(token: RefreshToken, client: ClientInfo) -> bool:
     """False where another one did, who came with a spent token too."""
     who: dict[str, Any] = {"creator_id": token.creator_id, "client": client}
     with tenant_scope(token.creator_id):
@@ -226,7 +224,7 @@ def _end_family(token: RefreshToken, client: Client) -> bool:
     return ended
 
 
-def log_out(*, refresh: str, access: AccessToken | None, client: Client) -> None:
+def log_out(*, refresh: str, access: AccessToken | None, client: ClientInfo) -> None:
     """End the session of a refresh token, spent or not; a second time changes nothing.
 
     Raises:
@@ -257,7 +255,7 @@ def _is_live(access: AccessToken) -> bool:
     return True
 
 
-def log_out_everywhere(*, creator_id: UUID, client: Client) -> None:
+def log_out_everywhere(*, creator_id: UUID, client: ClientInfo) -> None:
     """End every session of the creator and every one-time link; access tokens die with the next request."""
     with tenant_scope(creator_id):
         Creator.objects.end_links(creator_id)

@@ -9,10 +9,10 @@ from django.utils import timezone
 
 from accounts.exceptions import NoSigningKeyError
 from accounts.models import SigningKey
-from accounts.tokens.keys import forget_key_ring, generate_private_key, key_ring, stored_form
+from accounts.tokens.keys import generate_private_key, invalidate_key_ring, key_ring, to_columns
 from audit.events import Event
 from audit.recorder import record
-from audit.requests.client_info import Client
+from audit.requests.client_info import ClientInfo
 from tenancy.context import current_alias
 
 
@@ -45,10 +45,10 @@ def rotate_signing_key() -> str:
             algorithm=settings.JWT_ALGORITHM,
             created_at=now,
             activates_at=takes_over_at,
-            **stored_form(private),
+            **to_columns(private),
         )
-        record(Event.SIGNING_KEY_ROTATED, client=Client(), kid=key.kid)
-    forget_key_ring()
+        record(Event.SIGNING_KEY_ROTATED, client=ClientInfo(), kid=key.kid)
+    invalidate_key_ring()
     return key.kid
 
 
@@ -63,7 +63,7 @@ def _keys() -> QuerySet[SigningKey]:
 
 def _can_sign() -> bool:
     """Is there a key whose private half this SECRET_KEY opens?"""
-    forget_key_ring()
+    invalidate_key_ring()
     try:
         key_ring().signing_key()
     except NoSigningKeyError:

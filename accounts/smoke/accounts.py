@@ -13,7 +13,7 @@ from accounts.mail.links import issue_change_link, issue_reset_link, issue_verif
 from accounts.models import ApiKey, Creator, EmailChange, EmailChangeToken, EmailVerificationToken
 from accounts.services.api_keys import create_api_key
 
-from .client import demand
+from .client import require
 
 DOMAIN = "smoke.invalid"  # RFC 2606: no mail can reach it
 WORKER_SECONDS = 20  # for the worker to write a mail
@@ -28,34 +28,34 @@ def _password() -> str:
 
 
 @dataclass
-class Person:
+class SmokeAccount:
     email: str
     password: str = field(default_factory=_password, repr=False)
     pair: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def access(self) -> str:
-        demand(self.pair, "nobody could sign in")
+        require(self.pair, "nobody could sign in")
         return str(self.pair["access"])
 
     @property
     def refresh(self) -> str:
-        demand(self.pair, "nobody could sign in")
+        require(self.pair, "nobody could sign in")
         return str(self.pair["refresh"])
 
     def row(self) -> Creator:
         row = Creator.objects.filter(email=self.email).first()
-        demand(row, f"the sign-up of {self.email} is not in the database")
+        require(row, f"the sign-up of {self.email} is not in the database")
         assert row is not None  # noqa: S101  for the type
         return row
 
 
 @dataclass
-class Cast:
+class SmokeAccounts:
     """Ada and Bob sign up; the addresses are known to nobody else. `key` is a resource server's."""
 
-    ada: Person = field(default_factory=lambda: Person(_address("ada")))
-    bob: Person = field(default_factory=lambda: Person(_address("bob")))
+    ada: SmokeAccount = field(default_factory=lambda: SmokeAccount(_address("ada")))
+    bob: SmokeAccount = field(default_factory=lambda: SmokeAccount(_address("bob")))
     stranger: str = field(default_factory=lambda: _address("stranger"))
     new_address: str = field(default_factory=lambda: _address("ada-anew"))
     key_name: str = field(default_factory=lambda: f"smoke {secrets.token_hex(8)}")
@@ -76,24 +76,24 @@ class Cast:
             DBTaskResult.objects.filter(args_kwargs__args__contains=[address]).delete()
 
 
-def verification_link(person: Person) -> link_tokens.Link:
+def verification_link(person: SmokeAccount) -> link_tokens.Link:
     return issue_verification_link(person.row())
 
 
-def reset_link(person: Person) -> link_tokens.Link:
+def reset_link(person: SmokeAccount) -> link_tokens.Link:
     return issue_reset_link(person.row())
 
 
-def wait_for_mail(person: Person) -> None:
+def wait_for_mail(person: SmokeAccount) -> None:
     """The worker mints a token of its own when it writes the mail."""
     tokens = EmailVerificationToken.objects.filter(creator=person.row())
-    demand(_happens(tokens.exists), f"no mail was written in {WORKER_SECONDS} s: does the worker run?")
+    require(_happens(tokens.exists), f"no mail was written in {WORKER_SECONDS} s: does the worker run?")
 
 
-def change_links(person: Person) -> tuple[link_tokens.Link, link_tokens.Link]:
+def change_links(person: SmokeAccount) -> tuple[link_tokens.Link, link_tokens.Link]:
     """Links to confirm and to undo the pending change of address, beside those that the worker mailed."""
     written = EmailChangeToken.objects.filter(creator=person.row(), purpose=EmailChangeToken.Purpose.UNDO)
-    demand(_happens(written.exists), f"no mail was written in {WORKER_SECONDS} s: does the worker run?")
+    require(_happens(written.exists), f"no mail was written in {WORKER_SECONDS} s: does the worker run?")
     change = EmailChange.objects.get(creator=person.row(), confirmed_at=None, superseded_at=None)
     confirm = issue_change_link(change, EmailChangeToken.Purpose.CONFIRM, change.expires_at)
     undo = issue_change_link(change, EmailChangeToken.Purpose.UNDO, change.undo_expires_at)

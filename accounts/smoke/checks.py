@@ -9,16 +9,16 @@ import httpx
 from django.conf import settings
 
 from . import database, rate_limits
-from .accounts import Cast, change_links, reset_link, verification_link, wait_for_mail
-from .client import Service, demand, demand_answer
+from .accounts import SmokeAccounts, change_links, reset_link, verification_link, wait_for_mail
+from .client import Service, require, require_response
 
 Check = tuple[str, Callable[[], object]]
 PAGES = ("password-reset/", "password-reset/done/", "reset/done/", "verify-email/done/", "email-change/done/")
 NOT_COMPARED = {"date", "x-request-id", "content-length"}
 
 
-class Walk:
-    def __init__(self, service: Service, cast: Cast) -> None:
+class SmokeTest:
+    def __init__(self, service: Service, cast: SmokeAccounts) -> None:
         self.service, self.cast = service, cast
         self.call = service.call
 
@@ -26,10 +26,10 @@ class Walk:
         service = self.service
         yield "the service is alive and ready", self.is_up
         yield "the application's role is bound by the walls", database.role_is_bound
-        yield "tables, policies and grants are as declared", database.walls_are_as_declared
-        yield "no row crosses a wall", database.walls_hold
+        yield "tables, policies and grants are as declared", database.isolation_is_as_declared
+        yield "no row crosses a wall", database.isolation_holds
         yield "a valid key signs, and is published", lambda: database.a_key_can_sign(service)
-        yield "the audit book is sealed in time", database.book_is_sealed
+        yield "the audit book is sealed in time", database.audit_log_is_sealed
         yield "documentation and pages", self.documents
         yield "sign-up, and the mail for it", self.sign_up
         yield "confirmation needs the password of the sign-up", self.confirm
@@ -48,7 +48,7 @@ class Walk:
         yield "metrics are told", self.metrics
         yield "a deleted account is gone", self.leave
         yield "every door has been tried", self.nothing_left_out
-        yield "every door counts its callers", lambda: rate_limits.doors_count(service)
+        yield "every door counts its callers", lambda: rate_limits.rate_limits_enforced(service)
 
     # --- the house ------------------------------------------------------------------------------
 
@@ -58,7 +58,7 @@ class Walk:
 
     def documents(self) -> None:
         self.call("GET", "/api/docs/", expect=200)
-        demand(self._document()["openapi"].startswith("3.1"), "the document is not OpenAPI 3.1")
+        require(self._document()["openapi"].startswith("3.1"), "the document is not OpenAPI 3.1")
         for page in PAGES:
             self.call("GET", f"/account/{page}", expect=200)
         self.call("GET", "auth/me/", expect=404, code="not_found")
@@ -70,12 +70,12 @@ class Walk:
         answer = self.service.send("GET", "/metrics")
         if answer.status_code == httpx.codes.UNAUTHORIZED:  # not from the machine itself
             answer = self.service.send("GET", "/metrics", token=self.key)
-        demand_answer("GET /metrics", answer, 200)
-        demand("auth_requests_total" in answer.text, "GET /metrics: no requests are counted")
+        require_response("GET /metrics", answer, 200)
+        require("auth_requests_total" in answer.text, "GET /metrics: no requests are counted")
 
     def nothing_left_out(self) -> None:
         left_out = self.service.unvisited(self._document())
-        demand(not left_out, f"never tried: {', '.join(left_out)}")
+        require(not left_out, f"never tried: {', '.join(left_out)}")
 
     # --- getting in -----------------------------------------------------------------------------
 
@@ -85,10 +85,10 @@ class Walk:
         wait_for_mail(self.cast.ada)
         weak = {"email": self.cast.stranger, "password": "short"}
         told = self.call("POST", "auth/register", weak, expect=400, code="invalid_input")
-        demand(told["errors"][0]["field"] == "password", "a weak password is not named")
+        require(told["errors"][0]["field"] == "password", "a weak password is not named")
         asked = {"password": self.cast.ada.password}
         verdict = self.call("POST", "auth/password/validate", asked, expect=200)
-        demand(verdict["is_valid"], "a good password is not found good")
+        require(verdict["is_valid"], "a good password is not found good")
 
     def confirm(self) -> None:
         for person in (self.cast.ada, self.cast.bob):
@@ -109,14 +109,14 @@ class Walk:
     def profile(self) -> None:
         token = self.cast.ada.access
         me = self.call("GET", "auth/me", expect=200, token=token)
-        demand(me["email"] == self.cast.ada.email, "GET auth/me tells of somebody else")
+        require(me["email"] == self.cast.ada.email, "GET auth/me tells of somebody else")
         named = self.call("PATCH", "auth/me", {"display_name": "Ada"}, expect=200, token=token)
-        demand(named["display_name"] == "Ada", "PATCH auth/me does not write")
+        require(named["display_name"] == "Ada", "PATCH auth/me does not write")
         export = self.call("GET", "auth/me/export", expect=200, token=token)
-        demand(export["profile"]["email"] == self.cast.ada.email, "the export is of somebody else")
+        require(export["profile"]["email"] == self.cast.ada.email, "the export is of somebody else")
         events = self.call("GET", "audit/events", expect=200, token=token)["results"]
         types = {event["type"] for event in events}
-        demand({"email.verified", "login.succeeded"} <= types, "the audit events don't tell of the sign-in")
+        require({"email.verified", "login.succeeded"} <= types, "the audit events don't tell of the sign-in")
 
     def altered_tokens(self) -> None:
         header, claims, signature = self.cast.ada.access.split(".")
@@ -130,7 +130,7 @@ class Walk:
         second = self._log_in()["access"]
         found = self.call("GET", "auth/sessions", expect=200, token=second)["results"]
         own = next((one["id"] for one in found if one["current"]), None)
-        demand(own and len(found) > 1, "GET auth/sessions does not list them")
+        require(own and len(found) > 1, "GET auth/sessions does not list them")
         path = f"auth/sessions/{own}"
         self.call("DELETE", path, expect=404, code="not_found", token=self.cast.bob.access)
         self.call("DELETE", path, expect=204, token=self.cast.ada.access)
@@ -165,10 +165,10 @@ class Walk:
         for path, body in doors.items():
             known = self._seen(path, body | {"email": self.cast.ada.email})
             unknown = self._seen(path, body | {"email": self.cast.stranger})
-            demand(known == unknown, f"{path} answers otherwise for a known address")
+            require(known == unknown, f"{path} answers otherwise for a known address")
 
     def _seen(self, path: str, body: Any) -> Any:
-        answer = self.service.patiently("POST", path, body)
+        answer = self.service.send_with_retry("POST", path, body)
         told = {name: value for name, value in answer.json().items() if name != "request_id"}
         return answer.status_code, told, set(answer.headers) - NOT_COMPARED
 
@@ -210,7 +210,7 @@ class Walk:
         self._post("email/change/confirm", {"uid": confirm.uid, "token": confirm.token}, 204)
         ada.email = self.cast.new_address
         me = self.call("GET", "auth/me", expect=200, token=ada.access)
-        demand(me["email"] == ada.email, "the confirmed address is not the account's")
+        require(me["email"] == ada.email, "the confirmed address is not the account's")
         self.call("GET", f"/account/email-change/undo/{undo.uid}/{undo.token}/", expect=200)
 
     # --- others ---------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ class Walk:
         self.call("GET", "auth/me", expect=401, token=opened["session"])
         self.call("GET", current, expect=401, token=ada.access)
         listed = self.call("GET", "end-users/sessions", expect=200, token=ada.access)["results"]
-        demand([one["id"] for one in listed] == [opened["session_id"]], "the visitor is not listed")
+        require([one["id"] for one in listed] == [opened["session_id"]], "the visitor is not listed")
         own = f"end-users/sessions/{opened['session_id']}"
         self.call("DELETE", own, expect=404, token=self.cast.bob.access)
         self.call("DELETE", own, expect=204, token=ada.access)
@@ -235,18 +235,18 @@ class Walk:
     def resource_servers(self) -> None:
         self.key = self.cast.make_key()
         victim = self._log_in()["access"]
-        demand(self._introspected(victim)["active"], "a live token is not active")
-        demand(self._introspected("rubbish") == {"active": False}, "rubbish is more than not active")
+        require(self._introspected(victim)["active"], "a live token is not active")
+        require(self._introspected("rubbish") == {"active": False}, "rubbish is more than not active")
         path = "/api/v1/auth/token/revoke"
         answer = self.service.send("POST", path, token=self.key, data={"token": victim})
-        demand_answer(f"POST {path}", answer, 200)
-        demand(not self._introspected(victim)["active"], "a revoked token is active")
+        require_response(f"POST {path}", answer, 200)
+        require(not self._introspected(victim)["active"], "a revoked token is active")
         self.call("GET", "auth/me", expect=401, token=victim)
         self._post("token/introspect", None, 401, "invalid_token", token=victim)
 
     def _introspected(self, token: str) -> Any:
         answer = self.service.send("POST", "auth/token/introspect", token=self.key, data={"token": token})
-        demand_answer("POST auth/token/introspect", answer, 200)
+        require_response("POST auth/token/introspect", answer, 200)
         return answer.json()
 
     def leave(self) -> None:

@@ -9,7 +9,7 @@ import httpx
 TIMES_TO_WAIT = 3  # for one request
 
 
-class Fault(Exception):  # noqa: N818
+class CheckFailed(Exception):  # noqa: N818
     """What is wrong, as one sentence."""
 
 
@@ -17,7 +17,7 @@ class Service:
     def __init__(self, base_url: str) -> None:
         once = httpx.Limits(max_keepalive_connections=0)  # a kept one may be closed as we send on it
         self._http = httpx.Client(base_url=base_url, timeout=30, headers={"User-Agent": "smoke"}, limits=once)
-        self.walked: set[tuple[str, str]] = set()
+        self.visited: set[tuple[str, str]] = set()
 
     def close(self) -> None:
         self._http.close()
@@ -28,14 +28,14 @@ class Service:
         """The answer, whatever it is."""
         path = path if path.startswith("/") else f"/api/v1/{path}"
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self.walked.add((method, path.partition("?")[0]))
+        self.visited.add((method, path.partition("?")[0]))
         try:
             return self._http.request(method, path, json=body, headers=headers, **more)
         except httpx.HTTPError as error:
             message = f"{method} {path}: no answer ({type(error).__name__})"
-            raise Fault(message) from error
+            raise CheckFailed(message) from error
 
-    def patiently(self, method: str, path: str, body: Any = None, **more: Any) -> httpx.Response:
+    def send_with_retry(self, method: str, path: str, body: Any = None, **more: Any) -> httpx.Response:
         """The answer once the rate limit lets us in."""
         answer = self.send(method, path, body, **more)
         for _ in range(TIMES_TO_WAIT):
@@ -51,11 +51,11 @@ class Service:
         """What the expected answer says.
 
         Raises:
-            Fault: the answer is another one.
+            CheckFailed: the answer is another one.
 
         """
-        answer = self.patiently(method, path, body, **more)
-        demand_answer(f"{method} {path}", answer, expect, code)
+        answer = self.send_with_retry(method, path, body, **more)
+        require_response(f"{method} {path}", answer, expect, code)
         is_json = "json" in answer.headers.get("Content-Type", "")
         return answer.json() if is_json else answer.text
 
@@ -68,7 +68,7 @@ class Service:
             if not any(
                 tried == method.upper()
                 and re.fullmatch(re.sub(r"\\\{.+?\\\}", "[^/]+", re.escape(path)), where)
-                for tried, where in self.walked
+                for tried, where in self.visited
             )
         ]
 
@@ -80,14 +80,14 @@ def code_of(answer: httpx.Response) -> str:
     return str(answer.json()["code"])
 
 
-def demand_answer(door: str, answer: httpx.Response, expect: int, code: str = "") -> None:
+def require_response(door: str, answer: httpx.Response, expect: int, code: str = "") -> None:
     found = f"{answer.status_code} {code_of(answer)}".strip()
     wanted = f"{expect} {code}".strip()
     if answer.status_code != expect or (code and code_of(answer) != code):
         message = f"{door}: {found} instead of {wanted}"
-        raise Fault(message)
+        raise CheckFailed(message)
 
 
-def demand(holds: object, otherwise: str) -> None:
+def require(holds: object, otherwise: str) -> None:
     if not holds:
-        raise Fault(otherwise)
+        raise CheckFailed(otherwise)

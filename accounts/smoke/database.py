@@ -10,45 +10,45 @@ from django.db import DEFAULT_DB_ALIAS
 from accounts.exceptions import NoSigningKeyError
 from accounts.tokens.keys import key_ring
 from audit.sealing.sealer import waiting_seconds
-from tenancy.checks.catalog import surrounding_findings
-from tenancy.checks.privileges import power_findings
+from tenancy.checks.catalog import catalog_findings
+from tenancy.checks.privileges import privilege_findings
 from tenancy.checks.probe import probe
 from tenancy.checks.schema import role_findings, table_findings, version_findings
 
-from .client import Fault, Service, demand
+from .client import CheckFailed, Service, require
 
 SHOWN = 3  # findings, in one line
 LONGEST_WAIT = 300  # seconds; sealing takes less than two minutes
 
 
 def role_is_bound() -> None:
-    _demand_none(chain(version_findings(DEFAULT_DB_ALIAS), role_findings(DEFAULT_DB_ALIAS)))
+    _require_none(chain(version_findings(DEFAULT_DB_ALIAS), role_findings(DEFAULT_DB_ALIAS)))
 
 
-def walls_are_as_declared() -> None:
-    _demand_none(chain(table_findings(DEFAULT_DB_ALIAS), surrounding_findings(DEFAULT_DB_ALIAS)))
+def isolation_is_as_declared() -> None:
+    _require_none(chain(table_findings(DEFAULT_DB_ALIAS), catalog_findings(DEFAULT_DB_ALIAS)))
 
 
-def walls_hold() -> None:
+def isolation_holds() -> None:
     """Every read, write and move across tenants is tried, and what no tenant may do."""
-    _demand_none(power_findings(DEFAULT_DB_ALIAS))
-    _demand_none(
+    _require_none(privilege_findings(DEFAULT_DB_ALIAS))
+    _require_none(
         f"table {report.table}: {', '.join(dict.fromkeys(report.open + report.unproven))}"
         for report in probe(DEFAULT_DB_ALIAS)
         if report.open or report.unproven
     )
 
 
-def book_is_sealed() -> None:
+def audit_log_is_sealed() -> None:
     """As far as a quick look tells; `verify_audit` reads all of it."""
     waiting = waiting_seconds()
-    demand(waiting < LONGEST_WAIT, f"audit events wait for their seal since {waiting:.0f} s")
+    require(waiting < LONGEST_WAIT, f"audit events wait for their seal since {waiting:.0f} s")
 
 
-def _demand_none(findings: Iterator[str]) -> None:
+def _require_none(findings: Iterator[str]) -> None:
     found = list(findings)
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    demand(not found, "; ".join(found[:SHOWN]) + more)
+    require(not found, "; ".join(found[:SHOWN]) + more)
 
 
 def a_key_can_sign(service: Service) -> None:
@@ -57,13 +57,13 @@ def a_key_can_sign(service: Service) -> None:
         key = key_ring().signing_key()
     except NoSigningKeyError as error:
         message = "no valid signing key is left: run ensure_signing_key, or mend SECRET_KEY"
-        raise Fault(message) from error
+        raise CheckFailed(message) from error
     published = service.call("GET", "/.well-known/jwks.json", expect=200)["keys"]
     own = next((jwk for jwk in published if jwk["kid"] == key.kid), None)
-    demand(own, f"signing key {key.kid} is not in the JWKS")
+    require(own, f"signing key {key.kid} is not in the JWKS")
     text = jwt.encode({"smoke": True}, key.private, settings.JWT_ALGORITHM)
     try:
         jwt.decode(text, jwt.PyJWK(own or {}), algorithms=[settings.JWT_ALGORITHM])
     except jwt.InvalidTokenError as error:
         message = f"what {key.kid} signs does not verify by the JWKS"
-        raise Fault(message) from error
+        raise CheckFailed(message) from error

@@ -3,9 +3,9 @@
 from django.conf import settings
 from django_ratelimit.core import _split_rate
 
-from .client import Service, code_of, demand
+from .client import Service, code_of, require
 
-KNOCKS = 500  # a limit beyond that, in one window, is none
+MAX_REQUESTS = 500  # a limit beyond that, in one window, is none
 DOORS = {
     "login": "auth/login",
     "register": "auth/register",
@@ -21,18 +21,18 @@ DOORS = {
 }
 
 
-def doors_count(service: Service) -> None:
+def rate_limits_enforced(service: Service) -> None:
     for door, rate in settings.RATE_LIMITS.items():
         limit, _seconds = _split_rate(rate)
-        demand(limit <= KNOCKS, f"the rate limit of {door} is {rate}: as good as off")
-        _demand_refusal(service, door, DOORS[door], limit)
+        require(limit <= MAX_REQUESTS, f"the rate limit of {door} is {rate}: as good as off")
+        _require_refusal(service, door, DOORS[door], limit)
 
 
-def _demand_refusal(service: Service, door: str, path: str, limit: int) -> None:
+def _require_refusal(service: Service, door: str, path: str, limit: int) -> None:
     """Within twice the limit: the window's edge may come in between."""
     for _ in range(2 * limit + 1):
         answer = service.send("POST", path, {})
         if code_of(answer) == "rate_limited":
-            demand(int(answer.headers["Retry-After"]) >= 1, f"{door}: Retry-After is below 1")
+            require(int(answer.headers["Retry-After"]) >= 1, f"{door}: Retry-After is below 1")
             return
-    demand(False, f"the rate limit of {door} is off: {2 * limit + 1} requests at once and no 429")  # noqa: FBT003
+    require(False, f"the rate limit of {door} is off: {2 * limit + 1} requests at once and no 429")  # noqa: FBT003

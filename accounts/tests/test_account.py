@@ -70,7 +70,7 @@ def test_sign_in_under_way_while_the_account_is_deleted_leaves_no_person_behind(
     def deleted_meanwhile(**account: Any) -> Any:
         outcome = verify(**account)
         with tenant_scope(ada.id):
-            account_deletion.remove(ada.id)
+            account_deletion.delete_account_rows(ada.id)
         return outcome
 
     verify = lockout.verify_password

@@ -34,7 +34,7 @@ def says(response: Any) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", response.content.decode()).split())
 
 
-def give_reason(client: Client, person: Person, reason: str = REASON) -> Any:
+def record_justification(client: Client, person: Person, reason: str = REASON) -> Any:
     return client.post(page_of(person), {"reason": reason}, headers={"User-Agent": OLGAS_AGENT})
 
 
@@ -175,7 +175,7 @@ def test_staff_are_no_creators(browser: Client, olga: Person) -> None:
     assert "oscar@" not in says(browser.get(LIST, {"q": "oscar"}))
     for person in (olga, other):
         assert browser.get(page_of(person)).status_code == 404
-        assert give_reason(browser, person).status_code == 404
+        assert record_justification(browser, person).status_code == 404
         assert browser.post(f"{LIST}{person.id}/end_sessions/").status_code == 404
     assert browser.get(f"{LIST}{uuid4()}/change/").status_code == 404
 
@@ -185,7 +185,7 @@ def test_record_opens_for_a_reason_and_for_an_hour(
     browser: Client, ada: Person, superuser: psycopg.Connection
 ) -> None:
     assert not is_open(browser, ada)
-    assert give_reason(browser, ada).status_code == 302
+    assert record_justification(browser, ada).status_code == 302
     assert is_open(browser, ada)
     let_time_pass(superuser, 3590)
     assert is_open(browser, ada)
@@ -207,7 +207,7 @@ def let_time_pass(superuser: psycopg.Connection, seconds: int) -> None:
 
 
 def test_a_reason_is_for_one_creator_and_one_operator(browser: Client, ada: Person, bob: Person) -> None:
-    give_reason(browser, ada)
+    record_justification(browser, ada)
     assert not is_open(browser, bob)
     assert not is_open(enter(make_operator("oscar@staff.example", "security")), ada)
 
@@ -217,7 +217,7 @@ def test_a_reason_is_for_one_creator_and_one_operator(browser: Client, ada: Pers
     ["", "too short", "x" * 201, "          ", "ask ada@example.com about it", "two\x85lines of words"],
 )
 def test_a_reason_is_plain_words(browser: Client, ada: Person, reason: str, api: API) -> None:
-    response = give_reason(browser, ada, reason)
+    response = record_justification(browser, ada, reason)
     assert response.status_code == 200
     assert 'aria-invalid="true"' in response.content.decode()
     assert not is_open(browser, ada)
@@ -225,7 +225,7 @@ def test_a_reason_is_plain_words(browser: Client, ada: Person, reason: str, api:
 
 
 def test_creator_reads_why_and_not_who(api: API, ada: Person, olga: Person, browser: Client) -> None:
-    give_reason(browser, ada)
+    record_justification(browser, ada)
     is_open(browser, ada)
     is_open(browser, ada)
     (event,) = own_events(api, ada)
@@ -244,7 +244,7 @@ def assert_nameless(text: str, operator: Person) -> None:
 def test_nothing_that_a_creator_can_read_names_the_operator(
     api: API, ada: Person, olga: Person, browser: Client
 ) -> None:
-    give_reason(browser, ada)
+    record_justification(browser, ada)
     for act in ("end_sessions", "send_reset"):
         log_in(api, ada.email)
         answer = browser.post(f"{LIST}{ada.id}/{act}/", headers={"User-Agent": OLGAS_AGENT})
@@ -260,7 +260,7 @@ def test_nothing_that_a_creator_can_read_names_the_operator(
 def test_operators_book_knows_who(
     ada: Person, olga: Person, browser: Client, superuser: psycopg.Connection
 ) -> None:
-    give_reason(browser, ada)
+    record_justification(browser, ada)
     ((creator_id, detail, agent, ip),) = superuser.execute(
         "SELECT a.creator_id, a.detail, p.user_agent, host(p.ip_address) FROM audit_logs a "
         "JOIN audit_personal_data p ON p.id = a.id WHERE a.type = 'operator.acted'"
@@ -278,7 +278,7 @@ def test_record_shows_state_sessions_locks_events_and_visitors(
     visit(api, ada)
     for _ in range(5):
         log_in(api, ada.email, "wrong")
-    give_reason(browser, ada)
+    record_justification(browser, ada)
     seen = says(browser.get(page_of(ada)))
     for words in (
         "ada@example.com", "Active", "Verified", "Locked", str(ada.id), "Unknown device", "Sessions of visitors 1",
@@ -291,7 +291,7 @@ def test_record_holds_no_secret(
     api: API, ada: Person, browser: Client, superuser: psycopg.Connection
 ) -> None:
     session = visit(api, ada)["session"]
-    give_reason(browser, ada)
+    record_justification(browser, ada)
     seen = browser.get(page_of(ada)).content.decode() + browser.get(LIST).content.decode()
     ((encoded,),) = superuser.execute("SELECT password FROM creators WHERE id = %s", [ada.id]).fetchall()
     jtis = [str(jti) for (jti,) in superuser.execute("SELECT id FROM refresh_tokens")]
@@ -306,23 +306,23 @@ def test_djangos_own_pages_of_a_creator_are_not_there(browser: Client, ada: Pers
 
 
 def test_asking_by_service_needs_the_reason_too(ada: Person, olga: Person) -> None:
-    from accounts.exceptions import ReasonRequiredError
+    from accounts.exceptions import JustificationRequiredError
     from accounts.services.operators import creator_detail
 
-    with using_alias(OPERATOR), pytest.raises(ReasonRequiredError):
+    with using_alias(OPERATOR), pytest.raises(JustificationRequiredError):
         creator_detail.read(creator_id=ada.id, operator_id=olga.id)
 
 
 def test_events_of_others_are_not_on_the_page(api: API, ada: Person, bob: Person, browser: Client) -> None:
     log_in(api, bob.email, "wrong")
-    give_reason(browser, ada)
+    record_justification(browser, ada)
     assert "A sign-in failed." not in says(browser.get(page_of(ada)))
     assert json.dumps(own_events(api, bob)).count("login.failed") == 1
 
 
 def test_names_are_shown_with_all_their_characters(browser: Client, superuser: psycopg.Connection) -> None:
     ada = make_creator("ada@example.com", display_name="Ada \u202eecivreS")
-    give_reason(browser, ada)
+    record_justification(browser, ada)
     for page in (LIST, page_of(ada)):
         shown = browser.get(page).content.decode()
         assert "Ada \\u202eecivreS" in shown

@@ -73,7 +73,7 @@ def test_database_that_goes_away_meanwhile_leaves_no_json_and_one_line(
     superuser.execute(VISITORS, [ada.id, 1000])
     parts = iter(api.get("me/export", token=ada.access))
     begun = next(parts)
-    (pid,) = connection.call("SELECT pg_backend_pid()", [])
+    (pid,) = connection.fetch_rows("SELECT pg_backend_pid()", {})[0]
     superuser.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
     with pytest.raises(ValueError, match="Expecting"):
         json.loads(begun + b"".join(parts))

@@ -13,7 +13,7 @@ from accounts.models import Creator, SecurityNotice
 from accounts.services import email_change, lockout, password_hashing, sessions
 from accounts.tests.support.flows import all_at_once, confirm, link_in, log_in, sign_up
 from accounts.tokens.jwt import AccessToken
-from audit.requests.client_info import Client as AuditClient
+from audit.requests.client_info import ClientInfo
 from config.tests.support.fixtures import API, PASSWORD, Person, make_creator, sign_in
 from tenancy.context import OPERATOR, tenant_scope, using_alias
 
@@ -123,14 +123,14 @@ def test_change_that_is_requested_while_its_owner_signs_out_everywhere_comes_to_
 
     def meanwhile(**account: Any) -> Any:
         outcome = verify(**account)
-        sessions.log_out_everywhere(creator_id=ada.id, client=AuditClient())
+        sessions.log_out_everywhere(creator_id=ada.id, client=ClientInfo())
         return outcome
 
     verify = lockout.verify_password
     monkeypatch.setattr(lockout, "verify_password", meanwhile)
     with pytest.raises(InvalidTokenError):
         email_change.request_change(
-            caller, new_email="mallory@example.com", password=ada.password, client=AuditClient()
+            caller, new_email="mallory@example.com", password=ada.password, client=ClientInfo()
         )
     assert superuser.execute("SELECT count(*) FROM email_changes").fetchone() == (0,)
 
@@ -142,7 +142,7 @@ def test_of_two_changes_requested_at_once_one_is_pending(
     all_at_once(
         4,
         lambda n: email_change.request_change(
-            caller, new_email=f"new{n}@example.com", password=ada.password, client=AuditClient()
+            caller, new_email=f"new{n}@example.com", password=ada.password, client=ClientInfo()
         ),
     )
     rows = superuser.execute(
@@ -320,12 +320,12 @@ def test_what_is_under_way_during_a_recovery_step_comes_to_nothing(
         outcome = verify(**account)
         monkeypatch.setattr(lockout, "verify_password", verify)
         if event == "password reset":
-            encoded = password_hashing.hashed(NEW)
+            encoded = password_hashing.hash_password(NEW)
             with tenant_scope(ada.id):
                 Creator.objects.filter(pk=ada.id).update(password=encoded)
                 sessions.end_sessions(creator_id=ada.id)
         else:
-            sessions.log_out_everywhere(creator_id=ada.id, client=AuditClient())
+            sessions.log_out_everywhere(creator_id=ada.id, client=ClientInfo())
         return outcome
 
     verify = lockout.verify_password

@@ -124,11 +124,11 @@ def test_no_more_than_five_passwords_are_looked_at_in_a_race(
 ) -> None:
     from accounts.services import password_hashing
 
-    looked_at: list[str] = []
+    verified_hash: list[str] = []
     verify = password_hashing.verify
 
-    def counting(password: str, encoded: str | None) -> password_hashing.Verdict:
-        looked_at.append(password)
+    def counting(password: str, encoded: str | None) -> password_hashing.VerificationResult:
+        verified_hash.append(password)
         return verify(password, encoded)
 
     monkeypatch.setattr(password_hashing, "verify", counting)
@@ -136,7 +136,7 @@ def test_no_more_than_five_passwords_are_looked_at_in_a_race(
         20, lambda n: confirm(API(raise_request_exception=False), link, f"guess number {n}").status_code
     )
     assert statuses == [400] * 20
-    assert len(looked_at) == 5
+    assert len(verified_hash) == 5
     assert events(superuser).count("email.verification_failed") == 5
 
 

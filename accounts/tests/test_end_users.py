@@ -10,7 +10,7 @@ import pytest
 from django.db import IntegrityError
 from django.utils import timezone
 
-from accounts.models import UserSession
+from accounts.models import EndUserSession
 from accounts.services.end_users import stored_bytes
 from config.tests.support.fixtures import API, Person
 from tenancy.context import tenant_scope
@@ -138,9 +138,9 @@ def test_metadata_are_never_longer_than_they_were_measured(superuser: Any) -> No
 def test_database_keeps_no_longer_metadata(ada: Person) -> None:
     row = {"creator_id": ada.id, "created_at": timezone.now(), "expires_at": timezone.now()}
     with tenant_scope(ada.id):
-        UserSession.objects.create(metadata={"x": "a" * 4087}, **row)
+        EndUserSession.objects.create(metadata={"x": "a" * 4087}, **row)
         with pytest.raises(IntegrityError, match="user_sessions_metadata_size"):
-            UserSession.objects.create(metadata={"x": "a" * 4088}, **row)
+            EndUserSession.objects.create(metadata={"x": "a" * 4088}, **row)
 
 
 def test_session_expires(api: API, ada: Person, superuser: Any) -> None:

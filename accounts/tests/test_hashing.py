@@ -104,7 +104,7 @@ def test_hash_whose_threads_cannot_be_started_is_made_by_one(
     def core(context: Any, variety: int) -> int:
         if context.threads == 1:
             return int(really(context, variety))
-        argon2id._take(ffi.new("uint8_t **"), 64 * 1024)  # which libargon2 leaves behind
+        argon2id._allocate(ffi.new("uint8_t **"), 64 * 1024)  # which libargon2 leaves behind
         return argon2id.NO_THREAD
 
     monkeypatch.setattr(argon2id, "core", core)
@@ -180,7 +180,7 @@ def test_lanes_run_side_by_side_only_where_nobody_else_hashes(
         assert hasher.encode("right", "saltsaltsalt") == alone
         elsewhere.communicate()
     assert hasher.encode("right", "saltsaltsalt") == alone
-    with argon2id._alone() as here:
+    with argon2id._exclusive_use() as here:
         assert here
         assert hasher.encode("right", "saltsaltsalt") == alone  # nor beside another thread's
     assert threads == [3, 1, 3, 1]
@@ -200,7 +200,7 @@ def test_two_hash_at_a_time_behind_the_requests(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("django.contrib.auth.hashers.make_password", slow)
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
-        assert list(pool.map(password_hashing.hashed, "abcdef")) == list("abcdef")
+        assert list(pool.map(password_hashing.hash_password, "abcdef")) == list("abcdef")
     assert most == 2
     if sys.platform == "linux":
         assert niceness == {password_hashing.NICENESS}
@@ -209,7 +209,7 @@ def test_two_hash_at_a_time_behind_the_requests(monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture
 def one_place(monkeypatch: pytest.MonkeyPatch) -> threading.BoundedSemaphore:
     places = threading.BoundedSemaphore(1)
-    monkeypatch.setattr(limits, "_places", places)
+    monkeypatch.setattr(limits, "_slots", places)
     return places
 
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from accounts.exceptions import AccountLockedError, RateLimitedError
 from accounts.services import lockout, password_hashing
-from accounts.services.lockout import Door
+from accounts.services.lockout import LoginScope
 from accounts.tests.support.flows import events
 from config.tests.support.fixtures import API, Person, make_creator
 from tenancy.context import OPERATOR, using_alias
@@ -78,7 +78,7 @@ def test_admin_keeps_a_count_of_its_own(api: API, transactional_db: None) -> Non
             email=olga.email,
             password=olga.password,
             encoded=hashers.make_password(olga.password),
-            door=Door.ADMIN,
+            scope=LoginScope.ADMIN,
         )
     assert found.verdict.is_right
 
@@ -87,12 +87,12 @@ def test_admin_keeps_a_count_of_its_own(api: API, transactional_db: None) -> Non
 def test_of_many_parallel_guesses_exactly_five_are_looked_at(
     ada: Person, known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked_at: Counter[str] = Counter()
+    verified_hash: Counter[str] = Counter()
     verify, make = hashers.verify_password, hashers.make_password
 
     def counted(function: Any) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
-            looked_at["n"] += 1
+            verified_hash["n"] += 1
             return function(*args, **kwargs)
 
         return call
@@ -114,7 +114,7 @@ def test_of_many_parallel_guesses_exactly_five_are_looked_at(
 
     with ThreadPoolExecutor(20) as pool:
         outcomes = Counter(pool.map(guess, range(60)))
-    assert looked_at["n"] == outcomes["looked at"] == 5, outcomes
+    assert verified_hash["n"] == outcomes["looked at"] == 5, outcomes
 
 
 def test_right_passwords_at_once_lock_nobody_out(ada: Person) -> None:
@@ -134,7 +134,7 @@ def test_right_passwords_at_once_lock_nobody_out(ada: Person) -> None:
 
 def test_killed_attempt_locks_nobody_and_its_place_comes_back(ada: Person, superuser: Any) -> None:
     for _ in range(5):
-        lockout._reserve(ada.email, Door.API)
+        lockout._reserve(ada.email, LoginScope.API)
     with pytest.raises(RateLimitedError):
         lockout.verify_password(email=ada.email, password=ada.password, encoded=None)
     superuser.execute("UPDATE login_reservations SET expires_at = %s", [timezone.now()])
@@ -147,7 +147,7 @@ def paused_verdict(monkeypatch: pytest.MonkeyPatch) -> tuple[Event, Event]:
     come, go = Event(), Event()
     verify = password_hashing.verify
 
-    def waiting(password: str, encoded: str | None) -> password_hashing.Verdict:
+    def waiting(password: str, encoded: str | None) -> password_hashing.VerificationResult:
         come.set()
         assert go.wait(10)
         return verify(password, encoded)

@@ -45,7 +45,7 @@ def settle(
     app: psycopg.Connection, email: str, reservation: UUID, *, failed: bool, scope: str = "api"
 ) -> Any:
     return app.execute(
-        "SELECT lockout_settle(%s, %s, %s, %s)", [scope, email, reservation, failed]
+        "SELECT lockout_finish(%s, %s, %s, %s)", [scope, email, reservation, failed]
     ).fetchone()
 
 
@@ -69,7 +69,7 @@ def test_app_role_reaches_the_scope_of_the_api_alone(mallory: psycopg.Connection
     for act in (
         lambda: reserve(mallory, OLGA, scope=scope),
         lambda: settle(mallory, OLGA, uuid4(), failed=True, scope=scope),
-        lambda: mallory.execute("SELECT lockout_lift(%s, %s)", [scope, OLGA]),
+        lambda: mallory.execute("SELECT lockout_unlock(%s, %s)", [scope, OLGA]),
     ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             act()
@@ -131,10 +131,10 @@ def test_lock_of_another_account_is_not_lifted(
     lock(api, bob.email)
     for tenant in (ada.id, ""):
         as_tenant(mallory, tenant)
-        mallory.execute("SELECT lockout_lift('api', %s)", [bob.email])
+        mallory.execute("SELECT lockout_unlock('api', %s)", [bob.email])
     assert failures(superuser, bob.email) == 5
     as_tenant(mallory, bob.id)  # as a finished reset does
-    mallory.execute("SELECT lockout_lift('api', %s)", [bob.email])
+    mallory.execute("SELECT lockout_unlock('api', %s)", [bob.email])
     assert failures(superuser, bob.email) == 0
 
 

@@ -17,7 +17,7 @@ from config.tests.support.live_server import Served, serving
 pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.slow]
 ROUNDS = 1
 BURST = 200
-AT_ONCE = 50  # threads; the service has 16
+HASHING_THREADS = 50  # threads; the service has 16
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def served(django_db_setup: None, marks: Path) -> Iterator[Served]:
         yield service
 
 
-def looked_at(marks: Path) -> int:
+def verified_hash(marks: Path) -> int:
     return marks.stat().st_size if marks.exists() else 0
 
 
@@ -52,23 +52,23 @@ def burst(served: Served, email: str, tries: int, *, first: int = 0) -> Counter[
         return served.post("login", body, ip=f"203.0.{number // 200}.{number % 200}").code
 
     codes: Counter[str] = Counter()
-    for start in range(first, first + tries, AT_ONCE):
-        count = min(AT_ONCE, first + tries - start)
+    for start in range(first, first + tries, HASHING_THREADS):
+        count = min(HASHING_THREADS, first + tries - start)
         codes += Counter(all_at_once(count, lambda number, start=start: attempt(start + number)))  # type: ignore[misc]
     return codes
 
 
 def prove_five(served: Served, marks: Path, email: str) -> None:
-    before = looked_at(marks)
+    before = verified_hash(marks)
     codes = burst(served, email, BURST)
     assert codes.total() == BURST
-    assert looked_at(marks) - before <= 5
+    assert verified_hash(marks) - before <= 5
     first = BURST
     # refused while verdicts were awaited, or without a place: they try again
     while refused := codes.pop("rate_limited", 0) + codes.pop("busy", 0):
         codes += burst(served, email, refused, first=first)
         first += refused
-    assert looked_at(marks) - before == 5
+    assert verified_hash(marks) - before == 5
     assert codes == {"invalid_credentials": 5, "account_locked": BURST - 5}
 
 
@@ -97,13 +97,13 @@ def test_twenty_right_passwords_at_once_lock_nobody_out(served: Served) -> None:
 
 def test_killed_processes_lock_nobody_out(served: Served, marks: Path, superuser: Any) -> None:
     make_creator("ada@example.com")
-    before = looked_at(marks)
+    before = verified_hash(marks)
     workers = served.workers()
     assert len(workers) == 4
 
     def guess(number: int) -> bool:
         if number == 5:  # as soon as all five are being looked at, every process dies
-            while looked_at(marks) - before < 5:
+            while verified_hash(marks) - before < 5:
                 time.sleep(0.005)
             for pid in workers:
                 os.kill(pid, signal.SIGKILL)

@@ -8,7 +8,7 @@ from accounts.mail import messages
 from accounts.models import SecurityNotice
 from accounts.services import notices
 from accounts.tests.support.flows import log_in, sign_up
-from audit.requests.client_info import Client
+from audit.requests.client_info import ClientInfo
 from config.tests.support.fixtures import API, PASSWORD, make_creator
 from tenancy.context import OPERATOR, tenant_scope, using_alias
 
@@ -109,7 +109,7 @@ def test_device_that_could_become_a_link_is_left_out_of_a_notice(
     for device in ("evil.example on Linux", "Firefox on Linux"):
         with tenant_scope(ada.id):
             notices.add(
-                SecurityNotice.Kind.NEW_DEVICE, creator_id=ada.id, client=Client(ip_address="192.0.2.7")
+                SecurityNotice.Kind.NEW_DEVICE, creator_id=ada.id, client=ClientInfo(ip_address="192.0.2.7")
             )
         with using_alias(OPERATOR):
             SecurityNotice.objects.filter(device="").update(device=device)

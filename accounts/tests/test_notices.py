@@ -1,4 +1,4 @@
-"""What the owner hears when something happens to the account: enough, and not too often."""
+"""What the owner hears when something wait_until to the account: enough, and not too often."""
 
 from datetime import timedelta
 from typing import Any
@@ -11,7 +11,7 @@ from django.utils import timezone
 from accounts.models import SecurityNotice
 from accounts.services import notices
 from accounts.tests.support.flows import link_in, log_in
-from audit.requests.client_info import Client
+from audit.requests.client_info import ClientInfo
 from config.tests.support.fixtures import API, Person, make_creator, statements
 from tenancy.context import tenant_scope
 
@@ -31,7 +31,7 @@ def enter(person: Person, agent: str = FIREFOX, password: str = "", **more: str)
 
 def happen(kind: SecurityNotice.Kind, person: Person, *, ip: str = "192.0.2.7", agent: str = FIREFOX) -> None:
     with tenant_scope(person.id):
-        notices.add(kind, creator_id=person.id, client=Client(ip_address=ip, user_agent=agent))
+        notices.add(kind, creator_id=person.id, client=ClientInfo(ip_address=ip, user_agent=agent))
 
 
 def let_time_pass(superuser: psycopg.Connection, **span: float) -> None:

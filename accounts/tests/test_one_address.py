@@ -19,7 +19,7 @@ from config.tests.support.operators import confirm as step_up
 from config.tests.support.operators import enter, make_operator
 from tenancy.context import OPERATOR, using_alias
 
-from .test_creator_admin import LIST, give_reason, page_of, says
+from .test_creator_admin import LIST, page_of, record_justification, says
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
@@ -180,7 +180,7 @@ def test_admin_shows_u_labels(zoe: Person, olga: Person) -> None:
     assert SHOWN in says(browser.get(LIST))
     assert "olga@bücher.example" in says(browser.get("/admin/accounts/operator/"))
     assert "olga@bücher.example" in says(browser.get(f"/admin/accounts/operator/{olga.id}/change/"))
-    give_reason(browser, zoe)
+    record_justification(browser, zoe)
     assert SHOWN in says(browser.get(page_of(zoe)))
     assert SHOWN in says(browser.get(f"{LIST}{zoe.id}/end_sessions/"))
     for path in (LIST, page_of(zoe)):
@@ -226,7 +226,7 @@ def test_deletion_takes_either_form_of_the_address(
 ) -> None:
     browser = enter(olga)
     step_up(browser, olga)
-    give_reason(browser, zoe)
+    record_justification(browser, zoe)
     delete = f"{LIST}{zoe.id}/delete/"
     assert "SMTPUTF8" in says(browser.post(delete, {"typed": "zoë@example.com"}))
     assert "not the address" in says(browser.post(delete, {"typed": "zoe@example.com"}))

@@ -14,7 +14,7 @@ from django.test import Client
 from accounts.models import EmailChangeToken, EmailVerificationToken, LinkToken, PasswordResetToken
 from accounts.services.operators import justification, support
 from accounts.tests.support.flows import sign_up
-from audit.requests.client_info import Client as AuditClient
+from audit.requests.client_info import ClientInfo
 from config.tests.support.fixtures import API, PASSWORD
 from tenancy.context import OPERATOR, using_alias
 
@@ -104,10 +104,10 @@ class Ada:
         return links["undo"]
 
     def support(self, *actions: str) -> None:
-        operator, client = uuid4(), AuditClient()
+        operator, client = uuid4(), ClientInfo()
         with using_alias(OPERATOR):
             known: dict[str, Any] = {"creator_id": self.id, "operator_id": operator, "client": client}
-            justification.give_reason(reason="ticket number 1234", **known)
+            justification.record_justification(reason="ticket number 1234", **known)
             for action in actions:
                 assert support.perform(action, **known), action
 
@@ -179,7 +179,7 @@ def _ask_three_times(ada: Ada, link: Link) -> None:
         getattr(ada, f"new_{link[0]}_link")()
 
 
-# what happens after the link was made
+# what wait_until after the link was made
 EVENTS: dict[str, Callable[[Ada, Link], Any]] = {
     "nothing": lambda ada, link: None,
     "its own use": lambda ada, link: ada.use(link) or pytest.fail("dead from the start"),

@@ -16,7 +16,7 @@ from accounts.models import Creator, Operator
 from accounts.permissions import ROLES
 from accounts.services.operators import accounts
 from accounts.tests.support.flows import all_at_once, events
-from audit.requests.client_info import Client as AuditClient
+from audit.requests.client_info import ClientInfo
 from config.tests.support.fixtures import API, Person, make_creator
 from config.tests.support.operators import confirm, enter, give_password, make_operator
 from tenancy.context import OPERATOR, using_alias
@@ -97,7 +97,7 @@ def test_nobody_changes_own_rights(olga: Person, superuser: psycopg.Connection) 
     assert change(client, olga, role="superuser", is_active="").status_code == 403
     assert rights(superuser, olga) == (True, True, [None])
     with using_alias(OPERATOR), pytest.raises(PermissionDenied):
-        accounts.change_rights(olga.id, role="support", is_active=True, by=olga.id, client=AuditClient())
+        accounts.change_rights(olga.id, role="support", is_active=True, by=olga.id, client=ClientInfo())
 
 
 @pytest.mark.parametrize("role", ["support", "security", ""])
@@ -111,7 +111,7 @@ def test_others_see_and_change_no_operator(role: str, sam: Person, superuser: ps
         assert client.get(f"/admin/accounts/creator/{victim.id}/change/").status_code in {403, 404}
     assert rights(superuser, person)[1] is False
     with using_alias(OPERATOR), pytest.raises(PermissionDenied):
-        accounts.change_rights(sam.id, role="superuser", is_active=True, by=person.id, client=AuditClient())
+        accounts.change_rights(sam.id, role="superuser", is_active=True, by=person.id, client=ClientInfo())
 
 
 def test_two_superusers_that_demote_each_other_leave_one(olga: Person, superuser: psycopg.Connection) -> None:
@@ -125,7 +125,7 @@ def test_two_superusers_that_demote_each_other_leave_one(olga: Person, superuser
                     role="support",
                     is_active=True,
                     by=others[number].id,
-                    client=AuditClient(),
+                    client=ClientInfo(),
                 )
             except PermissionDenied:
                 return "refused"
@@ -140,7 +140,7 @@ def test_a_creator_is_not_made_an_operator_by_the_way(
 ) -> None:
     change(confirmed(olga), ada, role="superuser")
     with using_alias(OPERATOR), pytest.raises(PermissionDenied):
-        accounts.change_rights(ada.id, role="superuser", is_active=True, by=olga.id, client=AuditClient())
+        accounts.change_rights(ada.id, role="superuser", is_active=True, by=olga.id, client=ClientInfo())
     assert rights(superuser, ada) == (True, False, [None])
 
 

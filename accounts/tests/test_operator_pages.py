@@ -14,7 +14,7 @@ from selenium.webdriver.common.keys import Keys
 
 from accounts.services import api_keys
 from accounts.tests.support.flows import log_in
-from config.launcher.process import happens
+from config.launcher.process import wait_until
 from config.tests.support.fixtures import API, PASSWORD, Person, make_creator, sign_in
 from config.tests.support.live_server import Served, serving
 from config.tests.support.operators import code_of, make_operator
@@ -45,7 +45,7 @@ def browser(served: Served, tmp_path: Path) -> Iterator[Browser]:
         browser.go(LIST)
         browser.find_element(By.NAME, "username").send_keys(olga.email)
         browser.find_element(By.NAME, "password").send_keys(PASSWORD, Keys.ENTER)
-        assert happens(lambda: bool(browser.find_elements(By.NAME, "answer")), within=5)
+        assert wait_until(lambda: bool(browser.find_elements(By.NAME, "answer")), within=5)
         browser.find_element(By.NAME, "answer").send_keys(code_of(olga), Keys.ENTER)
         browser.arrive(LIST)
         yield browser
@@ -80,7 +80,7 @@ def look(browser: Browser, name: str) -> None:
                 whole = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
                 Path(directory, f"{name}-{scheme}-{width}.png").write_bytes(base64.b64decode(whole["data"]))
             assert browser.execute_script("return document.documentElement.scrollWidth") <= width, name
-            assert happens(lambda: faint(browser) == [], within=2), (scheme, name, faint(browser))
+            assert wait_until(lambda: faint(browser) == [], within=2), (scheme, name, faint(browser))
             assert browser.execute_script(SMALL) == 0, name
     assert browser.heading()
     # of the Content-Security-Policy, of a missing file; not Chromium's wish for a name beside a password
@@ -93,7 +93,7 @@ def test_account_is_found_opened_and_deactivated_by_keyboard(browser: Browser, b
         if browser.switch_to.active_element.get_attribute("name") != "q":
             browser.press(Keys.TAB)
     browser.press("lovelace", Keys.ENTER)
-    assert happens(lambda: "q=lovelace" in browser.current_url, within=5)
+    assert wait_until(lambda: "q=lovelace" in browser.current_url, within=5)
     look(browser, "search")
     browser.find_element(By.LINK_TEXT, busy.email).send_keys(Keys.ENTER)
     browser.arrive(page_of(busy))
@@ -101,14 +101,14 @@ def test_account_is_found_opened_and_deactivated_by_keyboard(browser: Browser, b
     assert browser.switch_to.active_element.get_attribute("name") == "reason"
     browser.press("short", Keys.ENTER)
     wrong = "[name=reason][aria-invalid=true]"
-    assert happens(lambda: bool(browser.find_elements(By.CSS_SELECTOR, wrong)), within=5)
+    assert wait_until(lambda: bool(browser.find_elements(By.CSS_SELECTOR, wrong)), within=5)
     look(browser, "reason-wrong")
     browser.find_element(By.NAME, "reason").clear()
     browser.find_element(By.NAME, "reason").send_keys(REASON, Keys.ENTER)
-    assert happens(lambda: busy.email in browser.heading(), within=5)
+    assert wait_until(lambda: busy.email in browser.heading(), within=5)
     look(browser, "record")
     browser.find_element(By.LINK_TEXT, "Deactivate").send_keys(Keys.ENTER)
-    assert happens(lambda: bool(browser.find_elements(By.NAME, "answer")), within=5)
+    assert wait_until(lambda: bool(browser.find_elements(By.NAME, "answer")), within=5)
     browser.find_element(By.NAME, "answer").send_keys(PASSWORD, Keys.ENTER)
     browser.arrive(f"{LIST}{busy.id}/deactivate/")
     look(browser, "deactivate")
@@ -119,7 +119,7 @@ def test_account_is_found_opened_and_deactivated_by_keyboard(browser: Browser, b
     browser.find_element(By.LINK_TEXT, "Delete the account").send_keys(Keys.ENTER)
     browser.arrive("/delete/")
     browser.find_element(By.NAME, "typed").send_keys("someone@else.example", Keys.ENTER)
-    assert happens(lambda: bool(browser.find_elements(By.CSS_SELECTOR, "[aria-invalid=true]")), within=5)
+    assert wait_until(lambda: bool(browser.find_elements(By.CSS_SELECTOR, "[aria-invalid=true]")), within=5)
     look(browser, "delete-wrong")
 
 
@@ -130,7 +130,7 @@ def test_keys_on_every_screen(browser: Browser) -> None:
     browser.go("/admin/accounts/apikey/")
     look(browser, "keys")
     browser.find_element(By.LINK_TEXT, "Revoke").send_keys(Keys.ENTER)
-    assert happens(lambda: bool(browser.find_elements(By.NAME, "answer")), within=5)
+    assert wait_until(lambda: bool(browser.find_elements(By.NAME, "answer")), within=5)
     browser.find_element(By.NAME, "answer").send_keys(PASSWORD, Keys.ENTER)
     browser.arrive("/revoke/")
     look(browser, "revoke")

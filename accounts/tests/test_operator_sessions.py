@@ -113,9 +113,9 @@ def test_operator_whose_second_factor_is_reset_is_out_at_once(olga: Person) -> N
 
 
 def _nobody() -> Any:
-    from audit.requests.client_info import Client as AuditClient
+    from audit.requests.client_info import ClientInfo
 
-    return AuditClient()
+    return ClientInfo()
 
 
 def test_session_of_before_a_change_of_password_is_out(olga: Person) -> None:

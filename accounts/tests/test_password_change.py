@@ -87,7 +87,7 @@ def test_links_to_reset_the_old_password_end(api: API, ada: Person, run_jobs: An
 
 def test_two_changes_at_once_have_one_winner(api: API, ada: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     meeting, met_before = threading.Barrier(2), set()
-    judge = password_hashing.judge
+    judge = password_hashing.validate
 
     def met(*args: Any, **kwargs: Any) -> None:
         judge(*args, **kwargs)
@@ -107,7 +107,7 @@ def test_change_that_meets_a_rehash_of_the_same_password_still_succeeds(
 ) -> None:
     """A sign-in elsewhere stores the old password with a newer method, between our look and our write."""
     confirm = password_change.confirm_password
-    rehashed = password_hashing.hashed(ada.password)
+    rehashed = password_hashing.hash_password(ada.password)
     calls: list[str] = []
 
     def confirm_then_rehash(*args: Any, **kwargs: Any) -> str:
@@ -132,7 +132,7 @@ def test_reset_wins_over_a_change_that_began_before_it(
     run_jobs()
     uid, token = link_in(mail.outbox[-1])
     judged, go = threading.Event(), threading.Event()
-    judge = password_hashing.judge
+    judge = password_hashing.validate
 
     def paused(password: str, **facts: Any) -> None:
         judge(password, **facts)

@@ -17,7 +17,7 @@ from django.utils import timezone
 from accounts.models.creators import CreatorManager
 from accounts.services import password_hashing, password_reset
 from accounts.tests.support.flows import all_at_once, events, link_in, log_in, sign_up
-from audit.requests.client_info import Client as AuditClient
+from audit.requests.client_info import ClientInfo
 from config.tests.support.fixtures import API, Person, make_creator, sign_in, statements
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -110,7 +110,7 @@ def test_uses_that_both_found_the_link_unspent_have_one_winner(
 ) -> None:
     """The forced form of the race: both stand between look and write."""
     meeting = threading.Barrier(2)
-    hashed = password_hashing.hashed
+    hashed = password_hashing.hash_password
 
     def met(password: str) -> str:
         meeting.wait(10)
@@ -264,7 +264,7 @@ def test_sign_in_that_began_before_a_reset_opens_nothing_behind_it(
     looked, go = threading.Event(), threading.Event()
     verify = password_hashing.verify
 
-    def paused(password: str, encoded: str | None) -> password_hashing.Verdict:
+    def paused(password: str, encoded: str | None) -> password_hashing.VerificationResult:
         verdict = verify(password, encoded)
         if not looked.is_set():
             looked.set()
@@ -298,7 +298,7 @@ def test_sign_in_while_another_upgrades_the_hash_is_not_refused(
     meeting = threading.Barrier(2)
     verify = password_hashing.verify
 
-    def met(password: str, encoded: str | None) -> password_hashing.Verdict:
+    def met(password: str, encoded: str | None) -> password_hashing.VerificationResult:
         verdict = verify(password, encoded)
         if verdict.needs_upgrade:
             meeting.wait(10)
@@ -317,7 +317,7 @@ def test_reset_that_can_not_be_recorded_is_not_made(
     """Password and record stand or fall together."""
     monkeypatch.setattr("accounts.services.notices.add", broken)
     with pytest.raises(RuntimeError):
-        password_reset.reset_password(uid=link[0], token=link[1], new_password=NEW, client=AuditClient())
+        password_reset.reset_password(uid=link[0], token=link[1], new_password=NEW, client=ClientInfo())
     assert password_reset.is_usable(*link)
     assert log_in(API(), ada.email, ada.password).status_code == 200
 

@@ -13,9 +13,9 @@ import psycopg
 import pytest
 
 from accounts.passwords import pwned as module
-from accounts.passwords.pwned import Breaches
+from accounts.passwords.pwned import PwnedPasswordsClient
 from accounts.tests.support.flows import log_lines
-from config.launcher.process import happens
+from config.launcher.process import wait_until
 from config.tests.support.fixtures import API
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -103,8 +103,8 @@ def pwned(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pwned]:
     settings.HIBP_ENABLED = True
     settings.HIBP_API_URL = f"http://127.0.0.1:{server.server_port}"
     settings.HIBP_TIMEOUT_SECONDS = DEADLINE
-    client = Breaches()
-    monkeypatch.setattr(module, "breaches", client)
+    client = PwnedPasswordsClient()
+    monkeypatch.setattr(module, "pwned_passwords", client)
     client.count("the first question of a process loads its libraries")
     API().post("register", {"email": "first@example.com", "password": "short"})
     server.seen.clear()
@@ -198,9 +198,9 @@ def test_server_that_fails_again_and_again_is_left_alone_for_a_while(
     assert sign_up(api, BREACHED)[2] < DEADLINE
     pwned.mood = honest
     now = time.monotonic()
-    monkeypatch.setattr(module.time, "monotonic", lambda: now + module.LEAVE_ALONE_FOR - 1)
+    monkeypatch.setattr(module.time, "monotonic", lambda: now + module.BREAKER_RESET_SECONDS - 1)
     assert sign_up(api, BREACHED)[0] == 202
-    monkeypatch.setattr(module.time, "monotonic", lambda: now + module.LEAVE_ALONE_FOR)
+    monkeypatch.setattr(module.time, "monotonic", lambda: now + module.BREAKER_RESET_SECONDS)
     assert sign_up(api, BREACHED)[:2] == (400, ["password_breached"])
 
 
@@ -216,12 +216,12 @@ def test_threads_that_ask_come_back(
     pwned: Pwned, superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, mood: str
 ) -> None:
     """A server that keeps its connections open for ever would else have all of them, for ever."""
-    monkeypatch.setattr(module, "LEAVE_ALONE_AFTER", 1000)
+    monkeypatch.setattr(module, "BREAKER_THRESHOLD", 1000)
     pwned.mood, _reason = MOODS[mood]
-    client = module.breaches
-    for _ in range(2 * module.ASKING_AT_ONCE):
+    client = module.pwned_passwords
+    for _ in range(2 * module.MAX_CONCURRENCY):
         assert client.count(UNKNOWN) is None
-    assert happens(lambda: client._asking._value == module.ASKING_AT_ONCE, within=3)
+    assert wait_until(lambda: client._asking._value == module.MAX_CONCURRENCY, within=3)
     assert set(reasons(superuser)) == {"TIMEOUT"}
     pwned.mood = honest
     assert client.count(BREACHED) == 1234
@@ -232,9 +232,9 @@ def test_more_than_a_few_at_once_do_not_wait_in_line(
 ) -> None:
     from accounts.tests.support.flows import all_at_once
 
-    monkeypatch.setattr(module, "LEAVE_ALONE_AFTER", 1000)
+    monkeypatch.setattr(module, "BREAKER_THRESHOLD", 1000)
     pwned.mood, _reason = MOODS["hangs"]
-    client, started = module.breaches, time.monotonic()
+    client, started = module.pwned_passwords, time.monotonic()
     assert all_at_once(12, lambda _n: client.count(UNKNOWN)) == [None] * 12
     assert time.monotonic() - started < DEADLINE + 3 * MARGIN
     assert sorted(reasons(superuser)) == ["BUSY"] * 8 + ["TIMEOUT"] * 4

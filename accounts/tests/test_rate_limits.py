@@ -13,7 +13,7 @@ from django.db import connection
 from django.test import override_settings
 
 from accounts.ratelimits import cache, limits
-from audit.requests.client_info import Client
+from audit.requests.client_info import ClientInfo
 from config import settings as house
 from config.tests.support.fixtures import API, Person, make_creator, statements
 
@@ -151,7 +151,7 @@ def test_letter_case_methods_and_forged_headers_do_not_evade() -> None:
     tricks = [
         {"method": "GET"}, {"method": "PUT"}, {"method": "OPTIONS"}, {"method": "HEAD"}, {"method": "DELETE"},
         {"X-Forwarded-For": "203.0.113.1"}, {"X-Real-IP": "203.0.113.2"}, {"Forwarded": "for=203.0.113.3"},
-        {"X-Client-IP": "203.0.113.4"}, {"True-Client-IP": "203.0.113.5"},
+        {"X-ClientInfo-IP": "203.0.113.4"}, {"True-ClientInfo-IP": "203.0.113.5"},
     ]  # fmt: skip
     assert [knock("login", **trick).status_code for trick in tricks].count(429) == 0
     for trick in [{}, *tricks]:
@@ -271,7 +271,7 @@ def test_doors_behind_a_bearer_need_no_counter(counters_gone: None, ada: Person)
 
 
 def mails(kind: str, times: int, *, ip: str, email: str = "ada@example.com") -> int:
-    return sum(limits.allows_mail(kind, email, Client(ip_address=ip)) for _ in range(times))
+    return sum(limits.allows_mail(kind, email, ClientInfo(ip_address=ip)) for _ in range(times))
 
 
 def test_counters_tell_neither_address_nor_network(superuser: psycopg.Connection) -> None:

@@ -11,7 +11,7 @@ import pytest
 from django_ratelimit.core import _get_window
 
 from accounts.tests.support.flows import all_at_once
-from config.launcher.process import happens
+from config.launcher.process import wait_until
 from config.tests.support.external_servers import Redis, own_redis
 from config.tests.support.live_server import Served, serving
 
@@ -88,12 +88,12 @@ def test_without_redis_the_doors_stay_shut_and_open_again(
         redis.send(signal.SIGSTOP)  # it hangs
         assert_shut(served)
         redis.send(signal.SIGCONT)
-        assert happens(lambda: served.post("refresh", {}, ip="192.0.2.2").status == 400, within=5)
+        assert wait_until(lambda: served.post("refresh", {}, ip="192.0.2.2").status == 400, within=5)
         redis.stop()
         assert_shut(served)
         assert served.call("GET", "/healthz").status == 200
         redis.start()
-        assert happens(lambda: served.post("refresh", {}, ip="192.0.2.3").status == 400, within=5)
+        assert wait_until(lambda: served.post("refresh", {}, ip="192.0.2.3").status == 400, within=5)
         lifetimes = redis.lifetimes()
         log = served.log.read_text()
     assert "Traceback" not in log

@@ -209,7 +209,7 @@ def test_refresh_and_deletion_do_not_wait_for_each_other(
 
     def delete() -> None:
         with tenant_scope(ada.id):
-            account_deletion.remove(ada.id)
+            account_deletion.delete_account_rows(ada.id)
         ends.append("deleted")
         connections.close_all()
 
@@ -289,8 +289,8 @@ def test_without_grace_one_of_a_race_wins_and_the_losers_end_the_family(
 def test_without_grace_a_loser_who_came_before_the_winner_loses(ada: Person, settings: Any) -> None:
     settings.JWT_REFRESH_GRACE = timedelta(0)
     token, now = RefreshTokenJWT.verified(ada.refresh), timezone.now()
-    assert sessions._rotate(token, now)[0] == "rotated"
-    assert sessions._rotate(token, now - timedelta(milliseconds=1))[0] == "reused"
+    assert sessions._rotate(token, now).outcome == "rotated"
+    assert sessions._rotate(token, now - timedelta(milliseconds=1)).outcome == "reused"
 
 
 def test_refresh_and_sign_out_at_once_leave_nobody_signed_in(api: API, ada: Person) -> None:
@@ -322,7 +322,7 @@ def test_database_refuses_a_second_successor_whatever_the_code_does(ada: Person)
 def test_replay_survives_a_key_rotation_in_between(api: API, ada: Person, superuser: Any) -> None:
     """The successor's row names its key, so that the very same bytes come again."""
     from accounts.services import signing_keys
-    from accounts.tokens.keys import forget_key_ring
+    from accounts.tokens.keys import invalidate_key_ring
     from tenancy.context import OPERATOR, using_alias
 
     (kept,) = superuser.execute("SELECT kid FROM signing_keys").fetchone()
@@ -333,14 +333,14 @@ def test_replay_survives_a_key_rotation_in_between(api: API, ada: Person, superu
         superuser.execute(
             "UPDATE signing_keys SET activates_at = now() - interval '1 s' WHERE kid <> %s", [kept]
         )
-        forget_key_ring()
+        invalidate_key_ring()
         again = refresh(api, ada.refresh)[1]
         assert again["refresh"] == first["refresh"]
         assert jwt.get_unverified_header(again["access"])["kid"] != kept
     finally:
         superuser.execute("DELETE FROM signing_keys WHERE kid <> %s", [kept])
         superuser.execute("UPDATE signing_keys SET expires_at = NULL")
-        forget_key_ring()
+        invalidate_key_ring()
 
 
 def test_refresh_counts_as_use_of_the_session(api: API, ada: Person, superuser: Any) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from accounts.services import signing_keys
 from accounts.services.api_keys import create_api_key, revoke_api_key
-from config.launcher.process import happens
+from config.launcher.process import wait_until
 from config.tests.support.external_servers import free_port
 from config.tests.support.fixtures import PASSWORD, Person
 from config.tests.support.launched_service import live_service
@@ -38,7 +38,7 @@ from .test_tokens import (
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True, databases="__all__")]
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[2] / "docs" / "examples"
 PAUSE_SECONDS = 1.0
 
 
@@ -65,7 +65,7 @@ def example(name: str, **env: str) -> Iterator[Callable[[str], Reply]]:
             return False
 
     try:
-        assert happens(listens, within=20)
+        assert wait_until(listens, within=20)
         yield ask
     finally:
         process.terminate()
@@ -197,8 +197,8 @@ def test_verifier_survives_a_rotation(
         return bool(unpack(news[-1])[0]["kid"] == kid)
 
     try:
-        assert happens(signs, within=10)
-        assert happens(lambda: ask(news[-1]).status == 200, within=10)
+        assert wait_until(signs, within=10)
+        assert wait_until(lambda: ask(news[-1]).status == 200, within=10)
         assert ask(old).status == 200
     finally:
         superuser.execute("UPDATE signing_keys SET expires_at = NULL WHERE kid <> %s", [kid])
@@ -226,7 +226,7 @@ def test_verifier_needs_no_answer_once_it_has_the_keys(verifier: Any, call: Any,
     assert (answer.status, answer.json()) == (503, {"code": "unavailable"})
     assert int(answer.headers["retry-after"]) >= 1
     publisher.away = False
-    assert happens(lambda: ask(access).status == 200, within=10)
+    assert wait_until(lambda: ask(access).status == 200, within=10)
     publisher.away = True
     time.sleep(PAUSE_SECONDS)
     unknown = signed(unpack(access)[0] | {"kid": "unknown"}, unpack(access)[1])

@@ -14,7 +14,7 @@ from accounts.models import Authenticator, Creator
 from accounts.services import lockout
 from accounts.services.operators import mfa
 from accounts.tests.support.flows import all_at_once, events, log_lines
-from audit.requests.client_info import Client as AuditClient
+from audit.requests.client_info import ClientInfo
 from config.tests.support.fixtures import Person
 from config.tests.support.operators import code_for, code_of, confirm, enter, give_password, make_operator
 from tenancy.context import OPERATOR, using_alias
@@ -108,7 +108,7 @@ def test_of_two_that_set_up_at_once_one_has(newcomer: Person) -> None:
         secret = mfa.new_secret()
         with using_alias(OPERATOR):
             try:
-                mfa.set_up(nora, secret=secret, code=code_for(secret), replacing=None, client=AuditClient())
+                mfa.set_up(nora, secret=secret, code=code_for(secret), replacing=None, client=ClientInfo())
             except mfa.AlreadySetUpError:
                 return False
             return True
@@ -157,7 +157,7 @@ def test_one_code_sent_many_times_at_once_lets_in_once(olga: Person, settings: A
 
     def try_it(_number: int) -> bool:
         with using_alias(OPERATOR):
-            return mfa.sign_in(operator, code=code, client=AuditClient()) is not None
+            return mfa.sign_in(operator, code=code, client=ClientInfo()) is not None
 
     assert Counter(all_at_once(20, try_it)) == {True: 1, False: 19}
 
@@ -170,7 +170,7 @@ def test_a_recovery_code_lets_in_once_however_often_it_is_sent(newcomer: Person,
 
     def try_it(_number: int) -> bool:
         with using_alias(OPERATOR):
-            return mfa.sign_in(operator, code=code, client=AuditClient()) is not None
+            return mfa.sign_in(operator, code=code, client=ClientInfo()) is not None
 
     assert Counter(all_at_once(20, try_it)) == {True: 1, False: 19}
 
@@ -191,10 +191,10 @@ def test_recovery_code_stands_in_for_the_app_in_any_spelling(
 def test_five_wrong_codes_mean_five(
     olga: Person, superuser: psycopg.Connection, monkeypatch: Any, parallel: int
 ) -> None:
-    looked_at: list[str] = []
+    verified_hash: list[str] = []
 
     def counted(_secret: bytes, code: str) -> None:
-        looked_at.append(code)
+        verified_hash.append(code)
 
     monkeypatch.setattr(mfa, "_step_of", counted)
     monkeypatch.setattr(lockout, "LONGEST_WAIT", 30)
@@ -204,7 +204,7 @@ def test_five_wrong_codes_mean_five(
     def guess(number: int) -> str:
         with using_alias(OPERATOR):
             try:
-                mfa.sign_in(operator, code=f"{number:06}", client=AuditClient())
+                mfa.sign_in(operator, code=f"{number:06}", client=ClientInfo())
             except lockout.AccountLockedError:
                 return "locked"
             return "wrong"
@@ -212,7 +212,7 @@ def test_five_wrong_codes_mean_five(
     found: Counter[str] = Counter()
     for start in range(0, 30, parallel):
         found += Counter(all_at_once(parallel, lambda number, start=start: guess(start + number)))  # type: ignore[misc]
-    assert len(looked_at) == 5
+    assert len(verified_hash) == 5
     assert found == {"wrong": 5, "locked": 25}
     monkeypatch.undo()
     client = give_password(olga)

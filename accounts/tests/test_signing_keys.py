@@ -28,7 +28,7 @@ from accounts.services import signing_keys
 from accounts.tests.support.flows import log_in, wait_for_waiters
 from accounts.tokens import keys
 from accounts.tokens.jwt import RefreshToken
-from accounts.tokens.keys import forget_key_ring, key_ring
+from accounts.tokens.keys import invalidate_key_ring, key_ring
 from config.tests.support.fixtures import API, Person
 from config.tests.support.plugin import ROOT
 from tenancy.context import OPERATOR, using_alias
@@ -61,20 +61,20 @@ def kid_of(token: str) -> str:
 def store(superuser: psycopg.Connection) -> Iterator[psycopg.Connection]:
     """The key store, put back afterwards: it outlives the tests."""
     before = superuser.execute("SELECT * FROM signing_keys").fetchall()
-    forget_key_ring()
+    invalidate_key_ring()
     yield superuser
     superuser.execute("TRUNCATE signing_keys")
     for row in before:
         superuser.execute(f"INSERT INTO signing_keys VALUES ({', '.join(['%s'] * len(row))})".encode(), row)
-    forget_key_ring()
+    invalidate_key_ring()
 
 
 @pytest.fixture
 def environment_key(settings: Any) -> Iterator[Any]:
-    forget_key_ring()
+    invalidate_key_ring()
     settings.JWT_SECRET_KEY = pem(RSA_2048)
     yield settings
-    forget_key_ring()
+    invalidate_key_ring()
 
 
 def rotate() -> str:
@@ -93,7 +93,7 @@ def pass_time(store: psycopg.Connection, seconds: int) -> None:
         "expires_at = expires_at - make_interval(secs => %(s)s)",
         {"s": seconds},
     )
-    forget_key_ring()
+    invalidate_key_ring()
 
 
 def test_keys_are_read_outside_of_transactions(
@@ -123,8 +123,8 @@ def test_while_one_thread_reads_the_keys_the_others_go_on(
         return []
 
     before = key_ring()
-    monkeypatch.setattr(keys, "REREAD_AFTER", 0)
-    monkeypatch.setattr(keys._Rings, "_stored_keys", slow)
+    monkeypatch.setattr(keys, "CACHE_SECONDS", 0)
+    monkeypatch.setattr(keys._KeyRingCache, "_stored_keys", slow)
     reader = threading.Thread(target=key_ring)
     reader.start()
     assert reading.wait(10)
@@ -173,7 +173,7 @@ def test_rotation_reaches_a_running_process_within_a_second(
     now = [1000.0]
     monkeypatch.setattr(keys.time, "monotonic", lambda: now[0])
     old = published(api)
-    monkeypatch.setattr(signing_keys, "forget_key_ring", lambda: None)  # another process rotates
+    monkeypatch.setattr(signing_keys, "invalidate_key_ring", lambda: None)  # another process rotates
     new = rotate()
     assert published(api) == old
     now[0] += 1.0
@@ -217,7 +217,7 @@ def test_worker_rotates_when_it_is_time_and_not_before(ada: Person, store: psyco
 
 def test_first_key_signs_at_once(api: API, ada: Person, store: psycopg.Connection) -> None:
     store.execute("TRUNCATE signing_keys")
-    forget_key_ring()
+    invalidate_key_ring()
     first = rotate()
     pair = log_in(api, ada.email).json()
     assert kid_of(pair["access"]) == first
@@ -241,7 +241,7 @@ def test_another_secret_key_unlocks_nothing_and_says_so(
     api: API, ada: Person, store: psycopg.Connection, settings: Any
 ) -> None:
     settings.SECRET_KEY = "another-" + "9876543210" * 5
-    forget_key_ring()
+    invalidate_key_ring()
     response = log_in(api, ada.email)
     assert (response.status_code, response.json()["code"]) == (503, "unavailable")
     assert int(response["Retry-After"]) >= 1
@@ -254,7 +254,7 @@ def test_another_secret_key_unlocks_nothing_and_says_so(
     assert kid_of(log_in(api, ada.email).json()["access"]) == new
     assert api.get("/readyz").status_code == 200
     settings.SECRET_KEY = os.environ["SECRET_KEY"]
-    forget_key_ring()
+    invalidate_key_ring()
     assert api.post("refresh", {"refresh": ada.refresh}).status_code == 200  # nothing was spent
 
 
@@ -282,14 +282,14 @@ def test_retired_keys_verify_and_never_sign(api: API, ada: Person, environment_k
     fresh = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     for retired in (public_pem(RSA_2048), pem(RSA_2048), public_pem(RSA_2048) + public_pem(fresh)):
         environment_key.JWT_SECRET_KEY, environment_key.JWT_RETIRED_KEYS = pem(fresh), retired
-        forget_key_ring()
+        invalidate_key_ring()
         assert api.get("me", token=old["access"]).status_code == 200
         pair = log_in(api, ada.email).json()
         assert kid_of(pair["access"]) != kid_of(old["access"])
         assert published(api) == {kid_of(pair["access"]), kid_of(old["access"])}
     assert api.post("refresh", {"refresh": old["refresh"]}).status_code == 200
     environment_key.JWT_RETIRED_KEYS = ""
-    forget_key_ring()
+    invalidate_key_ring()
     assert api.get("me", token=old["access"]).status_code == 401
 
 
@@ -300,7 +300,7 @@ def test_replay_of_a_token_whose_key_is_retired_still_answers(
     first = api.post("refresh", {"refresh": old["refresh"]}).json()
     fresh = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     environment_key.JWT_SECRET_KEY, environment_key.JWT_RETIRED_KEYS = pem(fresh), public_pem(RSA_2048)
-    forget_key_ring()
+    invalidate_key_ring()
     again = api.post("refresh", {"refresh": old["refresh"]}).json()
     ids = [jwt.decode(one["refresh"], options={"verify_signature": False})["jti"] for one in (first, again)]
     assert ids[0] == ids[1]
@@ -376,7 +376,7 @@ def test_unfit_keys_are_refused_by_the_name_of_their_setting(environment_key: An
     for kind, (algorithm, key, retired) in UNFIT.items():
         environment_key.JWT_ALGORITHM = algorithm
         environment_key.JWT_SECRET_KEY, environment_key.JWT_RETIRED_KEYS = key, retired
-        forget_key_ring()
+        invalidate_key_ring()
         with pytest.raises(ImproperlyConfigured) as caught:
             key_ring()
         name = "JWT_RETIRED_KEYS" if kind.startswith("retired") else "JWT_SECRET_KEY"
@@ -393,7 +393,7 @@ def test_fit_keys_of_other_types_sign(
     api: API, ada: Person, environment_key: Any, algorithm: str, private: Any
 ) -> None:
     environment_key.JWT_SECRET_KEY, environment_key.JWT_ALGORITHM = pem(private), algorithm
-    forget_key_ring()
+    invalidate_key_ring()
     pair = log_in(api, ada.email).json()
     assert jwt.get_unverified_header(pair["access"])["alg"] == algorithm
     assert api.get("me", token=pair["access"]).status_code == 200
@@ -405,9 +405,9 @@ def test_tokens_are_those_of_pyjwt_byte_for_byte(environment_key: Any, algorithm
     """Both sign the same bytes to the same signature each time."""
     key = RSA_2048 if algorithm == "RS256" else ed25519.Ed25519PrivateKey.generate()
     environment_key.JWT_SECRET_KEY, environment_key.JWT_ALGORITHM = pem(key), algorithm
-    forget_key_ring()
+    invalidate_key_ring()
     now = timezone.now()
-    token = RefreshToken.mint(
+    token = RefreshToken.issue(
         creator_id=uuid4(), session_id=uuid4(), jti=uuid4(), issued_at=now, expires_at=now + timedelta(days=1)
     )
     headers = {"kid": key_ring().signing_key().kid}
@@ -418,7 +418,7 @@ def test_tokens_are_those_of_pyjwt_byte_for_byte(environment_key: Any, algorithm
 PROGRAM = """
 import django
 django.setup()
-from accounts.keys import key_ring
+from accounts.tokens.keys import key_ring
 print(key_ring().signing_key().kid)
 """
 

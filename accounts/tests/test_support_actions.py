@@ -8,19 +8,19 @@ import pytest
 from django.core import mail
 from django.test import Client
 
-from accounts.admin.actions import BUTTONS
-from accounts.exceptions import NoSuchCreatorError, ReasonRequiredError
+from accounts.admin.actions import ACTION_TEXTS
+from accounts.exceptions import CreatorNotFoundError, JustificationRequiredError
 from accounts.models import ApiKey, Creator
 from accounts.services import api_keys
 from accounts.services.operators import support
 from accounts.tests.support.flows import all_at_once, confirm, events, link_in, log_in, sign_up
-from audit.requests.client_info import Client as AuditClient
+from audit.requests.client_info import ClientInfo
 from config.tests.support.fixtures import API, PASSWORD, Person, make_creator, sign_in
 from config.tests.support.operators import confirm as step_up
 from config.tests.support.operators import enter, make_operator
 from tenancy.context import OPERATOR, using_alias
 
-from .test_creator_admin import LIST, REASON, assert_nameless, give_reason, own_events, page_of, says
+from .test_creator_admin import LIST, REASON, assert_nameless, own_events, page_of, record_justification, says
 from .test_end_users import DOOR, visit
 from .test_resource_servers import ask
 
@@ -67,7 +67,7 @@ def browser(olga: Person) -> Client:
 @pytest.fixture
 def opened(browser: Client, ada: Person) -> Client:
     """Olga's browser, before Ada's record."""
-    assert give_reason(browser, ada).status_code == 302
+    assert record_justification(browser, ada).status_code == 302
     return browser
 
 
@@ -81,7 +81,7 @@ def state_of(superuser: psycopg.Connection, person: Person) -> Any:
 
 # --- who may ------------------------------------------------------------------------------------
 def test_every_act_has_its_button_and_stands_in_the_table() -> None:
-    assert BUTTONS.keys() == support.ACTS.keys() == MAY.keys()
+    assert ACTION_TEXTS.keys() == support.SUPPORT_ACTIONS.keys() == MAY.keys()
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -92,7 +92,7 @@ def test_each_role_does_what_it_may_and_nothing_else(
     client = enter(operator)
     step_up(client, operator)
     expected = 302 if role else 403
-    assert give_reason(client, ada).status_code == expected
+    assert record_justification(client, ada).status_code == expected
     offered = client.get(page_of(ada)).content.decode()
     before = state_of(superuser, ada)
     for act, allowed in MAY.items():
@@ -112,12 +112,12 @@ def test_anonymous_and_creators_are_sent_to_the_sign_in(ada: Person) -> None:
         assert answer.headers["Location"].startswith("/admin/login/")
 
 
-@pytest.mark.parametrize("act", [name for name, button in BUTTONS.items() if button.is_dangerous])
+@pytest.mark.parametrize("act", [name for name, button in ACTION_TEXTS.items() if button.is_dangerous])
 def test_dangerous_acts_ask_for_the_password_again(
     olga: Person, ada: Person, act: str, superuser: psycopg.Connection
 ) -> None:
     client = enter(olga)
-    give_reason(client, ada)
+    record_justification(client, ada)
     before = state_of(superuser, ada)
     for answer in (client.get(act_on(ada, act)), client.post(act_on(ada, act), {"typed": ada.email})):
         assert answer.status_code == 302
@@ -132,7 +132,7 @@ def test_nothing_is_done_without_a_reason_or_on_get(
     before = state_of(superuser, ada)
     answer = browser.post(act_on(ada, act), {"typed": ada.email})
     assert (answer.status_code, answer.headers["Location"]) == (302, page_of(ada))
-    give_reason(browser, ada)
+    record_justification(browser, ada)
     assert browser.get(act_on(ada, act)).status_code == 200
     assert browser.head(act_on(ada, act)).status_code == 200
     assert state_of(superuser, ada) == before
@@ -141,7 +141,7 @@ def test_nothing_is_done_without_a_reason_or_on_get(
 
 def test_another_sites_form_does_nothing(olga: Person, ada: Person, superuser: psycopg.Connection) -> None:
     client = enter(olga)
-    give_reason(client, ada)
+    record_justification(client, ada)
     client.handler.enforce_csrf_checks = True
     assert client.post(act_on(ada, "end_sessions")).status_code == 403
     assert "sessions.revoked" not in events(superuser, of=ada.id)
@@ -151,25 +151,25 @@ def test_another_sites_form_does_nothing(olga: Person, ada: Person, superuser: p
 def test_services_know_no_staff_and_want_the_reason(olga: Person, ada: Person, act: str) -> None:
     other = make_operator("oscar@staff.example", "support")
     with using_alias(OPERATOR):
-        with pytest.raises(ReasonRequiredError):
-            support.perform(act, creator_id=ada.id, operator_id=olga.id, client=AuditClient())
+        with pytest.raises(JustificationRequiredError):
+            support.perform(act, creator_id=ada.id, operator_id=olga.id, client=ClientInfo())
         for person in (olga, other):
             reason_in_the_book(person.id, olga.id)
-            with pytest.raises(NoSuchCreatorError):
-                support.perform(act, creator_id=person.id, operator_id=olga.id, client=AuditClient())
+            with pytest.raises(CreatorNotFoundError):
+                support.perform(act, creator_id=person.id, operator_id=olga.id, client=ClientInfo())
             assert Creator.objects.get(pk=person.id).is_active
 
 
 def reason_in_the_book(creator_id: UUID, operator_id: UUID) -> None:
-    """As if there were one, whatever `give_reason` refuses."""
+    """As if there were one, whatever `record_justification` refuses."""
     from accounts.services.operators import justification
     from audit.events import Event
 
-    justification.record_act(
+    justification.record_operator_action(
         Event.ACCOUNT_VIEWED,
         creator_id=creator_id,
         operator_id=operator_id,
-        client=AuditClient(),
+        client=ClientInfo(),
         reason=REASON,
     )
 
@@ -274,7 +274,7 @@ def test_marked_address_is_an_account(
     run_jobs()
     link = link_in(mail.outbox.pop())
     zoe = the_one(superuser, "zoe@example.com")
-    give_reason(browser, zoe)
+    record_justification(browser, zoe)
     assert "The address is verified." in do(browser, zoe, "mark_verified")
     zoe = sign_in(zoe)
     assert log_in(api, zoe.email).status_code == 200
@@ -294,7 +294,7 @@ def test_address_that_another_account_holds_is_not_marked(
     ada: Person, browser: Client, superuser: psycopg.Connection
 ) -> None:
     waiting = make_creator(ada.email, holds_email=False, email_verified_at=None)
-    give_reason(browser, waiting)
+    record_justification(browser, waiting)
     assert "Another account has confirmed this address" in do(browser, waiting, "mark_verified")
     assert state_of(superuser, waiting)[0]["holds_email"] is False
     assert events(superuser, of=waiting.id) == ["account.viewed"]
@@ -305,13 +305,13 @@ def test_two_marked_at_once_make_one_account(
 ) -> None:
     waiting = [make_creator("zoe@example.com", holds_email=False, email_verified_at=None) for _ in range(2)]
     for person in waiting:
-        give_reason(browser, person)
+        record_justification(browser, person)
 
     def act(number: int) -> bool:
         with using_alias(OPERATOR):
             try:
                 return support.perform(
-                    "mark_verified", creator_id=waiting[number].id, operator_id=olga.id, client=AuditClient()
+                    "mark_verified", creator_id=waiting[number].id, operator_id=olga.id, client=ClientInfo()
                 )
             except support.AddressTakenError:
                 return False
@@ -326,7 +326,7 @@ def test_a_stranger_whose_address_somebody_signed_up_hears_nothing(
     browser: Client, run_jobs: Any, superuser: psycopg.Connection, api: API
 ) -> None:
     stranger = make_creator("stranger@example.com", holds_email=False, email_verified_at=None)
-    give_reason(browser, stranger)
+    record_justification(browser, stranger)
     do(browser, stranger, "deactivate")
     do(browser, stranger, "reactivate")
     do(browser, stranger, "lift_lock")
@@ -371,7 +371,7 @@ def test_deleting_a_sign_up_leaves_the_accounts_lock(api: API, ada: Person, brow
     waiting = make_creator(ada.email, holds_email=False, email_verified_at=None)
     for _ in range(5):
         log_in(api, ada.email, "wrong")
-    give_reason(browser, waiting)
+    record_justification(browser, waiting)
     do(browser, waiting, "delete", typed=ada.email)
     assert log_in(api, ada.email, PASSWORD).status_code == 429
 
@@ -390,7 +390,7 @@ def test_both_books_tell_of_it(
         "SELECT type, detail, request_id FROM audit_logs WHERE creator_id = %s ORDER BY id DESC LIMIT 1",
         [olga.id],
     ).fetchall()
-    assert told[1] == support.ACTS[act].event
+    assert told[1] == support.SUPPORT_ACTIONS[act].event
     assert told[2]["reason"] == REASON
     assert ours == (
         "operator.acted",
@@ -410,7 +410,12 @@ def key(transactional_db: None) -> tuple[str, str]:
 
 
 def test_key_is_revoked_for_good(
-    api: API, ada: Person, browser: Client, key: tuple[str, str], olga: Person, superuser: psycopg.Connection
+    api: API,
+    ada: Person,
+    browser: Client,
+    key: tuple[str, str],
+    olga: Person,
+    superuser: psycopg.Connection,
 ) -> None:
     assert ask(api, "introspect", key[0], ada.access).status_code == 200
     assert "the shop" in says(browser.get(KEYS))

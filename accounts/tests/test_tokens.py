@@ -22,7 +22,7 @@ from accounts.exceptions import InvalidTokenError
 from accounts.services import signing_keys
 from accounts.tests.support.flows import log_in
 from accounts.tokens.jwt import AccessToken
-from accounts.tokens.keys import KeyRing, forget_key_ring, key_ring
+from accounts.tokens.keys import KeyRing, invalidate_key_ring, key_ring
 from config.tests.support.fixtures import API, Person
 from tenancy.context import OPERATOR, using_alias
 
@@ -326,7 +326,7 @@ def test_other_algorithms_sign_publish_and_refresh(
     api: API, ada: Person, settings: Any, superuser: Any, algorithm: str, members: set[str]
 ) -> None:
     settings.JWT_ALGORITHM = algorithm
-    forget_key_ring()
+    invalidate_key_ring()
     try:
         with using_alias(OPERATOR):
             assert signing_keys.ensure_signing_key()
@@ -343,7 +343,7 @@ def test_other_algorithms_sign_publish_and_refresh(
         assert_refused(api.get("me", token=other_last_character(pair["access"])), "altered")
     finally:
         superuser.execute("DELETE FROM signing_keys WHERE algorithm <> 'RS256'")
-        forget_key_ring()
+        invalidate_key_ring()
 
 
 def test_remembered_signature_ends_with_the_token(monkeypatch: pytest.MonkeyPatch, ada: Person) -> None:

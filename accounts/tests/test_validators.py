@@ -20,7 +20,7 @@ WORDS = "quiet lanterns swim above harbours and nobody minds the noise they make
 
 def codes(password: str, email: str = "zoe.zimmermann@example.com", name: str = "Zoe Magdalena") -> list[str]:
     try:
-        password_hashing.judge(password, email=email, display_name=name)
+        password_hashing.validate(password, email=email, display_name=name)
     except WeakPasswordError as error:
         return [code for code, _sentence in error.errors]
     return []

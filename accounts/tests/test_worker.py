@@ -12,7 +12,7 @@ from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
 from accounts.jobs import maintenance, worker
-from accounts.jobs.worker import Worker, take_up_lost_jobs
+from accounts.jobs.worker import Worker, requeue_stale_jobs
 from accounts.mail import messages
 from accounts.ratelimits import limits
 from accounts.tests.support.flows import confirm, events, link_in, log_lines, sign_up
@@ -123,11 +123,11 @@ def test_job_of_a_killed_worker_is_taken_up_after_its_lease(
     sign_up(api, "zoe@example.com")
     with using_alias(OPERATOR):
         assert Worker("killed in the middle")._claim() is not None
-        assert take_up_lost_jobs() == 0
+        assert requeue_stale_jobs() == 0
     assert run_jobs() == 0
     later(superuser, minutes=2)
     with using_alias(OPERATOR):
-        assert take_up_lost_jobs() == 1
+        assert requeue_stale_jobs() == 1
     assert run_jobs() == 1
     assert len(mailoutbox) == 1
     assert jobs(superuser) == [("SUCCESSFUL", 2)]

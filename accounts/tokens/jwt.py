@@ -24,8 +24,8 @@ from accounts.exceptions import InvalidTokenError
 from .keys import Key, key_ring
 
 YEAR_9999 = 253_370_764_800  # seconds; datetime knows no later one
-LONGEST = 4096  # characters; ours are shorter than 1500
-REMEMBERED = 2048  # tokens of a process: some 4 MiB
+MAX_LENGTH = 4096  # characters; ours are shorter than 1500
+VERIFIED_CACHE_SIZE = 2048  # tokens of a process: some 4 MiB
 HEADERS = 64  # all tokens of a key have the same
 HEADER_MEMBERS = {"alg", "kid", "typ"}  # not jwk, jku, x5u, crit: nobody tells us which key to trust
 COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
@@ -63,7 +63,7 @@ class _Backend:
     def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:  # noqa: FBT001, FBT002
         """Raises TokenBackendError for whatever is not exactly one of our tokens."""
         try:
-            if len(token) > LONGEST or not COMPACT.fullmatch(token):
+            if len(token) > MAX_LENGTH or not COMPACT.fullmatch(token):
                 raise TokenBackendError
             key = key_ring().get(_kid(token.partition(".")[0]))
             if key is None:
@@ -74,7 +74,7 @@ class _Backend:
         return dict(payload)
 
 
-@lru_cache(REMEMBERED)
+@lru_cache(VERIFIED_CACHE_SIZE)
 def _signed(token: str, key: Key, audience: str, issuer: str, algorithm: str) -> dict[str, Any]:
     """The claims under a right signature, remembered: the same bytes under the same key stay right.
 
@@ -85,7 +85,7 @@ def _signed(token: str, key: Key, audience: str, issuer: str, algorithm: str) ->
     payload = jwt.decode(
         token, key.public, algorithms=[algorithm], audience=audience, issuer=issuer, options=options
     )
-    if not _are_plain(payload):
+    if not _claims_well_formed(payload):
         raise TokenBackendError
     _members(base64url_decode(token.split(".")[1]))
     return payload
@@ -157,7 +157,7 @@ class _Claims:
         return datetime.fromtimestamp(self.payload["exp"], UTC)
 
     @classmethod
-    def mint(
+    def issue(
         cls, *, creator_id: UUID, session_id: UUID, jti: UUID, issued_at: datetime, expires_at: datetime
     ) -> Self:
         token = cls.__new__(cls)  # simplejwt's own __init__ would choose id and times
@@ -190,8 +190,8 @@ class _Claims:
         return self.get_token_backend().encode(self.payload, self.kid)
 
 
-def _are_plain(claims: Mapping[str, Any]) -> bool:
-    """Ids are canonical UUIDs and times whole seconds; nothing else is ever minted.
+def _claims_well_formed(claims: Mapping[str, Any]) -> bool:
+    """Ids are canonical UUIDs and times whole seconds; nothing else is ever issued.
 
     Looked at before simplejwt, which raises OverflowError for an `exp` that is no date.
     """
@@ -229,6 +229,6 @@ def access_token(
 ) -> AccessToken:
     """A new access token; it never outlives its session."""
     expires_at = min(now + settings.JWT_ACCESS_TOKEN_LIFETIME, session_ends_at)
-    return AccessToken.mint(
+    return AccessToken.issue(
         creator_id=creator_id, session_id=session_id, jti=uuid7(), issued_at=now, expires_at=expires_at
     )

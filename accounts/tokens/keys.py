@@ -26,11 +26,11 @@ from jwt.algorithms import get_default_algorithms
 
 from accounts.exceptions import NoSigningKeyError
 from accounts.models import SigningKey
-from audit.encryption import cipher
+from audit.encryption import fernet_for
 
 from .weak_keys import weakness_of
 
-REREAD_AFTER = 1.0  # seconds
+CACHE_SECONDS = 1.0  # seconds
 RSA_BITS = 3072
 PURPOSE = "accounts.signing_keys"
 CURVES: dict[str, Any] = {"ES256": ec.SECP256R1, "ES384": ec.SECP384R1, "ES512": ec.SECP521R1}
@@ -59,7 +59,7 @@ class KeyRing:
 
     def get(self, kid: str) -> Key | None:
         key = self._keys.get(kid)
-        return None if key is None or _is_over(key, timezone.now()) else key
+        return None if key is None or _is_expired(key, timezone.now()) else key
 
     def signing_key(self) -> Key:
         """The newest key that is active; before the first one is, the oldest of all.
@@ -70,7 +70,7 @@ class KeyRing:
         """
         now = timezone.now()
         able = sorted(
-            (key for key in self._keys.values() if key.private is not None and not _is_over(key, now)),
+            (key for key in self._keys.values() if key.private is not None and not _is_expired(key, now)),
             key=lambda key: (key.activates_at is not None, key.activates_at),
         )
         if not able:
@@ -81,14 +81,14 @@ class KeyRing:
     def jwks(self) -> dict[str, list[dict[str, str]]]:
         """The published set (RFC 7517 § 5): also a key that does not sign yet, or no longer."""
         now = timezone.now()
-        return {"keys": [key.jwk() for key in self._keys.values() if not _is_over(key, now)]}
+        return {"keys": [key.jwk() for key in self._keys.values() if not _is_expired(key, now)]}
 
 
-def _is_over(key: Key, now: datetime) -> bool:
+def _is_expired(key: Key, now: datetime) -> bool:
     return key.expires_at is not None and key.expires_at <= now
 
 
-class _Rings:
+class _KeyRingCache:
     """The process's ring and when it was read."""
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ class _Rings:
         return ring
 
     def _is_fresh(self) -> bool:
-        return bool(settings.JWT_SECRET_KEY) or time.monotonic() - self._read_at < REREAD_AFTER
+        return bool(settings.JWT_SECRET_KEY) or time.monotonic() - self._read_at < CACHE_SECONDS
 
     def forget(self) -> None:
         self._ring, self._parsed = None, {}
@@ -136,14 +136,14 @@ class _Rings:
         return known
 
 
-_rings = _Rings()
+_rings = _KeyRingCache()
 
 
 def key_ring() -> KeyRing:
     return _rings.current()
 
 
-def forget_key_ring() -> None:
+def invalidate_key_ring() -> None:
     """Read it anew at the next use."""
     _rings.forget()
 
@@ -156,7 +156,7 @@ def generate_private_key(algorithm: str) -> Any:
     return rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
 
 
-def stored_form(private: Any) -> dict[str, Any]:
+def to_columns(private: Any) -> dict[str, Any]:
     """Columns of a SigningKey: `kid`, `private_key` (encrypted) and `public_key`."""
     pem = private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -167,7 +167,7 @@ def stored_form(private: Any) -> dict[str, Any]:
     )
     return {
         "kid": _thumbprint(public),
-        "private_key": cipher(PURPOSE).encrypt(pem),
+        "private_key": fernet_for(PURPOSE).encrypt(pem),
         "public_key": public_pem.decode(),
     }
 
@@ -234,7 +234,7 @@ def _thumbprint(public: Any) -> str:
 def _decrypted(stored: bytes) -> Any:
     """The private key, or None where SECRET_KEY is another than the one that locked it."""
     try:
-        pem = cipher(PURPOSE).decrypt(stored)
+        pem = fernet_for(PURPOSE).decrypt(stored)
     except InvalidToken:
         return None
     return serialization.load_pem_private_key(pem, password=None)

@@ -21,7 +21,7 @@ from audit import queries
 from audit.events import Event
 from audit.models import AuditLog
 from audit.recorder import record
-from audit.requests.client_info import client_of
+from audit.requests.client_info import client_info
 from tenancy.context import OPERATOR
 
 from .export import FORMATS
@@ -84,7 +84,7 @@ class AuditLogAdmin(admin.ModelAdmin[AuditLog]):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         self._check(request)
-        (line,) = queries.lines(AuditLog.objects.using(OPERATOR).filter(pk=_id(object_id))) or (None,)
+        (line,) = queries.entries(AuditLog.objects.using(OPERATOR).filter(pk=_id(object_id))) or (None,)
         if line is None:
             raise Http404
         detail = json.dumps(line.event.detail, ensure_ascii=False, indent=2)
@@ -103,7 +103,7 @@ class AuditLogAdmin(admin.ModelAdmin[AuditLog]):
         if not form.is_valid():
             return self._answer(request, "change_list", status=400, title=_("Audit log"), form=form)
         now = timezone.now()
-        client, operator = client_of(request), request.user.pk
+        client, operator = client_info(request), request.user.pk
         record(Event.AUDIT_EXPORTED, client=client, creator_id=operator, filter=form.facts(), format=kind)
         write, content_type = FORMATS[kind]
         name = f"audit-{now:%Y%m%d-%H%M%S}.{kind}"

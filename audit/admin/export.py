@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from audit.queries import Line
+from audit.queries import Entry
 from audit.text import visible
 
 COLUMNS = (
@@ -16,7 +16,7 @@ INCOMPLETE = "This export broke off: events are missing."  # its response has st
 FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")  # what makes a spreadsheet reckon instead of show
 
 
-def as_record(line: Line) -> dict[str, Any]:
+def as_record(line: Entry) -> dict[str, Any]:
     event, personal = line.event, line.personal
     return {
         "id": str(event.pk),
@@ -32,7 +32,7 @@ def as_record(line: Line) -> dict[str, Any]:
     }
 
 
-def as_json_lines(batches: Iterable[list[Line]]) -> Iterator[str]:
+def as_json_lines(batches: Iterable[list[Entry]]) -> Iterator[str]:
     try:
         for batch in batches:
             yield "".join(json.dumps(as_record(line), ensure_ascii=False) + "\n" for line in batch)
@@ -41,7 +41,7 @@ def as_json_lines(batches: Iterable[list[Line]]) -> Iterator[str]:
         raise
 
 
-def as_csv(batches: Iterable[list[Line]]) -> Iterator[str]:
+def as_csv(batches: Iterable[list[Entry]]) -> Iterator[str]:
     yield ",".join(COLUMNS) + "\r\n"
     try:
         for batch in batches:
@@ -63,7 +63,7 @@ def _defused(cell: str) -> str:
     return f"'{cell}" if cell.startswith(FORMULA) else cell
 
 
-Writer = Callable[[Iterable[list[Line]]], Iterator[str]]
+Writer = Callable[[Iterable[list[Entry]]], Iterator[str]]
 FORMATS: dict[str, tuple[Writer, str]] = {
     "csv": (as_csv, "text/csv; charset=utf-8"),
     "jsonl": (as_json_lines, "application/x-ndjson"),

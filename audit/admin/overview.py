@@ -57,7 +57,7 @@ UNION ALL
 
 
 @dataclass(frozen=True)
-class Hours:
+class HourlyCounts:
     """The events of one type, hour by hour, the oldest first; the last hour is not over yet."""
 
     event: Event
@@ -73,7 +73,7 @@ class Hours:
 
 
 @dataclass(frozen=True)
-class Target:
+class FailureSource:
     """Failed sign-ins from an address, and to how many accounts; or to an account, and from how many."""
 
     name: str
@@ -83,19 +83,19 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Failing:
+class TopFailures:
     """Who fails most, since a day ago or since the oldest failure that is looked at."""
 
     since: datetime
-    addresses: list[Target]
-    accounts: list[Target]
+    addresses: list[FailureSource]
+    accounts: list[FailureSource]
 
 
 @dataclass(frozen=True)
-class Story:
+class EventPanel:
     """What one box of the page tells: a type of event, the owner's sentence for it, its week."""
 
-    hours: Hours
+    hours: HourlyCounts
     summary: str
     chart: Chart
 
@@ -103,8 +103,8 @@ class Story:
 @dataclass(frozen=True)
 class Overview:
     hours: list[datetime]  # beginnings
-    by_event: dict[Event, Hours]
-    failing: Failing
+    by_event: dict[Event, HourlyCounts]
+    failing: TopFailures
     is_sealing_late: bool
 
     @property
@@ -120,12 +120,12 @@ class Overview:
         return self._sign_ins(WEEK)
 
     @property
-    def stories(self) -> list[Story]:
+    def panels(self) -> list[EventPanel]:
         kinds = {event: "failed" if event.value.endswith("failed") else "entered" for event in self.by_event}
         charts = {
             event: stacked(self.hours, **{kinds[event]: own.counts}) for event, own in self.by_event.items()
         }
-        return [Story(own, SUMMARIES[event], charts[event]) for event, own in self.by_event.items()]
+        return [EventPanel(own, SUMMARIES[event], charts[event]) for event, own in self.by_event.items()]
 
     @property
     def rows(self) -> list[tuple[datetime, list[int]]]:
@@ -148,15 +148,15 @@ def overview(now: datetime) -> Overview:
     return Overview(edges[:-1], by_event, _failing(since=edges[-1 - DAY]), is_late)
 
 
-def _by_event(edges: list[UUID]) -> dict[Event, Hours]:
+def _by_event(edges: list[UUID]) -> dict[Event, HourlyCounts]:
     facts = {"low": edges[:-1], "high": edges[1:], "types": [event.value for event in EVENTS]}
     counts = {event: [0] * WEEK for event in EVENTS}
     for kind, hour, count in _rows(_BY_HOUR, facts):
         counts[Event(kind)][hour - 1] = count
-    return {event: Hours(event, found) for event, found in counts.items()}
+    return {event: HourlyCounts(event, found) for event, found in counts.items()}
 
 
-def _failing(since: datetime) -> Failing:
+def _failing(since: datetime) -> TopFailures:
     facts = {
         "type": Event.LOGIN_FAILED.value,
         "low": lowest_id(since),
@@ -165,10 +165,10 @@ def _failing(since: datetime) -> Failing:
     }
     for (oldest,) in _rows(_OLDEST, facts):
         facts["low"], since = oldest, datetime.fromtimestamp((oldest.int >> 80) / 1000, UTC)
-    found: dict[str, list[Target]] = {"address": [], "account": []}
+    found: dict[str, list[FailureSource]] = {"address": [], "account": []}
     for kind, name, failures, others, owner in _rows(_FAILURES, facts):
-        found[kind].append(Target(name, failures, others, None if owner == NO_TENANT else owner))
-    return Failing(since, found["address"], found["account"])
+        found[kind].append(FailureSource(name, failures, others, None if owner == NO_TENANT else owner))
+    return TopFailures(since, found["address"], found["account"])
 
 
 def _rows(sql: str, facts: dict[str, Any]) -> list[Any]:

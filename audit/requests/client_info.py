@@ -11,7 +11,7 @@ USER_AGENT_LENGTH = 512
 
 
 @dataclass(frozen=True)
-class Client:
+class ClientInfo:
     """Where a request came from. `ip_address` is None where there is none (a command, a job)."""
 
     ip_address: str | None = None
@@ -19,11 +19,11 @@ class Client:
     request_id: str = ""
 
 
-def client_of(request: Any) -> Client:
+def client_info(request: Any) -> ClientInfo:
     """The client of a Django or DRF request."""
     agent = request.META.get("HTTP_USER_AGENT", "")
     printable = "".join(c for c in agent[:USER_AGENT_LENGTH] if c.isprintable())
-    return Client(_address(request), printable, getattr(request, "request_id", ""))
+    return ClientInfo(_address(request), printable, getattr(request, "request_id", ""))
 
 
 def _address(request: HttpRequest) -> str | None:

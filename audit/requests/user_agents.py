@@ -2,13 +2,13 @@ import threading
 
 import ua_parser
 
-from .client_info import Client
+from .client_info import ClientInfo
 
 # the first call loads its patterns; of many first ones at once each would, for seconds
 _one_at_a_time = threading.Lock()
 
 
-def device_of(client: Client) -> str:
+def describe_device(client: ClientInfo) -> str:
     """What a person would call the client: "Firefox on Linux", "" where nothing is known."""
     with _one_at_a_time:
         found = ua_parser.parse(client.user_agent)

@@ -99,11 +99,11 @@ class Statement:
         return hashlib.sha256(self.text().encode()).hexdigest()
 
 
-NOTHING = Statement(0, Kind.ROWS, "", "", "-infinity", 0, "-infinity", START, START)
+GENESIS = Statement(0, Kind.ROWS, "", "", "-infinity", 0, "-infinity", START, START)
 
 
 def newest_statement() -> Statement:
-    """What the newest seal says; NOTHING where there is none.
+    """What the newest seal says; GENESIS where there is none.
 
     Raises:
         ChainBrokenError: it says nothing.
@@ -111,7 +111,7 @@ def newest_statement() -> Statement:
     """
     text = Seal.objects.order_by("-number").values_list("statement", flat=True).first()
     try:
-        return NOTHING if text is None else Statement.of(text)
+        return GENESIS if text is None else Statement.of(text)
     except ValueError as error:
         raise ChainBrokenError from error
 
@@ -126,7 +126,7 @@ def append(
         SealKeyLockedError: the key can't be opened.
 
     """
-    key, seen = key or signing_key(), look()
+    key, seen = key or signing_key(), transaction_snapshot()
     chained = {"number": newest.number + 1, "previous": newest.digest(), "key": name_of(key)}
     moment = {"sealed_at": seen.at.isoformat(), "next": seen.next}
     place = {"since": newest.since, "after": newest.last, "last": newest.last}
@@ -151,7 +151,7 @@ def entries_of(leaves: bytes) -> list[bytes]:
 
 
 @dataclass(frozen=True)
-class Look:
+class Snapshot:
     """What PostgreSQL says of its transactions at a moment."""
 
     oldest_open: int  # below it all have ended
@@ -159,10 +159,10 @@ class Look:
     at: datetime
 
 
-def look() -> Look:
+def transaction_snapshot() -> Snapshot:
     with connections[current_alias()].cursor() as cursor:
         cursor.execute(
             "SELECT pg_snapshot_xmin(seen)::text::bigint, pg_snapshot_xmax(seen)::text::bigint, "
             "clock_timestamp() FROM pg_current_snapshot() AS seen"
         )
-        return Look(*cursor.fetchone())
+        return Snapshot(*cursor.fetchone())

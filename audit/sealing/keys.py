@@ -5,7 +5,7 @@ from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from django.utils import timezone
 
-from audit.encryption import cipher
+from audit.encryption import fernet_for
 from audit.exceptions import SealKeyLockedError
 from audit.models import SealKey
 
@@ -56,4 +56,4 @@ def verifies(name: str, signature: bytes, statement: str) -> bool:
 
 
 def _cipher() -> Fernet:
-    return cipher("audit.seal_keys")
+    return fernet_for("audit.seal_keys")

@@ -15,7 +15,7 @@ from .chain import ROW_HASH, Position
 UUID_WITH_TIME = 7
 
 
-class Row(NamedTuple):
+class LoggedRow(NamedTuple):
     xid: int
     id: bytes
     written_at: float  # epoch; PostgreSQL has times that Python has not
@@ -45,27 +45,27 @@ class Row(NamedTuple):
         return self.is_own and is_digest_of(self.personal_digest, self.salt, **own)  # type: ignore[arg-type]
 
 
-class Book:
+class SealedRowReader:
     """The rows that were written in a span of time, in the order of sealing, read forward once."""
 
     def __init__(self, since: str, until: str) -> None:
         self._rows = _read_rows(since, until)
         self._next = next(self._rows, None)
 
-    def up_to(self, last: Position) -> Iterator[Row]:
+    def up_to(self, last: Position) -> Iterator[LoggedRow]:
         while self._next is not None and self._next.position <= last:
             row, self._next = self._next, next(self._rows, None)
             yield row
 
-    def rest(self) -> Iterator[Row]:
+    def rest(self) -> Iterator[LoggedRow]:
         return self.up_to(Position(2**63, ""))
 
 
-def _read_rows(since: str, until: str) -> Iterator[Row]:
+def _read_rows(since: str, until: str) -> Iterator[LoggedRow]:
     with connections[current_alias()].chunked_cursor() as cursor:
         cursor.execute(_ROWS, [since, until])
         while rows := cursor.fetchmany(2000):
-            yield from map(Row._make, rows)
+            yield from map(LoggedRow._make, rows)
 
 
 _ROWS = f"""

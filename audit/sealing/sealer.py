@@ -20,14 +20,14 @@ from .chain import (
     ROW_HASH,
     START,
     Kind,
-    Look,
     Position,
+    Snapshot,
     Statement,
     append,
     end_of,
-    look,
     merkle_root,
     newest_statement,
+    transaction_snapshot,
 )
 from .keys import make_key, name_of
 
@@ -39,7 +39,7 @@ ROUND = 20 * BATCH  # rows of a visit of the worker
 SETTLE = timedelta(seconds=15)
 
 
-class Row(NamedTuple):
+class UnsealedRow(NamedTuple):
     xid: int
     id: bytes
     written_at: float  # epoch; PostgreSQL has times that Python has not
@@ -89,7 +89,7 @@ def waiting_seconds() -> float:
 def _seal_batch() -> int:
     """Seal the next rows, and return how many; 0 where none is final. One transaction: all or nothing."""
     with transaction.atomic(using=current_alias()):
-        newest, seen = newest_statement(), look()
+        newest, seen = newest_statement(), transaction_snapshot()
         is_restored = seen.next <= newest.last.xid  # it has not come as far as what is sealed
         horizon = EVERY_XID if is_restored else seen.oldest_open
         rows = _rows_after(newest, horizon)
@@ -101,7 +101,7 @@ def _seal_batch() -> int:
     return len(final)
 
 
-def _seal_rows(newest: Statement, rows: list[Row], horizon: int) -> None:
+def _seal_rows(newest: Statement, rows: list[UnsealedRow], horizon: int) -> None:
     """Below the horizon there is no other row, and will be none."""
     entries = [row.id + row.hash for row in rows]
     last = Position(rows[-1].xid, rows[-1].id.hex())
@@ -115,13 +115,13 @@ def _seal_rows(newest: Statement, rows: list[Row], horizon: int) -> None:
     )
 
 
-def _settled(rows: list[Row], now: float) -> list[Row]:
+def _settled(rows: list[UnsealedRow], now: float) -> list[UnsealedRow]:
     """Those before the first that is too young; what a clock dated in the future waits for nothing."""
     settled = now - SETTLE.total_seconds()
     return list(takewhile(lambda row: not settled < row.written_at <= now, rows))
 
 
-def _rows_after(newest: Statement, horizon: int) -> list[Row]:
+def _rows_after(newest: Statement, horizon: int) -> list[UnsealedRow]:
     """The rows of the next batch, and one more."""
     with connections[current_alias()].cursor() as cursor:
         cursor.execute(
@@ -130,7 +130,7 @@ def _rows_after(newest: Statement, horizon: int) -> list[Row]:
             "ORDER BY log.written_xid, log.id LIMIT %(limit)s",
             {**_place(newest), "horizon": horizon, "limit": BATCH + 1},
         )
-        return [Row(xid, bytes(id_), at, bytes(hash_)) for xid, id_, at, hash_ in cursor]
+        return [UnsealedRow(xid, bytes(id_), at, bytes(hash_)) for xid, id_, at, hash_ in cursor]
 
 
 _AFTER = """
@@ -143,7 +143,7 @@ def _place(newest: Statement) -> dict[str, Any]:
     return {"since": newest.since, "xid": newest.last.xid, "id": newest.last.id}
 
 
-def _end_of_dump(newest: Statement, seen: Look) -> str:
+def _end_of_dump(newest: Statement, seen: Snapshot) -> str:
     """When the last row was written that the dump brought along."""
     with connections[current_alias()].cursor() as cursor:
         cursor.execute("SELECT max(written_at) FROM audit_logs WHERE written_xid >= %s", [seen.next])
@@ -151,7 +151,7 @@ def _end_of_dump(newest: Statement, seen: Look) -> str:
     return written_at.isoformat() if written_at else newest.sealed_at
 
 
-def waits_in(rows: QuerySet[AuditLog]) -> bool:
+def has_unsealed(rows: QuerySet[AuditLog]) -> bool:
     """Is one of them still to be sealed?"""
     newest = newest_statement()
     after = Q(written_xid__gt=newest.last.xid) | Q(written_xid=newest.last.xid, id__gt=newest.last.id)

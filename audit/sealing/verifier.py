@@ -14,12 +14,12 @@ from uuid import UUID
 from django.db import connections, transaction
 
 from audit.models import AuditLog, Seal, SealKey
-from audit.partitions import ids_of_page
+from audit.partitions import id_bounds
 from tenancy.context import current_alias
 
-from .chain import ENTRY, NOTHING, Kind, Statement, entries_of, merkle_root
+from .chain import ENTRY, GENESIS, Kind, Statement, entries_of, merkle_root
 from .keys import private_half, verifies
-from .reader import Book, Row, named
+from .reader import LoggedRow, SealedRowReader, named
 from .sealer import SETTLE
 
 ROUNDING = 0.001  # seconds: a row's time is cut to its millisecond
@@ -46,10 +46,10 @@ class Verification:
         self._exported = iter(exported)
         self._expected = next(self._exported, None)
         self._progress = progress
-        self._previous, self._number = NOTHING, 0
+        self._previous, self._number = GENESIS, 0
         self._is_gap = False  # the seal before is missing or worthless
-        self._marks = Marks(0, float("-inf"))
-        self._gone: dict[str, int] = {}
+        self._marks = SealTimes(0, float("-inf"))
+        self._dropped_row_counts: dict[str, int] = {}
 
     def findings(self) -> Iterator[str]:
         """What is not as it was sealed, a sentence each, the first one first."""
@@ -59,18 +59,18 @@ class Verification:
                 cursor.execute("LOCK TABLE audit_logs IN ACCESS SHARE MODE")  # no page goes meanwhile
             self._keys = {key.public_key: key for key in SealKey.objects.all()}
             self._read_ahead()
-            self._book = Book("-infinity", next(self._eras))
+            self._book = SealedRowReader("-infinity", next(self._eras))
             for seal in Seal.objects.order_by("number").iterator(chunk_size=SEALS_AT_ONCE):
-                yield from self._judge(seal)
+                yield from self._verify_seal(seal)
                 self._progress(self.rows)
-            yield from self._judge_end()
+            yield from self._verify_end()
 
     def _read_ahead(self) -> None:
         """What later seals say of earlier rows."""
         told = Seal.objects.order_by("number").exclude(statement__contains='"kind":"rows"').defer("leaves")
         said = [self._read(seal) for seal in told]
         self.dropped = {one.page: one for one in said if one and one.kind == Kind.DROPPED}
-        self._gone = dict.fromkeys(self.dropped, 0)
+        self._dropped_row_counts = dict.fromkeys(self.dropped, 0)
         self._eras = iter([*(one.since for one in said if one and one.kind == Kind.RESTORED), "infinity"])
 
     def _read(self, seal: Seal) -> Statement | None:
@@ -82,7 +82,7 @@ class Verification:
         is_ours = said.number == seal.number and said.key in self._keys
         return said if is_ours and verifies(said.key, bytes(seal.signature), seal.statement) else None
 
-    def _judge(self, seal: Seal) -> Iterator[str]:
+    def _verify_seal(self, seal: Seal) -> Iterator[str]:
         self.seals += 1
         if seal.number > self._number + 1:
             yield _missing(self._number + 1, seal.number - 1)
@@ -96,10 +96,10 @@ class Verification:
             return
         if not self._is_gap and said.previous != self._previous.digest():
             yield f"seal {seal.number} does not follow seal {self._previous.number}"
-        yield from self._judge_rows(said, bytes(seal.leaves))
+        yield from self._verify_rows(said, bytes(seal.leaves))
         self._previous, self._is_gap = said, False
 
-    def _judge_rows(self, said: Statement, leaves: bytes) -> Iterator[str]:
+    def _verify_rows(self, said: Statement, leaves: bytes) -> Iterator[str]:
         for row in self._book.up_to(said.after):
             if not self._is_gap:
                 yield f"{named(row.id)} was put in among sealed rows, before seal {said.number}"
@@ -107,39 +107,39 @@ class Verification:
         self.rows += len(rows)
         if b"".join([row.id + row.hash for row in rows]) == leaves:
             for row in rows:
-                yield from self._judge_row(row, sealed_at)
+                yield from self._verify_row(row, sealed_at)
         else:
             yield from self._differences(said, leaves, rows)
         self._marks.add(said.next, sealed_at)
         if said.kind == Kind.RESTORED:
             for row in self._book.rest():
                 yield f"{named(row.id)} was put in among sealed rows, before seal {said.number}"
-            self._book = Book(said.since, next(self._eras))
-            self._marks = Marks(0, _epoch(said.since))
+            self._book = SealedRowReader(said.since, next(self._eras))
+            self._marks = SealTimes(0, _epoch(said.since))
 
-    def _differences(self, said: Statement, leaves: bytes, rows: list[Row]) -> Iterator[str]:
+    def _differences(self, said: Statement, leaves: bytes, rows: list[LoggedRow]) -> Iterator[str]:
         sealed = {entry[:16]: entry[16:] for entry in entries_of(leaves)}
         present = {row.id: row for row in rows}
-        for id_ in _side_by_side(sealed, present):
+        for id_ in _merge_in_order(sealed, present):
             if id_ not in present:
-                yield from self._judge_absent(id_, said.number)
+                yield from self._verify_absent(id_, said.number)
             elif id_ not in sealed:
                 yield f"{named(id_)} was put in among the rows of seal {said.number}"
             elif present[id_].hash != sealed[id_]:
                 yield f"{named(id_)} was changed after seal {said.number}"
             else:
-                yield from self._judge_row(present[id_], _epoch(said.sealed_at))
+                yield from self._verify_row(present[id_], _epoch(said.sealed_at))
 
-    def _judge_absent(self, id_: bytes, number: int) -> Iterator[str]:
-        for page in self._gone:
-            first, end = ids_of_page(page)
+    def _verify_absent(self, id_: bytes, number: int) -> Iterator[str]:
+        for page in self._dropped_row_counts:
+            first, end = id_bounds(page)
             if first.bytes <= id_ < end.bytes:
-                self._gone[page] += 1
+                self._dropped_row_counts[page] += 1
                 return
         is_elsewhere = AuditLog.objects.filter(pk=UUID(bytes=id_)).exists()
         yield f"{named(id_)} was {'changed' if is_elsewhere else 'removed'} after seal {number}"
 
-    def _judge_row(self, row: Row, sealed_at: float) -> Iterator[str]:
+    def _verify_row(self, row: LoggedRow, sealed_at: float) -> Iterator[str]:
         before = self._marks.last_before(row.xid)
         # where the database's clock was put back meanwhile, the times say nothing
         if before <= sealed_at and row.dated() + ROUNDING < before - SETTLE.total_seconds():
@@ -147,13 +147,13 @@ class Verification:
         if not row.fits_personal_data():
             yield f"{named(row.id)}: its personal data were changed"
 
-    def _judge_end(self) -> Iterator[str]:
+    def _verify_end(self) -> Iterator[str]:
         for row in self._book.rest():
-            yield from self._judge_row(row, time.time())
+            yield from self._verify_row(row, time.time())
             self.unsealed += 1
             self.unsealed_since = min(self.unsealed_since, row.written_at)
         for page, said in self.dropped.items():
-            if said.rows != (sealed := self._gone[page]):
+            if said.rows != (sealed := self._dropped_row_counts[page]):
                 yield f"{page} was let go with {said.rows} rows, and {sealed} of its rows were sealed"
         newest = self._keys.get(self._previous.key)
         if newest and private_half(newest) is None:
@@ -173,7 +173,7 @@ class Verification:
             self._expected = None  # nor can the later ones be
 
 
-class Marks:
+class SealTimes:
     """When seals were made, by the transactions that had not begun by then."""
 
     def __init__(self, xid: int, at: float) -> None:
@@ -187,7 +187,7 @@ class Marks:
         return self._at[max(0, bisect_right(self._next, xid) - 1)]
 
 
-def _side_by_side(sealed: Mapping[bytes, Any], present: Mapping[bytes, Any]) -> Iterator[bytes]:
+def _merge_in_order(sealed: Mapping[bytes, Any], present: Mapping[bytes, Any]) -> Iterator[bytes]:
     """The ids of both, each once, in the order of sealing."""
     queue = iter(present)
     for id_ in sealed:

@@ -23,7 +23,7 @@ from audit.admin.forms import EventFilter
 from audit.events import Event
 from audit.models import AuditLog, PersonalData
 from audit.recorder import NO_TENANT, personal_digest, record
-from audit.requests.client_info import Client as AuditClient
+from audit.requests.client_info import ClientInfo
 from config.tests.support.dataset import populate_book
 from config.tests.support.fixtures import API, Person, superuser_of
 from config.tests.support.operators import confirm, enter, make_operator
@@ -73,14 +73,14 @@ def happened(
     **facts: Any,
 ) -> UUID:
     """Record an event; with `at`, as if it had been recorded then."""
-    client = AuditClient(ip, facts.pop("agent", FIREFOX), facts.pop("request", "request-1"))
+    client = ClientInfo(ip, facts.pop("agent", FIREFOX), facts.pop("request", "request-1"))
     if at:
         return inserted(event, at, of, client, facts)
     with using_alias(OPERATOR):
         return record(event, client=client, creator_id=of, **facts)
 
 
-def inserted(event: Event, at: datetime, of: UUID, client: AuditClient, facts: dict[str, Any]) -> UUID:
+def inserted(event: Event, at: datetime, of: UUID, client: ClientInfo, facts: dict[str, Any]) -> UUID:
     """An event under an id and a time that no role of the service can give it."""
     event_id, email = id_at(at), facts.pop("email", "")
     personal = {"ip_address": client.ip_address, "user_agent": client.user_agent, "email": email}
@@ -523,7 +523,7 @@ def test_overview_is_linked_from_the_first_page_for_those_who_may(reader: Client
 def test_made_up_book_is_as_if_written_by_the_service(superuser: psycopg.Connection) -> None:
     populate_book(superuser, events=300)
     with using_alias(OPERATOR):
-        listed = queries.lines(AuditLog.objects.using(OPERATOR).all())
+        listed = queries.entries(AuditLog.objects.using(OPERATOR).all())
         assert len(listed) == PersonalData.objects.count() == 300
     assert all(line.is_intact for line in listed)
     assert all(line.event.pk.version == 7 and line.event.type in set(Event) for line in listed)

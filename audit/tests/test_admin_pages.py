@@ -14,7 +14,7 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from config.launcher.process import happens
+from config.launcher.process import wait_until
 from config.tests.support.dataset import populate_book
 from config.tests.support.fixtures import PASSWORD
 from config.tests.support.live_server import Served, serving
@@ -47,7 +47,7 @@ def browser(served: Served, tmp_path: Path, superuser: psycopg.Connection) -> It
         yield browser
 
 
-def look(browser: Browser, name: str) -> None:
+def transaction_snapshot(browser: Browser, name: str) -> None:
     for scheme in ("light", "dark"):
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
@@ -75,10 +75,10 @@ def test_list_detail_and_overview_on_every_screen(browser: Browser) -> None:
     }.items():
         browser.go(path)
         assert browser.heading()
-        look(browser, name)
+        transaction_snapshot(browser, name)
     browser.go(LIST)
     browser.find_element(By.CSS_SELECTOR, ".events tbody th a").send_keys(Keys.ENTER)
-    look(browser, "detail")
+    transaction_snapshot(browser, "detail")
 
 
 def test_search_and_pages_by_keyboard(browser: Browser) -> None:
@@ -116,12 +116,12 @@ def test_export_is_downloaded_by_who_says_again_who_it_is(browser: Browser, tmp_
     )
     browser.go(f"{LIST}?type=token.reused")
     browser.find_element(By.CSS_SELECTOR, "button[value=csv]").send_keys(Keys.ENTER)
-    assert happens(lambda: "/admin/confirm/" in browser.current_url, within=5)
+    assert wait_until(lambda: "/admin/confirm/" in browser.current_url, within=5)
     browser.find_element(By.NAME, "answer").send_keys(PASSWORD, Keys.ENTER)
     browser.arrive(f"{LIST}?type=token.reused")
     assert not list(tmp_path.glob("audit-*.csv"))
     browser.find_element(By.CSS_SELECTOR, "button[value=csv]").send_keys(Keys.ENTER)
-    assert happens(lambda: bool(list(tmp_path.glob("audit-*.csv"))), within=5)
+    assert wait_until(lambda: bool(list(tmp_path.glob("audit-*.csv"))), within=5)
     lines = next(tmp_path.glob("audit-*.csv")).read_text().splitlines()
     assert len(lines) > 10
     assert all("token.reused" in line for line in lines[1:])

@@ -8,8 +8,8 @@ import pytest
 import ua_parser
 from django.test import RequestFactory
 
-from audit.requests.client_info import USER_AGENT_LENGTH, Client, client_of
-from audit.requests.user_agents import device_of
+from audit.requests.client_info import USER_AGENT_LENGTH, ClientInfo, client_info
+from audit.requests.user_agents import describe_device
 
 PEER = "198.51.100.1"
 
@@ -44,7 +44,7 @@ def test_address_is_the_one_that_our_outermost_proxy_saw(
     settings.TRUSTED_PROXY_COUNT = proxies
     headers = {} if forwarded is None else {"X-Forwarded-For": forwarded}
     request = RequestFactory().get("/", headers=headers, REMOTE_ADDR=PEER)
-    assert client_of(request).ip_address == address
+    assert client_info(request).ip_address == address
 
 
 @pytest.mark.parametrize(
@@ -52,13 +52,13 @@ def test_address_is_the_one_that_our_outermost_proxy_saw(
     [("", None), ("unix:", None), ("::ffff:203.0.113.9", "203.0.113.9"), ("2001:DB8::1", "2001:db8::1")],
 )
 def test_peer_is_spelled_one_way_too(peer: str, address: str | None) -> None:
-    assert client_of(RequestFactory().get("/", REMOTE_ADDR=peer)).ip_address == address
+    assert client_info(RequestFactory().get("/", REMOTE_ADDR=peer)).ip_address == address
 
 
 def test_user_agent_is_short_and_printable() -> None:
     request = RequestFactory().get("/", headers={"User-Agent": "a\x00b\r\nc\x1b[31m" + "x" * 2000})
-    assert client_of(request).user_agent.startswith("abc[31mxxx")
-    assert len(client_of(request).user_agent) <= USER_AGENT_LENGTH
+    assert client_info(request).user_agent.startswith("abc[31mxxx")
+    assert len(client_info(request).user_agent) <= USER_AGENT_LENGTH
 
 
 def test_devices_are_told_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,5 +76,5 @@ def test_devices_are_told_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None
     really = ua_parser.parse
     monkeypatch.setattr(ua_parser, "parse", parse)
     with ThreadPoolExecutor(8) as pool:
-        told = set(pool.map(lambda _: device_of(Client(user_agent="curl/8")), range(8)))
+        told = set(pool.map(lambda _: describe_device(ClientInfo(user_agent="curl/8")), range(8)))
     assert (set(most), len(told)) == ({1}, 1)

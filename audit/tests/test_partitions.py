@@ -10,7 +10,7 @@ import pytest
 
 from audit.events import Event
 from audit.recorder import record
-from audit.requests.client_info import Client
+from audit.requests.client_info import ClientInfo
 from config.tests.support.plugin import DATABASE, ROLES, server
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -57,7 +57,7 @@ def pages(connection: psycopg.Connection) -> set[str]:
 
 
 def test_event_is_on_the_page_of_its_month(database: psycopg.Connection) -> None:
-    event_id = record(Event.LOGIN_FAILED, client=Client())
+    event_id = record(Event.LOGIN_FAILED, client=ClientInfo())
     page = one(database, "SELECT tableoid::regclass::text FROM audit_logs WHERE id = %s", event_id)
     assert page == (f"audit_logs_{datetime.now(UTC):%Y%m}",)
 

@@ -10,9 +10,9 @@ import pytest
 
 from accounts.tests.support.flows import all_at_once
 from audit.models import AuditLog, PersonalData
-from audit.partitions import ids_of_page, months_after, page_name
+from audit.partitions import id_bounds, months_after, partition_name
 from audit.recorder import personal_digest
-from audit.retention import drop_old_pages
+from audit.retention import drop_expired_partitions
 from audit.sealing import sealer
 from audit.sealing.verifier import Verification
 from audit.tests.support.tampering import TABLES, at_once, record_some, verify
@@ -31,13 +31,13 @@ class Shelf:
         self.database = database
 
     def put(self, months_ago: int, rows: int) -> str:
-        page = page_name(months_after(THIS_MONTH, -months_ago))
-        first, end = ids_of_page(page)
+        page = partition_name(months_after(THIS_MONTH, -months_ago))
+        first, end = id_bounds(page)
         self.database.execute(
             f"CREATE TABLE {page} PARTITION OF audit_logs FOR VALUES FROM ('{first}') TO ('{end}')".encode()
         )
         self.database.execute(f"ALTER TABLE {page} OWNER TO {ROLES.owner}".encode())
-        self.database.execute("SELECT audit_seal_partition(%s)", [page])
+        self.database.execute("SELECT audit_protect_partition(%s)", [page])
         for number in range(rows):
             self.write(UUID(int=first.int + (7 << 76) + number + 1))
         return page
@@ -72,7 +72,7 @@ def shelf(superuser: psycopg.Connection, settings: Any) -> Iterator[Shelf]:
 
 def drop() -> list[str]:
     with using_alias(OPERATOR):
-        return drop_old_pages()
+        return drop_expired_partitions()
 
 
 def seal() -> int:
@@ -93,7 +93,7 @@ def test_old_page_goes_and_the_book_still_holds(shelf: Shelf) -> None:
         look = Verification()
         assert list(look.findings()) == []
         assert {page: said.rows for page, said in look.dropped.items()} == {old: 5}
-        first, end = ids_of_page(old)
+        first, end = id_bounds(old)
         assert not PersonalData.objects.filter(id__gte=first, id__lt=end).exists()
         assert AuditLog.objects.filter(id__gte=end, type="login.failed").exists()
     assert drop() == []
@@ -161,7 +161,7 @@ def test_row_of_a_page_that_went_does_not_come_back(shelf: Shelf) -> None:
     old = shelf.put(8, rows=2)
     seal()
     drop()
-    shelf.write(UUID(int=ids_of_page(old)[0].int + (7 << 76) + 99))
+    shelf.write(UUID(int=id_bounds(old)[0].int + (7 << 76) + 99))
     (found,) = verify()
     assert "was put in later than it says" in found
 

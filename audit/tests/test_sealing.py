@@ -13,13 +13,13 @@ import psycopg
 import pytest
 from django.db import transaction
 
-from accounts.jobs.worker import SEAL_EVERY, Worker
+from accounts.jobs.worker import SEALING_INTERVAL, Worker
 from accounts.tests.support.flows import all_at_once
 from audit.events import Event
 from audit.exceptions import ChainBrokenError, SealKeyLockedError
 from audit.models import Seal
 from audit.recorder import erase_personal_data, record
-from audit.requests.client_info import Client
+from audit.requests.client_info import ClientInfo
 from audit.requests.metrics import UNSEALED_SECONDS
 from audit.sealing import chain, sealer, verifier
 from audit.sealing.keys import signing_key
@@ -125,7 +125,7 @@ def test_row_waits_for_its_time(empty: None, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_personal_data_can_be_erased_from_what_is_sealed(ada: Person) -> None:
-    record(Event.LOGIN_FAILED, client=Client("203.0.113.9"), creator_id=ada.id)
+    record(Event.LOGIN_FAILED, client=ClientInfo("203.0.113.9"), creator_id=ada.id)
     seal()
     with using_alias(OPERATOR):
         erase_personal_data(ada.id)
@@ -180,7 +180,7 @@ def write_at_random(seconds: float, seed: int) -> int:
         try:
             with tenant_scope(tenant):
                 for number in range(rows):
-                    record(Event.LOGIN_FAILED, client=Client("203.0.113.9"), creator_id=tenant, n=number)
+                    record(Event.LOGIN_FAILED, client=ClientInfo("203.0.113.9"), creator_id=tenant, n=number)
                     time.sleep(dice.choice([0, 0, 0.001, 0.01, 0.15]))
                 if dice.random() < 0.2:
                     raise ZeroDivisionError
@@ -221,15 +221,15 @@ def test_book_holds_while_twenty_write_three_seal_and_one_looks(
 
 
 def test_clock_that_is_put_back_makes_no_forgeries(empty: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    look = chain.look
+    snapshot = chain.transaction_snapshot
 
-    def look_an_hour_ahead() -> chain.Look:
-        seen = look()
-        return chain.Look(seen.oldest_open, seen.next, seen.at + timedelta(hours=1))
+    def snapshot_an_hour_ahead() -> chain.Snapshot:
+        seen = snapshot()
+        return chain.Snapshot(seen.oldest_open, seen.next, seen.at + timedelta(hours=1))
 
     record_some(2)
     with monkeypatch.context() as patched:
-        patched.setattr(chain, "look", look_an_hour_ahead)
+        patched.setattr(chain, "transaction_snapshot", snapshot_an_hour_ahead)
         seal()
     record_some(2)
     assert counts()[2] == 2
@@ -285,13 +285,13 @@ def worker(empty: None) -> Iterator[Worker]:
 
 def test_worker_seals_each_minute(worker: Worker) -> None:
     record_some(3)
-    worker._keep_book()
+    worker._seal_audit_log()
     assert counts()[2] == 0
     record_some(2)
-    worker._keep_book()
+    worker._seal_audit_log()
     assert counts()[2] == 2
-    worker._seal_due -= SEAL_EVERY
-    worker._keep_book()
+    worker._seal_due -= SEALING_INTERVAL
+    worker._seal_audit_log()
     assert counts()[2] == 0
 
 
@@ -299,19 +299,19 @@ def test_worker_that_is_behind_goes_on_at_once(worker: Worker, monkeypatch: pyte
     monkeypatch.setattr(sealer, "BATCH", 2)
     monkeypatch.setattr(sealer, "ROUND", 4)
     record_some(7)
-    worker._keep_book()
+    worker._seal_audit_log()
     assert counts()[2] == 3
-    worker._keep_book()
+    worker._seal_audit_log()
     assert counts()[2] == 0
 
 
 def test_worker_tells_how_long_rows_wait(worker: Worker) -> None:
     record_some(3)
     time.sleep(0.2)
-    worker._look_around()
+    worker._update_gauges()
     assert 0.2 <= UNSEALED_SECONDS._value.get() < 5
     seal()
-    Worker("another")._look_around()
+    Worker("another")._update_gauges()
     assert UNSEALED_SECONDS._value.get() == 0
 
 
@@ -343,7 +343,7 @@ def test_key_is_locked_under_the_secret_key(
     settings.SECRET_KEY = "of another house " * 4
     with pytest.raises(SealKeyLockedError):
         seal()
-    worker._keep_book()  # goes on with its other work
+    worker._seal_audit_log()  # goes on with its other work
     assert [line.levelname for line in caplog.records if line.message == "nothing is sealed"] == ["ERROR"]
     (found,) = verify()
     assert "SECRET_KEY does not open" in found
@@ -360,9 +360,9 @@ def test_seal_that_says_nothing_stops_sealing_and_nothing_else(
     record_some(1)
     with pytest.raises(ChainBrokenError):
         seal()
-    worker._look_around()
+    worker._update_gauges()
     assert UNSEALED_SECONDS._value.get() == float("inf")
-    worker._keep_book()
+    worker._seal_audit_log()
     assert "nothing is sealed" in [line.message for line in caplog.records]
 
 
@@ -373,18 +373,18 @@ def test_book_goes_on_where_transactions_are_counted_anew(
     superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The old house counted a million further than this one."""
-    ahead, look = 1_000_000, sealer.look
+    ahead, snapshot = 1_000_000, sealer.transaction_snapshot
     default = "ALTER TABLE audit_logs ALTER written_xid SET DEFAULT pg_current_xact_id()::text::bigint{}"
 
-    def look_in_the_old_house() -> chain.Look:
-        seen = look()
-        return chain.Look(seen.oldest_open + ahead, seen.next + ahead, seen.at)
+    def snapshot_of_the_old_server() -> chain.Snapshot:
+        seen = snapshot()
+        return chain.Snapshot(seen.oldest_open + ahead, seen.next + ahead, seen.at)
 
     superuser.execute(default.format(f" + {ahead}").encode())
     try:
         with monkeypatch.context() as patched:
             for module in (chain, sealer):
-                patched.setattr(module, "look", look_in_the_old_house)
+                patched.setattr(module, "transaction_snapshot", snapshot_of_the_old_server)
             record_some(6)
             sealed = seal()
         record_some(2)  # in the dump, and not sealed yet

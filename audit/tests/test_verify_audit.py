@@ -14,7 +14,7 @@ from django.utils import timezone
 from audit.events import Event
 from audit.models import SealKey
 from audit.recorder import record
-from audit.requests.client_info import Client
+from audit.requests.client_info import ClientInfo
 from audit.sealing import keys, sealer
 from audit.tests.support.tampering import at_once, record_some, unguarded
 from tenancy.context import OPERATOR, using_alias
@@ -200,7 +200,7 @@ def test_file_in_disorder_is_told(exported: str) -> None:
 
 def test_key_is_changed_by_command() -> None:
     told = run("rotate_seal_key")
-    record(Event.LOGIN_FAILED, client=Client())
+    record(Event.LOGIN_FAILED, client=ClientInfo())
     run("seal_audit")
     name = told.split()[0]
     last = json.loads(run("export_seals").splitlines()[-1])
@@ -210,6 +210,6 @@ def test_key_is_changed_by_command() -> None:
 
 def test_sealing_by_hand_names_a_locked_key(settings: Any) -> None:
     settings.SECRET_KEY = "of another house " * 4
-    record(Event.LOGIN_FAILED, client=Client())
+    record(Event.LOGIN_FAILED, client=ClientInfo())
     with pytest.raises(CommandError, match="rotate_seal_key"):
         run("seal_audit")

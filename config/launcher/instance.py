@@ -26,7 +26,7 @@ class StartError(Exception):
 
 @dataclass(frozen=True)
 class Instance:
-    """What environment and `.env` say of it. The server's own settings read the rest."""
+    """What environment and `.env` log of it. The server's own settings read the rest."""
 
     host: str
     address: tuple[socket.AddressFamily, str]  # what `host` stands for: granian takes no names
@@ -107,7 +107,7 @@ def make_data_dir(instance: Instance) -> None:
         (path / private).mkdir(mode=0o700, exist_ok=True)
 
 
-def forget_metrics(instance: Instance) -> None:
+def clear_metrics(instance: Instance) -> None:
     """The numbers of an earlier run would be added to those of this one."""
     for file in instance.metrics.glob("*.db"):
         file.unlink()
@@ -148,17 +148,17 @@ def port_reserved(instance: Instance) -> Iterator[None]:
         yield
 
 
-def remembered_secret(instance: Instance) -> str:
+def saved_secret(instance: Instance) -> str:
     """SECRET_KEY: the user's, or one made once and kept with the data."""
     known = instance.given.get("SECRET_KEY") or read_env(instance.env_file).get("SECRET_KEY")
     if known:
         return known
     secret = secrets.token_urlsafe(64)
-    remember(instance, {"SECRET_KEY": secret})
+    save(instance, {"SECRET_KEY": secret})
     return secret
 
 
-def remember(instance: Instance, facts: Mapping[str, str]) -> None:
+def save(instance: Instance, facts: Mapping[str, str]) -> None:
     """Put `facts` into `instance.env`, whole or not at all, for `manage.py` in other shells."""
     lines = [f"{name}={value}\n" for name, value in {**read_env(instance.env_file), **facts}.items()]
     unfinished = instance.env_file.with_suffix(".unfinished")

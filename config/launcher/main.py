@@ -23,16 +23,16 @@ from .instance import (
     ROOT,
     Instance,
     StartError,
-    forget_metrics,
+    clear_metrics,
     locked,
     make_data_dir,
     port_reserved,
     read_env,
     read_instance,
-    remember,
-    remembered_secret,
+    save,
+    saved_secret,
 )
-from .process import Child, Manners
+from .process import ManagedProcess, StopPolicy
 
 DATABASE = "auth"
 APPLICATION = "config.wsgi:application"
@@ -67,25 +67,25 @@ BY_MAIL = r"""    # open the link in the mail and give the password: $word. Then
 def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
-            signal.signal(number, stop_once)
+            signal.signal(number, stop_on_first_signal)
     try:
         run(read_instance())
     except KeyboardInterrupt:
-        say("Stopped.")
+        log("Stopped.")
         return 0
     except (StartError, PostgresError, OSError, psycopg.Error) as error:
         print(last_line(str(error)), file=sys.stderr, flush=True)
     return 1
 
 
-def stop_once(*_: object) -> None:
+def stop_on_first_signal(*_: object) -> None:
     """The first signal stops everything; impatience must not cut the stopping short."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     print(line, flush=True)
 
 
@@ -93,9 +93,9 @@ def run(instance: Instance) -> None:
     """Serve until a signal or a failure; leaving stops the server first and PostgreSQL last."""
     make_data_dir(instance)
     with locked(instance), port_reserved(instance), contextlib.ExitStack() as running:
-        forget_metrics(instance)
+        clear_metrics(instance)
         postgres, urls = databases(instance, running)
-        secrets = {"SECRET_KEY": remembered_secret(instance)} | urls
+        secrets = {"SECRET_KEY": saved_secret(instance)} | urls
         prepare(instance, secrets)
         del secrets["OWNER_DATABASE_URL"]  # from here on nobody changes a table
         services = [
@@ -112,24 +112,24 @@ def databases(
     """The server that we keep, if any, and the URL for each kind of work ("" where there is none)."""
     if "DATABASE_URL" in instance.given:
         return None, {name: instance.given.get(name, "") for name in DATABASE_URLS}
-    postgres = running.enter_context(EmbeddedPostgres(instance.data_dir / "postgres", say=say))
+    postgres = running.enter_context(EmbeddedPostgres(instance.data_dir / "postgres", log=log))
     roles = Roles.of(DATABASE)
     postgres.ensure_database(DATABASE, roles)
     users = (roles.app, roles.operator, roles.owner)
     urls = {name: postgres.url(user, DATABASE) for name, user in zip(DATABASE_URLS, users, strict=True)}
-    remember(instance, urls)
-    say(f"PostgreSQL runs, its data are in {postgres.home}")
+    save(instance, urls)
+    log(f"PostgreSQL runs, its data are in {postgres.home}")
     return postgres, urls
 
 
 def prepare(instance: Instance, secrets: Mapping[str, str]) -> None:
     manage(instance, secrets, "migrate", "--no-input")
-    say("The tables are up to date")
-    say(argon2_build())
+    log("The tables are up to date")
+    log(argon2_build())
     if secrets["OPERATOR_DATABASE_URL"]:
         manage(instance, {**secrets, "OWNER_DATABASE_URL": ""}, "ensure_signing_key")
     else:
-        say("OPERATOR_DATABASE_URL is not set: no admin is served, and no mail is delivered from here")
+        log("OPERATOR_DATABASE_URL is not set: no admin is served, and no mail is delivered from here")
 
 
 def argon2_build() -> str:
@@ -144,7 +144,7 @@ def manage(instance: Instance, secrets: Mapping[str, str], command: str, *option
     log = instance.data_dir / "log" / f"{command}.log"
     with log.open("wb") as output:
         env = environment(instance, secrets)
-        child = Child([*MANAGE, command, *options], env=env, cwd=ROOT, output=output)
+        child = ManagedProcess([*MANAGE, command, *options], env=env, cwd=ROOT, output=output)
         try:
             status = child.wait()
         finally:
@@ -172,9 +172,11 @@ def environment(instance: Instance, secrets: Mapping[str, str]) -> dict[str, str
 class Service:
     """A child that is started again when it ends, unless it ends at once."""
 
-    def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str], manners: Manners) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], env: Mapping[str, str], stop_policy: StopPolicy
+    ) -> None:
         self.name = name
-        self._command, self._env, self._manners = command, env, manners
+        self._command, self._env, self._stop_policy = command, env, stop_policy
 
     def __enter__(self) -> Self:
         self._start()
@@ -184,10 +186,10 @@ class Service:
         self._child.stop()
 
     def _start(self) -> None:
-        self._child = Child(self._command, env=self._env, manners=self._manners, cwd=ROOT)
+        self._child = ManagedProcess(self._command, env=self._env, stop_policy=self._stop_policy, cwd=ROOT)
         self._since = time.monotonic()
 
-    def keep(self) -> None:
+    def restart_if_exited(self) -> None:
         """Start it again if it has ended; raises StartError when that is for good."""
         status = self._child.poll()
         if status is None:
@@ -195,7 +197,7 @@ class Service:
         if time.monotonic() - self._since < SETTLED_SECONDS:
             message = f"{self.name} ended (status {status}); everything stops"
             raise StartError(message)
-        say(f"{self.name} ended (status {status}); starting it again")
+        log(f"{self.name} ended (status {status}); starting it again")
         self._start()
 
 
@@ -206,15 +208,15 @@ def server(instance: Instance, secrets: Mapping[str, str]) -> Service:
     command += ["--http", "1", "--no-ws", "--backlog", "1024", "--http1-header-read-timeout", "10000"]
     command += ["--respawn-failed-workers", "--workers-kill-timeout", str(GRACE_SECONDS)]
     command += ["--log-level", "error"]
-    manners = Manners(grace_seconds=GRACE_SECONDS + 5)
-    return Service("The server", command, environment(instance, secrets), manners)
+    stop_policy = StopPolicy(grace_seconds=GRACE_SECONDS + 5)
+    return Service("The server", command, environment(instance, secrets), stop_policy)
 
 
 def mail_worker(instance: Instance, secrets: Mapping[str, str]) -> Service | None:
     if not secrets["OPERATOR_DATABASE_URL"]:
         return None
     command = [*MANAGE, "run_worker"]
-    return Service("The mail worker", command, environment(instance, secrets), Manners())
+    return Service("The mail worker", command, environment(instance, secrets), StopPolicy())
 
 
 def cores() -> int:
@@ -228,9 +230,9 @@ def supervise(instance: Instance, postgres: EmbeddedPostgres | None, services: S
     while (answer := readiness(instance)) != "200":
         next(beats)
         if time.monotonic() > patience:
-            say(f"Not ready yet: GET {instance.base_url}/readyz: {answer}")
+            log(f"Not ready yet: GET {instance.base_url}/readyz: {answer}")
             patience = float("inf")
-    say(first_steps(instance).rstrip())
+    log(first_steps(instance).rstrip())
     for _ in beats:
         pass
 
@@ -246,7 +248,7 @@ def heartbeat(postgres: EmbeddedPostgres | None, services: Sequence[Service]) ->
             message = f"PostgreSQL ended (status {status}); everything stops"
             raise StartError(message)
         for service in services:
-            service.keep()
+            service.restart_if_exited()
         if "MAKELEVEL" in os.environ and os.getppid() != parent:
             message = "make is gone; everything stops"
             raise StartError(message)

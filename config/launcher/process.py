@@ -1,7 +1,7 @@
-"""Child processes that end with whoever started them, however that one ends.
+"""ManagedProcess processes that end with whoever started them, however that one ends.
 
 Between the two stands a guard: this very file, run as a script. It holds the reading end of a
-pipe, and the end of that pipe is the order to stop. `Child.stop()` closes it, and so does the
+pipe, and the end of that pipe is the order to stop. `ManagedProcess.stop()` closes it, and so does the
 kernel when the starter is killed: one way to stop, the same on Linux and macOS, and no signal of
 a terminal reaches the child beside it.
 """
@@ -21,7 +21,7 @@ from typing import IO
 
 
 @dataclass(frozen=True)
-class Manners:
+class StopPolicy:
     """How a child is asked to stop, and as whom it runs."""
 
     stop_signal: int = signal.SIGTERM
@@ -30,13 +30,13 @@ class Manners:
     gid: int | None = None
 
 
-class Child:
+class ManagedProcess:
     def __init__(
         self,
         command: Sequence[str | Path],
         *,
         env: Mapping[str, str],
-        manners: Manners | None = None,
+        stop_policy: StopPolicy | None = None,
         cwd: Path | None = None,
         output: IO[bytes] | None = None,
     ) -> None:
@@ -44,7 +44,7 @@ class Child:
 
         Raises: OSError when the command can't be started.
         """
-        guard = [sys.executable, "-I", "-S", __file__, json.dumps(vars(manners or Manners()))]
+        guard = [sys.executable, "-I", "-S", __file__, json.dumps(vars(stop_policy or StopPolicy()))]
         self._guard = subprocess.Popen(
             [*guard, *map(str, command)],
             stdin=subprocess.PIPE,
@@ -65,7 +65,7 @@ class Child:
         self.pid = int(pid)
 
     def poll(self) -> int | None:
-        """Exit status as a shell would say it, or None while the child runs."""
+        """Exit status as a shell would log it, or None while the child runs."""
         code = self._guard.poll()
         return None if code is None else self._ended(code)
 
@@ -93,7 +93,7 @@ def kill_group(leader: int) -> None:
         os.killpg(leader, signal.SIGKILL)
 
 
-def happens(event: Callable[[], bool], *, within: float) -> bool:
+def wait_until(event: Callable[[], bool], *, within: float) -> bool:
     """Whether `event` comes true in so many seconds."""
     deadline = time.monotonic() + within
     while not event():
@@ -103,16 +103,16 @@ def happens(event: Callable[[], bool], *, within: float) -> bool:
     return True
 
 
-def guard(manners: Manners, command: Sequence[str]) -> int:
+def guard(stop_policy: StopPolicy, command: Sequence[str]) -> int:
     """Run `command` in a session of its own until it ends or the pipe does."""
     child = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr,
         start_new_session=True,
-        user=manners.uid,
-        group=manners.gid,
-        extra_groups=None if manners.gid is None else [],
+        user=stop_policy.uid,
+        group=stop_policy.gid,
+        extra_groups=None if stop_policy.gid is None else [],
     )
     ended = threading.Event()
 
@@ -120,8 +120,8 @@ def guard(manners: Manners, command: Sequence[str]) -> int:
         while os.read(sys.stdin.fileno(), 1):
             pass
         with contextlib.suppress(ProcessLookupError):
-            os.kill(child.pid, manners.stop_signal)
-        if not ended.wait(manners.grace_seconds):
+            os.kill(child.pid, stop_policy.stop_signal)
+        if not ended.wait(stop_policy.grace_seconds):
             kill_group(child.pid)
 
     threading.Thread(target=stop_at_end_of_pipe, daemon=True).start()
@@ -137,6 +137,6 @@ if __name__ == "__main__":
     for stray in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(stray, lambda *_: None)  # not SIG_IGN, which the child would inherit
     try:
-        sys.exit(guard(Manners(**json.loads(sys.argv[1])), sys.argv[2:]))
+        sys.exit(guard(StopPolicy(**json.loads(sys.argv[1])), sys.argv[2:]))
     except OSError as error:
         sys.exit(str(error))

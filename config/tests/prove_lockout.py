@@ -95,7 +95,7 @@ def test_place_of_a_killed_attempt_comes_back_by_itself(served: Served, superuse
 
     make_creator("ada@example.com")
     for _ in range(5):
-        lockout._reserve("ada@example.com", lockout.Door.API)  # and never a verdict
+        lockout._reserve("ada@example.com", lockout.LoginScope.API)  # and never a verdict
     began = time.monotonic()
     while (
         served.post("login", {"email": "ada@example.com", "password": PASSWORD}, ip=next(ADDRESSES)).status

@@ -10,7 +10,7 @@ from django.db import OperationalError, connections
 
 from accounts.services import sessions
 from accounts.tests.support.flows import events, log_in, log_lines, sign_up
-from accounts.tokens.keys import forget_key_ring
+from accounts.tokens.keys import invalidate_key_ring
 from config.tests.support.fixtures import API, Person
 from config.tests.support.plugin import DATABASE, server
 from tenancy.postgresql.base import DatabaseWrapper
@@ -45,7 +45,7 @@ def assert_away(response: Any, why: str) -> None:
 @pytest.mark.usefixtures("away")
 def test_every_door_says_when_to_come_back(ada: Person) -> None:
     api = API(raise_request_exception=False)
-    forget_key_ring()
+    invalidate_key_ring()
     with log_lines() as lines:
         for door, body in DOORS.items():
             connections.close_all()
@@ -53,7 +53,7 @@ def test_every_door_says_when_to_come_back(ada: Person) -> None:
         for path in ("me", "sessions", "/api/v1/audit/events", "/.well-known/jwks.json"):
             assert_away(api.get(path, token=ada.access), path)
         assert_away(api.post("logout/all", token=ada.access), "logout/all")
-    forget_key_ring()
+    invalidate_key_ring()
     written = lines.getvalue()
     assert "Traceback" not in written
     assert all(json.loads(line)["message"] for line in written.splitlines())

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from config.launcher.process import happens
+from config.launcher.process import wait_until
 from config.tests.support.consistency_load import Account, Life, answers, assert_books_balance, load, settle
 from config.tests.support.fixtures import PASSWORD
 from config.tests.support.live_server import NO_LIMITS, Served, serving
@@ -36,7 +36,7 @@ def live_until_killed(place: Path, lives: list[Life], *, seconds: float) -> None
     """Master and workers die at once, without a word."""
     with serving(place, workers=2, **NO_LIMITS) as served, load(lives, served.call):
         done = len(answers(lives))
-        assert happens(lambda: len(answers(lives)) > done + 4 * len(lives), within=30)
+        assert wait_until(lambda: len(answers(lives)) > done + 4 * len(lives), within=30)
         time.sleep(seconds)
         os.killpg(served.child.pid, signal.SIGKILL)
         served.child.wait()
@@ -50,7 +50,7 @@ def kill_under_load(place: Path, superuser: psycopg.Connection, *, rounds: int) 
         assert [log_in(served, nearly, WRONG) for _ in range(4)] == ["invalid_credentials"] * 4
     for number in range(rounds):
         live_until_killed(place, lives, seconds=0.05 * number)
-        assert happens(lambda: backends_gone(superuser), within=10)
+        assert wait_until(lambda: backends_gone(superuser), within=10)
         assert_books_balance(superuser, lives)
     assert {answer.status for answer in answers(lives)} == {200, 0}  # nobody was told of a lock
     with serving(place, workers=1, **NO_LIMITS) as served:

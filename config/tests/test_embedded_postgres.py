@@ -23,7 +23,7 @@ from config.launcher.postgres.system import (
     recorded_pid,
     runs_in,
 )
-from config.launcher.process import happens
+from config.launcher.process import wait_until
 from tenancy.roles import Roles
 
 pytestmark = pytest.mark.slow
@@ -32,7 +32,7 @@ FAST = {"fsync": "off", "shared_buffers": "16MB"}
 ROLES = Roles.of("auth")
 STARTER = """
 import pathlib, sys, time
-from config.postgres import EmbeddedPostgres
+from config.launcher.postgres.cluster import EmbeddedPostgres
 with EmbeddedPostgres(pathlib.Path(sys.argv[1]), settings={"fsync": "off"}) as server:
     print(server.pid, server._child._guard.pid, flush=True)
     time.sleep(60)
@@ -150,7 +150,7 @@ def test_a_directory_in_use_is_refused(server: EmbeddedPostgres) -> None:
 def test_a_server_ends_with_its_killed_starter(place: Path) -> None:
     with starter(place / "postgres") as (process, pid, _):
         process.kill()
-        assert happens(lambda: not runs_in(pid, place / "postgres" / "data"), within=10)
+        assert wait_until(lambda: not runs_in(pid, place / "postgres" / "data"), within=10)
 
 
 def test_a_server_that_outlived_its_starter_is_stopped_first(place: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_server_that_outlived_its_starter_is_stopped_first(place: Path) -> Non
         process.kill()
         process.wait()
         assert runs_in(pid, place / "postgres" / "data")
-        with EmbeddedPostgres(place / "postgres", settings=FAST, say=said.append) as server:
+        with EmbeddedPostgres(place / "postgres", settings=FAST, log=said.append) as server:
             assert server.pid != pid
             assert ask(server.superuser_url(), "SELECT 1") == 1
     assert not runs_in(pid, place / "postgres" / "data")
@@ -174,7 +174,7 @@ def test_a_killed_server_recovers(place: Path) -> None:
             connection.execute("CREATE TABLE kept ()")
         assert server.pid is not None
         os.kill(server.pid, signal.SIGKILL)
-        assert happens(lambda: server.poll() is not None, within=10)
+        assert wait_until(lambda: server.poll() is not None, within=10)
         server.stop()
         server.start()
         assert ask(server.url("auth_owner"), "SELECT count(*) FROM kept") == 0
@@ -218,7 +218,7 @@ def test_a_directory_that_somebody_else_made_is_refused(place: Path) -> None:
 def test_data_go_elsewhere_when_the_servers_user_cannot_reach_them(place: Path, state: Path) -> None:
     (place / "closed").mkdir(mode=0o700)
     said: list[str] = []
-    server = EmbeddedPostgres(place / "closed" / "postgres", settings=FAST, say=said.append)
+    server = EmbeddedPostgres(place / "closed" / "postgres", settings=FAST, log=said.append)
     for _ in range(2):
         with server:
             assert server.home == state / fingerprint(server.directory)

@@ -107,7 +107,7 @@ def cast(ada: Person, bob: Person, superuser: psycopg.Connection) -> Cast:
 
 @pytest.fixture
 def force(superuser: psycopg.Connection, cast: Cast) -> Any:
-    """Olga is staff and Off is out, except while their tokens are minted."""
+    """Olga is staff and Off is out, except while their tokens are issued."""
 
     def apply(*, on: bool) -> None:
         superuser.execute("UPDATE creators SET is_staff = %s WHERE id = %s", [on, cast.olga.id])

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from config.launcher.postgres.cluster import EmbeddedPostgres
-from config.launcher.process import happens
+from config.launcher.process import wait_until
 from config.tests.support.consistency_load import Life, answers, assert_books_balance, load, settle
 from config.tests.support.external_servers import Env, Redis, far_away, own_postgres, own_redis, pgbouncer
 from config.tests.support.live_server import NO_LIMITS, Served, serving
@@ -47,7 +47,7 @@ def new_cast(server: EmbeddedPostgres) -> list[Life]:
 @contextmanager
 def busy(served: Served, lives: list[Life]) -> Iterator[None]:
     with load(lives, served.call):
-        assert happens(lambda: min(len(life.renamed) for life in lives) > 2, within=20)
+        assert wait_until(lambda: min(len(life.renamed) for life in lives) > 2, within=20)
         yield
 
 
@@ -90,7 +90,7 @@ def kill(server: EmbeddedPostgres) -> None:
     """Without a word, and no checkpoint: it recovers from its log."""
     assert server.pid
     os.kill(server.pid, signal.SIGKILL)
-    assert happens(lambda: server.poll() is not None, within=10)
+    assert wait_until(lambda: server.poll() is not None, within=10)
     time.sleep(AWAY_SECONDS)
     server.stop()
     server.start()
@@ -179,7 +179,7 @@ def test_full_disk_refuses_and_loses_nothing(small_disk: Path, tmp_path: Path) -
         (small_disk / "metrics").mkdir()
         with serving(tmp_path, workers=2, **NO_LIMITS, **env) as served, busy(served, lives):
             ballast = fill(small_disk)
-            assert happens(lambda: any(answer.status == 503 for answer in answers(lives)), within=30)
+            assert wait_until(lambda: any(answer.status == 503 for answer in answers(lives)), within=30)
             for door in DOORS:  # each has numbers of its own, and they want room
                 assert served.post(door, {}).status in {400, 401, 503}
             time.sleep(AWAY_SECONDS)
@@ -230,10 +230,10 @@ def test_killed_worker_is_replaced_and_loses_nothing(cluster: Cluster, tmp_path:
     lives = new_cast(server)
     with serving(tmp_path, workers=2, **NO_LIMITS, **env) as served, busy(served, lives):
         for _ in range(4):
-            assert happens(lambda: len(served.workers()) == 2, within=20)
+            assert wait_until(lambda: len(served.workers()) == 2, within=20)
             os.kill(served.workers()[0], signal.SIGKILL)
             time.sleep(0.5)
-        assert happens(lambda: len(served.workers()) == 2, within=20)
+        assert wait_until(lambda: len(served.workers()) == 2, within=20)
         back = time.monotonic()
         time.sleep(BACK_SECONDS + 1)
     assert {answer.status for answer in answers(lives)} == {200, 0}  # cut off, or answered

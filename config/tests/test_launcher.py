@@ -19,7 +19,7 @@ import pytest
 
 from config.launcher.instance import DATABASE_URLS, ROOT, Instance, read_env, read_instance
 from config.launcher.main import first_steps
-from config.launcher.process import happens
+from config.launcher.process import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +43,7 @@ def application(environ, start_response):
 """
 STAND_IN = """
 import pathlib, sys
-from config import launcher
+from config.launcher import main as launcher
 here = pathlib.Path(__file__).parent
 launcher.APPLICATION = "application:application"
 launcher.MANAGE = (sys.executable, str(here / "manage.py"))
@@ -97,7 +97,7 @@ class Run:
 
     def ready(self) -> "Run":
         self.start()
-        assert happens(lambda: "Ready: " in self.said or self.process.poll() is not None, within=120)
+        assert wait_until(lambda: "Ready: " in self.said or self.process.poll() is not None, within=120)
         assert self.process.poll() is None, self.said
         return self
 
@@ -145,7 +145,7 @@ Make = Callable[..., Run]
 
 @contextlib.contextmanager
 def runs_with_stand_ins() -> Iterator[Make]:
-    """A maker of runs; whatever happens, none outlives the block."""
+    """A maker of runs; whatever wait_until, none outlives the block."""
     place = Path(tempfile.mkdtemp(prefix="auth-test-"))
     place.chmod(0o711)
     runs: list[Run] = []
@@ -164,7 +164,7 @@ def runs_with_stand_ins() -> Iterator[Make]:
             run.process.kill()
             run.process.wait()
     for run in runs:
-        assert happens(run.is_gone, within=20)
+        assert wait_until(run.is_gone, within=20)
     shutil.rmtree(place)
 
 
@@ -236,8 +236,8 @@ def test_of_two_that_start_at_once_one_gets_the_port(make: Make) -> None:
     runs[1].env["PORT"] = runs[0].env["PORT"]
     for run in runs:
         run.start()
-    assert happens(lambda: any(run.process.poll() is not None for run in runs), within=60)
-    assert happens(lambda: any("Ready: " in run.said for run in runs), within=60)
+    assert wait_until(lambda: any(run.process.poll() is not None for run in runs), within=60)
+    assert wait_until(lambda: any("Ready: " in run.said for run in runs), within=60)
     assert [run.process.poll() for run in runs].count(None) == 1
 
 
@@ -279,7 +279,7 @@ def test_a_killed_launcher_leaves_nothing_running(make: Make) -> None:
     run = make().ready()
     run.process.kill()
     run.process.wait()
-    assert happens(run.is_gone, within=20)
+    assert wait_until(run.is_gone, within=20)
     run.ready()
 
 
@@ -302,10 +302,10 @@ def kill_and_await_next(number: Callable[[], object]) -> None:
     def replaced() -> bool:
         return answered() and seen[-1] != killed
 
-    assert happens(answered, within=20)
+    assert wait_until(answered, within=20)
     killed = seen[-1]
     os.kill(int(str(killed)), signal.SIGKILL)
-    assert happens(replaced, within=20)
+    assert wait_until(replaced, within=20)
 
 
 def test_a_worker_that_ends_at_once_stops_everything(make: Make) -> None:

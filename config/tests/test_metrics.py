@@ -71,11 +71,11 @@ def test_mails_queue_and_worker_are_seen(api: API, run_jobs: Any, mailoutbox: An
     api.post("register", {"email": "new@example.com", "password": "a lovely sentence of Ada's"})
     with using_alias(OPERATOR):
         worker = Worker("test")
-        worker._look_around()
+        worker._update_gauges()
     assert 0 < numbers(api)["auth_queue_oldest_seconds{}"] < 60
     run_jobs()
     with using_alias(OPERATOR):
-        Worker("test")._look_around()
+        Worker("test")._update_gauges()
     after = numbers(api)
     assert after["auth_queue_oldest_seconds{}"] == 0
     assert after["auth_worker_seen_timestamp_seconds{}"] > 1.7e9

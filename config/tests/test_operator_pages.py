@@ -14,7 +14,7 @@ from django_otp.oath import hotp
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from config.launcher.process import happens
+from config.launcher.process import wait_until
 from config.tests.support.fixtures import Person
 from config.tests.support.live_server import Served
 from config.tests.support.operators import code_of, make_operator
@@ -63,7 +63,7 @@ def give_password(browser: Browser, person: Person) -> None:
     browser.press(person.password, Keys.ENTER)
 
 
-def give_code(browser: Browser, code: str) -> None:
+def verify_code(browser: Browser, code: str) -> None:
     browser.arrive("/admin/second-factor/?next=%2Fadmin%2F")
     browser.press(code, Keys.ENTER)
 
@@ -80,12 +80,12 @@ def press_button(browser: Browser, words: str) -> None:
 
 
 def recovery_codes(browser: Browser) -> list[str]:
-    assert happens(lambda: bool(browser.find_elements(By.CSS_SELECTOR, ".recovery-codes")), within=5)
+    assert wait_until(lambda: bool(browser.find_elements(By.CSS_SELECTOR, ".recovery-codes")), within=5)
     return [one.text for one in browser.find_elements(By.CSS_SELECTOR, ".recovery-codes code")]
 
 
 def confirm(browser: Browser, person: Person) -> None:
-    assert happens(lambda: CONFIRM in browser.current_url, within=5), browser.current_url
+    assert wait_until(lambda: CONFIRM in browser.current_url, within=5), browser.current_url
     browser.press(person.password, Keys.ENTER)
 
 
@@ -99,7 +99,7 @@ def test_newcomer_sets_up_the_second_factor_by_keyboard(browser: Browser) -> Non
     assert int(str(image.get_property("naturalWidth"))) > 100
     look(browser, "set-up")
     browser.press("000000", Keys.ENTER)
-    assert happens(lambda: browser.title.startswith("Error:"), within=5)
+    assert wait_until(lambda: browser.title.startswith("Error:"), within=5)
     assert browser.switch_to.active_element.get_attribute("aria-invalid") == "true"
     look(browser, "set-up-wrong")
     key = browser.find_element(By.CSS_SELECTOR, ".key").get_attribute("textContent")
@@ -111,28 +111,28 @@ def test_newcomer_sets_up_the_second_factor_by_keyboard(browser: Browser) -> Non
     browser.arrive("/admin/")
     look(browser, "index-support")
     press_button(browser, "Log out")
-    assert happens(lambda: browser.heading() == "Logged out", within=5)
+    assert wait_until(lambda: browser.heading() == "Logged out", within=5)
     give_password(browser, nora)
     browser.arrive("/admin/second-factor/?next=%2Fadmin%2F")
     look(browser, "code")
-    give_code(browser, "AAAA-AAAA-AAAA-AAAA")
-    assert happens(lambda: browser.title.startswith("Error:"), within=5)
+    verify_code(browser, "AAAA-AAAA-AAAA-AAAA")
+    assert wait_until(lambda: browser.title.startswith("Error:"), within=5)
     look(browser, "code-wrong")
-    give_code(browser, codes[0])
+    verify_code(browser, codes[0])
     browser.arrive("/admin/")
 
 
 def test_operator_renews_recovery_codes_by_keyboard(browser: Browser) -> None:
     olga = make_operator("olga@example.com")
     give_password(browser, olga)
-    give_code(browser, code_of(olga))
+    verify_code(browser, code_of(olga))
     browser.arrive("/admin/")
     look(browser, "index")
     press_button(browser, "Second factor")
     browser.arrive("/admin/second-factor/")
     look(browser, "second-factor")
     press_button(browser, "New recovery codes")
-    assert happens(lambda: CONFIRM in browser.current_url, within=5)
+    assert wait_until(lambda: CONFIRM in browser.current_url, within=5)
     look(browser, "confirm")
     confirm(browser, olga)
     browser.arrive("/admin/second-factor/")
@@ -144,7 +144,7 @@ def test_operator_renews_recovery_codes_by_keyboard(browser: Browser) -> None:
 def test_superuser_changes_a_role_by_keyboard(browser: Browser) -> None:
     olga, sam = make_operator("olga@example.com"), make_operator("sam@example.com", "support")
     give_password(browser, olga)
-    give_code(browser, code_of(olga))
+    verify_code(browser, code_of(olga))
     browser.arrive("/admin/")
     browser.go("/admin/accounts/operator/")
     look(browser, "operators")

@@ -16,10 +16,10 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.test import Client, RequestFactory
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from accounts.admin.actions import BUTTONS
+from accounts.admin.actions import ACTION_TEXTS
 from accounts.models import Creator
 from accounts.services.operators import justification
-from audit.requests.client_info import Client as Nobody
+from audit.requests.client_info import ClientInfo
 from config.tests.support.fixtures import Person, make_creator, sign_in
 from config.tests.support.operators import confirm, enter, give_password, make_operator
 from tenancy.context import OPERATOR, using_alias
@@ -122,11 +122,11 @@ class Cast:
         creator = make_creator(email, is_active=act != "reactivate", **waiting)
         if caller.person:
             with using_alias(OPERATOR):
-                justification.give_reason(
+                justification.record_justification(
                     creator_id=creator.id,
                     operator_id=caller.person.id,
                     reason="a row of a table",
-                    client=Nobody(),
+                    client=ClientInfo(),
                 )
         FORMS["accounts_creator_act"] = {"typed": email}
         return creator.id
@@ -201,7 +201,7 @@ def test_table_has_every_page_and_every_action_and_no_other() -> None:
     told = [row.split()[1] for row in TABLE if not row.startswith("ACTION")]
     assert set(told) == set(routes())
     assert {row.split()[1] for row in TABLE if row.startswith("ACTION")} == set(actions())
-    assert {row.split()[2] for row in TABLE if " accounts_creator_act " in row} == set(BUTTONS)
+    assert {row.split()[2] for row in TABLE if " accounts_creator_act " in row} == set(ACTION_TEXTS)
     assert {len(row) for row in TABLE.values()} == {len(CALLERS)}
 
 

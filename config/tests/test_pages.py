@@ -18,7 +18,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from accounts.tests.support.flows import LINK
-from config.launcher.process import happens
+from config.launcher.process import wait_until
 from config.tests.support.fixtures import PASSWORD, make_creator
 from config.tests.support.live_server import Served, serving
 from config.tests.support.plugin import DOORS
@@ -92,7 +92,7 @@ class Browser(Chrome):
         raise AssertionError(f"no way to {name} by keyboard")
 
     def arrive(self, path: str) -> None:
-        assert happens(lambda: self.current_url.endswith(path), within=5), self.current_url
+        assert wait_until(lambda: self.current_url.endswith(path), within=5), self.current_url
 
     def heading(self) -> str:
         (heading,) = self.find_elements(By.TAG_NAME, "h1")
@@ -131,7 +131,7 @@ class Browser(Chrome):
     def error_of(self, name: str) -> str:
         """The words tied to a field that is marked as wrong."""
         wrong = f"[name='{name}'][aria-invalid=true]"
-        assert happens(lambda: bool(self.find_elements(By.CSS_SELECTOR, wrong)), within=5)
+        assert wait_until(lambda: bool(self.find_elements(By.CSS_SELECTOR, wrong)), within=5)
         field = self.find_element(By.CSS_SELECTOR, wrong)
         described = str(field.get_attribute("aria-describedby")).split()
         assert self.title.startswith(("Error:", "Fehler:"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from config.launcher.process import Child, Manners, happens
+from config.launcher.process import ManagedProcess, StopPolicy, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -23,8 +23,8 @@ while not heard.read_text() or "--deaf" in sys.argv: time.sleep(0.02)
 """
 STARTER = """
 import pathlib, sys, time
-from config.child import Child
-child = Child(sys.argv[2:], env={})
+from config.launcher.process import ManagedProcess
+child = ManagedProcess(sys.argv[2:], env={})
 pathlib.Path(sys.argv[1]).write_text(str(child.pid))
 time.sleep(60)
 """
@@ -42,14 +42,14 @@ def heard(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def counting(heard: Path) -> Iterator[Child]:
-    child = Child([sys.executable, "-c", COUNTING, heard], env={})
-    assert happens(heard.exists, within=10)
+def counting(heard: Path) -> Iterator[ManagedProcess]:
+    child = ManagedProcess([sys.executable, "-c", COUNTING, heard], env={})
+    assert wait_until(heard.exists, within=10)
     yield child
     child.stop()
 
 
-def test_stopping_sends_one_signal(counting: Child, heard: Path) -> None:
+def test_stopping_sends_one_signal(counting: ManagedProcess, heard: Path) -> None:
     counting.stop()
     counting.stop()
     assert heard.read_text() == "T"
@@ -57,51 +57,55 @@ def test_stopping_sends_one_signal(counting: Child, heard: Path) -> None:
 
 
 def test_a_child_chooses_its_signal(heard: Path) -> None:
-    child = Child([sys.executable, "-c", COUNTING, heard], env={}, manners=Manners(signal.SIGINT))
-    assert happens(heard.exists, within=10)
+    child = ManagedProcess(
+        [sys.executable, "-c", COUNTING, heard], env={}, stop_policy=StopPolicy(signal.SIGINT)
+    )
+    assert wait_until(heard.exists, within=10)
     child.stop()
     assert heard.read_text() == "I"
 
 
 def test_a_deaf_child_is_killed_after_its_grace(heard: Path) -> None:
-    manners = Manners(grace_seconds=0.2)
-    child = Child([sys.executable, "-c", COUNTING, heard, "--deaf"], env={}, manners=manners)
-    assert happens(heard.exists, within=10)
+    stop_policy = StopPolicy(grace_seconds=0.2)
+    child = ManagedProcess([sys.executable, "-c", COUNTING, heard, "--deaf"], env={}, stop_policy=stop_policy)
+    assert wait_until(heard.exists, within=10)
     child.stop()
     assert heard.read_text() == "T"
     assert child.poll() == 128 + signal.SIGKILL
 
 
 def test_a_child_that_ends_says_how() -> None:
-    assert Child(["/bin/sh", "-c", "exit 3"], env={}).wait() == 3
+    assert ManagedProcess(["/bin/sh", "-c", "exit 3"], env={}).wait() == 3
 
 
 def test_a_missing_command_is_an_error_of_ours(tmp_path: Path) -> None:
     with (tmp_path / "output").open("wb") as output, pytest.raises(OSError, match="nothing could not be"):
-        Child([tmp_path / "nothing"], env={}, output=output)
+        ManagedProcess([tmp_path / "nothing"], env={}, output=output)
 
 
 def test_what_a_killed_child_leaves_behind_is_killed(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
-    child = Child(["/bin/sh", "-c", 'sleep 60 & echo $! > "$0"; wait', pid_file], env=dict(os.environ))
-    assert happens(lambda: pid_file.exists() and bool(pid_file.read_text().strip()), within=10)
+    child = ManagedProcess(
+        ["/bin/sh", "-c", 'sleep 60 & echo $! > "$0"; wait', pid_file], env=dict(os.environ)
+    )
+    assert wait_until(lambda: pid_file.exists() and bool(pid_file.read_text().strip()), within=10)
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
-    assert happens(lambda: not alive(int(pid_file.read_text())), within=5)
+    assert wait_until(lambda: not alive(int(pid_file.read_text())), within=5)
 
 
-def test_a_child_does_not_outlive_its_guard(counting: Child) -> None:
+def test_a_child_does_not_outlive_its_guard(counting: ManagedProcess) -> None:
     os.kill(counting._guard.pid, signal.SIGKILL)
     counting.wait()
-    assert happens(lambda: not alive(counting.pid), within=5)
+    assert wait_until(lambda: not alive(counting.pid), within=5)
 
 
 def test_a_child_ends_with_its_killed_starter(tmp_path: Path, heard: Path) -> None:
     pid_file = tmp_path / "pid"
     counting = [sys.executable, "-c", COUNTING, str(heard)]
     starter = subprocess.Popen([sys.executable, "-c", STARTER, pid_file, *counting])
-    assert happens(lambda: heard.exists() and pid_file.exists() and bool(pid_file.read_text()), within=10)
+    assert wait_until(lambda: heard.exists() and pid_file.exists() and bool(pid_file.read_text()), within=10)
     starter.kill()
     starter.wait()
-    assert happens(lambda: not alive(int(pid_file.read_text())), within=5)
+    assert wait_until(lambda: not alive(int(pid_file.read_text())), within=5)
     assert heard.read_text() == "T"

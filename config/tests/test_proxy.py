@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from config.launcher.process import Child, Manners, happens
+from config.launcher.process import ManagedProcess, StopPolicy, wait_until
 from config.tests.support.consistency_load import Life, answers, assert_books_balance, load, settle
 from config.tests.support.external_servers import free_port, installed, own_postgres, prescribed
 from config.tests.support.live_server import NO_LIMITS, Served, serving
@@ -51,10 +51,12 @@ class Nginx:
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         command: list[str | Path] = [self.program, "-e", "stderr", "-c", self.place / "nginx.conf"]
-        child = Child(command, env={"PATH": os.environ["PATH"]}, manners=Manners(signal.SIGQUIT, 5))
+        child = ManagedProcess(
+            command, env={"PATH": os.environ["PATH"]}, stop_policy=StopPolicy(signal.SIGQUIT, 5)
+        )
         self.master = child.pid
         try:
-            assert happens(self._listens, within=10)
+            assert wait_until(self._listens, within=10)
             yield
         finally:
             child.stop()
@@ -165,10 +167,10 @@ def test_stopped_server_finishes_what_it_has_begun(
     with serving(tmp_path, workers=1, **NO_LIMITS, **slow) as served, ThreadPoolExecutor(1) as pool:
         body = {"email": account.email, "password": account.password}
         reply = pool.submit(served.post, "login", body)
-        assert happens(marks.exists, within=10)
+        assert wait_until(marks.exists, within=10)
         os.kill(served.child.pid, signal.SIGTERM)
         assert reply.result(timeout=20).status == 200
-        assert happens(lambda: served.child.poll() is not None, within=20)
+        assert wait_until(lambda: served.child.poll() is not None, within=20)
 
 
 def test_nobody_notices_a_deploy(nginx: Nginx, tmp_path: Path) -> None:
@@ -184,7 +186,7 @@ def test_nobody_notices_a_deploy(nginx: Nginx, tmp_path: Path) -> None:
             nginx.write(first.port)
             new.enter_context(nginx.running())
             living.enter_context(load(lives, replace(first, port=nginx.port).call))
-            assert happens(lambda: min(len(life.renamed) for life in lives) > 2, within=20)
+            assert wait_until(lambda: min(len(life.renamed) for life in lives) > 2, within=20)
             migrate(env)
             nginx.write(new.enter_context(serving(tmp_path, workers=2, **release)).port)
             nginx.reload()

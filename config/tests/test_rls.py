@@ -11,17 +11,17 @@ from config.tests.support.plugin import DATABASE, ROLES, server
 from config.tests.support.rls_fixtures import (
     MODELS,
     REFUSED,
-    Neighbours,
+    TwoTenants,
     become,
     insertion,
     mallory,
-    neighbours,
     outcome,
+    two_tenants,
 )
-from tenancy.checks.sample_rows import adapted, links, specimen
-from tenancy.constraints import Reference, tenant_column
+from tenancy.checks.sample_rows import adapted, links, sample_row
+from tenancy.constraints import CompositeForeignKey, tenant_column
 
-__all__ = ["mallory", "neighbours"]
+__all__ = ["mallory", "two_tenants"]
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 # Every table with tenant data, and what the app may do with the tenant's own rows.
@@ -73,10 +73,10 @@ COLUMNS_UPDATED = {"api_keys"}  # when it was last used
 DEFINERS = {
     "events_at_own_address(uuid,integer)",
     "find_creator(text)",
-    "lockout_lift(text,text)",
+    "lockout_unlock(text,text)",
     "lockout_release(uuid)",
     "lockout_reserve(text,text,uuid,integer,interval,interval)",
-    "lockout_settle(text,text,uuid,boolean)",
+    "lockout_finish(text,text,uuid,boolean)",
     "record_event(uuid,text,text,jsonb,inet,text,text)",
 }
 
@@ -129,7 +129,7 @@ def test_every_tenant_table_could_be_distributed_by_tenant() -> None:
                 for one in model._meta.total_unique_constraints]  # fmt: skip
         keys.append([column_of(model, field.name) for field in model._meta.pk_fields])
         assert table == "creators" or ["creator_id", "id"] in keys, table
-        references = [one for one in model._meta.constraints if isinstance(one, Reference)]
+        references = [one for one in model._meta.constraints if isinstance(one, CompositeForeignKey)]
         assert {column_of(model, one.fields[0]) for one in references} <= {"creator_id"}, table
         covered = {column_of(model, name) for one in references for name in one.fields}
         assert {link.column for link in links(model, list(MODELS.values()))} <= covered, table
@@ -147,7 +147,7 @@ def test_no_foreign_key_between_tenant_tables_leaves_the_tenant_out(superuser: p
 
 
 @pytest.mark.parametrize("table", sorted(TENANT_TABLES))
-def test_rows_can_be_had_by_their_tenant_alone(table: str, neighbours: Neighbours) -> None:
+def test_rows_can_be_had_by_their_tenant_alone(table: str, two_tenants: TwoTenants) -> None:
     allowed = TENANT_TABLES[table].split()
     mine = {verb: 1 if verb in allowed else REFUSED for verb in ("select", "insert", "update", "delete")}
     theirs = {
@@ -158,21 +158,21 @@ def test_rows_can_be_had_by_their_tenant_alone(table: str, neighbours: Neighbour
         "move": 0 if table in MOVABLE else REFUSED,
     }
     with psycopg.connect(server.url(ROLES.app, DATABASE), autocommit=True) as app:
-        assert verdicts(app, neighbours, table) == theirs, "the setting is missing"
-        become(app, neighbours.ada)
-        assert verdicts(app, neighbours, table, newcomer=True) == mine | {"move": REFUSED}, "own rows"
-        for other in (neighbours.bob, neighbours.olga, uuid4(), ""):
+        assert verdicts(app, two_tenants, table) == theirs, "the setting is missing"
+        become(app, two_tenants.ada)
+        assert verdicts(app, two_tenants, table, newcomer=True) == mine | {"move": REFUSED}, "own rows"
+        for other in (two_tenants.bob, two_tenants.olga, uuid4(), ""):
             become(app, other)
-            assert verdicts(app, neighbours, table) == theirs, f"the tenant is {other or 'nobody'}"
+            assert verdicts(app, two_tenants, table) == theirs, f"the tenant is {other or 'nobody'}"
 
 
 def verdicts(
-    app: psycopg.Connection, neighbours: Neighbours, table: str, *, newcomer: bool = False
+    app: psycopg.Connection, two_tenants: TwoTenants, table: str, *, newcomer: bool = False
 ) -> dict[str, Any]:
     """What each verb does to Ada's row: rows touched, or the error."""
-    model, key = MODELS[table], neighbours[f"ada_{table}"]
-    tenant = uuid4() if table == "creators" else neighbours.ada
-    row = specimen(model, tenant, neighbours.rows[neighbours.ada])
+    model, key = MODELS[table], two_tenants[f"ada_{table}"]
+    tenant = uuid4() if table == "creators" else two_tenants.ada
+    row = sample_row(model, tenant, two_tenants.rows[two_tenants.ada])
     granted = "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 ORDER BY NOT {}"
     may_update = "has_column_privilege(attrelid, attnum, 'UPDATE')"
     column = asked(app, granted.format(may_update), table)[0]
@@ -181,7 +181,7 @@ def verdicts(
         "insert": (insertion(model, row), adapted(model, row, connection)),
         "update": (f"UPDATE {table} SET {column} = {column} WHERE id = %s", [key]),
         "delete": (f"DELETE FROM {table} WHERE id = %s", [key]),
-        "move": (f"UPDATE {table} SET {tenant_column(model)} = %s WHERE id = %s", [neighbours.bob, key]),
+        "move": (f"UPDATE {table} SET {tenant_column(model)} = %s WHERE id = %s", [two_tenants.bob, key]),
     }
     found = {}
     for verb, (statement, values) in statements.items():

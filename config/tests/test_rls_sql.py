@@ -9,24 +9,24 @@ from config.tests.support.plugin import DATABASE, ROLES, server
 from config.tests.support.rls_fixtures import (
     MODELS,
     REFUSED,
-    Neighbours,
+    TwoTenants,
     become,
     insertion,
     mallory,
-    neighbours,
     outcome,
     try_all,
+    two_tenants,
 )
-from tenancy.checks.sample_rows import adapted, links, specimen
+from tenancy.checks.sample_rows import adapted, links, sample_row
 from tenancy.constraints import tenant_column
-from tenancy.context import SETTING
+from tenancy.context import TENANT_SETTING
 
-__all__ = ["mallory", "neighbours"]
+__all__ = ["mallory", "two_tenants"]
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 
-def test_counts_are_of_ones_own_rows(mallory: psycopg.Connection, neighbours: Neighbours) -> None:
-    try_all(mallory, neighbours, {
+def test_counts_are_of_ones_own_rows(mallory: psycopg.Connection, two_tenants: TwoTenants) -> None:
+    try_all(mallory, two_tenants, {
         **{f"SELECT count(*) FROM {table}": [(1,)] for table in MODELS},
         "SELECT count(*) FROM creators, sessions, audit_logs": [(1,)],
         "SELECT count(*) FROM creators TABLESAMPLE SYSTEM (100)": [(1,)],
@@ -35,8 +35,8 @@ def test_counts_are_of_ones_own_rows(mallory: psycopg.Connection, neighbours: Ne
     })  # fmt: skip
 
 
-def test_no_query_reads_anothers_row(mallory: psycopg.Connection, neighbours: Neighbours) -> None:
-    try_all(mallory, neighbours, {
+def test_no_query_reads_anothers_row(mallory: psycopg.Connection, two_tenants: TwoTenants) -> None:
+    try_all(mallory, two_tenants, {
         "SELECT email FROM creators": [("ada@example.com",)],
         "TABLE creators LIMIT 0": [],
         "SELECT email FROM creators WHERE id = '{bob}' OR true": [("ada@example.com",)],
@@ -55,10 +55,10 @@ def test_no_query_reads_anothers_row(mallory: psycopg.Connection, neighbours: Ne
 
 
 def test_no_condition_is_asked_about_anothers_row(
-    mallory: psycopg.Connection, neighbours: Neighbours
+    mallory: psycopg.Connection, two_tenants: TwoTenants
 ) -> None:
     """A condition that fails or talks must not come before the wall: it would tell the row in its error."""
-    try_all(mallory, neighbours, {
+    try_all(mallory, two_tenants, {
         "SELECT email FROM creators WHERE CASE WHEN email LIKE 'ada%' THEN true "
         "ELSE 1 / (length(email) - 15) = 1 END":
             [("ada@example.com",)],
@@ -69,14 +69,14 @@ def test_no_condition_is_asked_about_anothers_row(
 
 
 def test_nothing_beside_the_tables_tells_of_their_rows(
-    mallory: psycopg.Connection, neighbours: Neighbours
+    mallory: psycopg.Connection, two_tenants: TwoTenants
 ) -> None:
     for table in MODELS:
-        neighbours.superuser.execute(f"ANALYZE {table}".encode())
+        two_tenants.superuser.execute(f"ANALYZE {table}".encode())
     tables = ", ".join(f"'{table}'" for table in MODELS)
     analyzed = f"SELECT count(DISTINCT tablename) FROM pg_stats WHERE tablename IN ({tables})".encode()
-    assert neighbours.superuser.execute(analyzed).fetchone() == (len(MODELS),)
-    try_all(mallory, neighbours, {
+    assert two_tenants.superuser.execute(analyzed).fetchone() == (len(MODELS),)
+    try_all(mallory, two_tenants, {
         f"SELECT * FROM pg_stats WHERE tablename IN ({tables})": [],
         "SELECT * FROM pg_stats WHERE tablename LIKE 'audit_logs%'": [],
         "SELECT * FROM pg_stats_ext": [],
@@ -92,12 +92,12 @@ def test_nothing_beside_the_tables_tells_of_their_rows(
     for table in MODELS:
         plan = outcome(mallory, f"EXPLAIN (ANALYZE, VERBOSE) SELECT * FROM {table}")
         assert plan != REFUSED
-        assert neighbours.told_by(str(plan), asked="") == []
+        assert two_tenants.told_by(str(plan), asked="") == []
 
 
-def test_no_statement_changes_anothers_row(mallory: psycopg.Connection, neighbours: Neighbours) -> None:
+def test_no_statement_changes_anothers_row(mallory: psycopg.Connection, two_tenants: TwoTenants) -> None:
     into = "INSERT INTO user_sessions (id, creator_id, created_at, expires_at, metadata) "
-    try_all(mallory, neighbours, {
+    try_all(mallory, two_tenants, {
         "UPDATE creators SET display_name = 'x' WHERE id <> '{ada}'": 0,
         "UPDATE user_sessions SET metadata = '{}' WHERE creator_id <> '{ada}' RETURNING *": [],
         "UPDATE user_sessions SET creator_id = '{ada}' WHERE id = '{bob_user_sessions}'": 0,
@@ -127,14 +127,14 @@ def test_no_statement_changes_anothers_row(mallory: psycopg.Connection, neighbou
     })  # fmt: skip
 
 
-def test_no_row_hangs_on_anothers(mallory: psycopg.Connection, neighbours: Neighbours) -> None:
+def test_no_row_hangs_on_anothers(mallory: psycopg.Connection, two_tenants: TwoTenants) -> None:
     """Foreign keys are checked past every policy; the tenant's column in them keeps them at home."""
     tried = 0
-    ada, bob = neighbours.rows[neighbours.ada], neighbours.rows[neighbours.bob]
+    ada, bob = two_tenants.rows[two_tenants.ada], two_tenants.rows[two_tenants.bob]
     for table, model in MODELS.items():
         for link in links(model, list(MODELS.values())):
             tried += 1
-            row = specimen(model, neighbours.ada, ada) | {link.column: bob[link.related_model]["id"]}
+            row = sample_row(model, two_tenants.ada, ada) | {link.column: bob[link.related_model]["id"]}
             values = adapted(model, row, connection)
             assert outcome(mallory, insertion(model, row), values) == "ForeignKeyViolation", (
                 table,
@@ -143,14 +143,14 @@ def test_no_row_hangs_on_anothers(mallory: psycopg.Connection, neighbours: Neigh
     assert tried >= 2
 
 
-def test_copy_goes_neither_way(mallory: psycopg.Connection, neighbours: Neighbours) -> None:
+def test_copy_goes_neither_way(mallory: psycopg.Connection, two_tenants: TwoTenants) -> None:
     for table in MODELS:
         with mallory.cursor().copy(f"COPY {table} TO STDOUT".encode()) as out:
             rows = b"".join(bytes(part) for part in out).decode()
         assert rows.count("\n") == (0 if table == "audit_logs" else 1), (
             table
         )  # a partitioned one copies as ONLY
-        assert neighbours.told_by(rows, asked="") == []
+        assert two_tenants.told_by(rows, asked="") == []
         with (
             pytest.raises((errors.FeatureNotSupported, errors.InsufficientPrivilege)),
             mallory.cursor().copy(f"COPY {table} FROM STDIN".encode()) as copy,
@@ -160,9 +160,9 @@ def test_copy_goes_neither_way(mallory: psycopg.Connection, neighbours: Neighbou
 
 @pytest.mark.parametrize("table", sorted(MODELS))
 def test_nothing_can_be_taken_down_or_locked_out(
-    table: str, mallory: psycopg.Connection, neighbours: Neighbours
+    table: str, mallory: psycopg.Connection, two_tenants: TwoTenants
 ) -> None:
-    try_all(mallory, neighbours, {
+    try_all(mallory, two_tenants, {
         f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY": REFUSED,
         f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY": REFUSED,
         f"ALTER TABLE {table} OWNER TO auth_app": REFUSED,
@@ -181,9 +181,9 @@ def test_nothing_can_be_taken_down_or_locked_out(
     })  # fmt: skip
 
 
-def test_nobody_becomes_somebody_else(mallory: psycopg.Connection, neighbours: Neighbours) -> None:
+def test_nobody_becomes_somebody_else(mallory: psycopg.Connection, two_tenants: TwoTenants) -> None:
     others = [ROLES.owner, ROLES.operator, ROLES.lookup, "postgres"]
-    try_all(mallory, neighbours, {
+    try_all(mallory, two_tenants, {
         **{f"SET ROLE {role}": REFUSED for role in others},
         **{f"SET SESSION AUTHORIZATION {role}": REFUSED for role in others},
         **{f"GRANT {role} TO {ROLES.app}": REFUSED for role in others},
@@ -201,8 +201,10 @@ def test_nobody_becomes_somebody_else(mallory: psycopg.Connection, neighbours: N
     assert outcome(mallory, "UPDATE user_sessions SET metadata = '{}'") == REFUSED
 
 
-def test_there_is_no_room_for_things_of_ones_own(mallory: psycopg.Connection, neighbours: Neighbours) -> None:
-    try_all(mallory, neighbours, {
+def test_there_is_no_room_for_things_of_ones_own(
+    mallory: psycopg.Connection, two_tenants: TwoTenants
+) -> None:
+    try_all(mallory, two_tenants, {
         "CREATE TABLE mine (id int)": REFUSED,
         "CREATE TEMPORARY TABLE creators (id int)": REFUSED,
         "CREATE SCHEMA mine": REFUSED,
@@ -217,9 +219,9 @@ def test_there_is_no_room_for_things_of_ones_own(mallory: psycopg.Connection, ne
     })  # fmt: skip
 
 
-def test_no_way_leads_over_the_disk(mallory: psycopg.Connection, neighbours: Neighbours) -> None:
-    (oid,) = neighbours.superuser.execute("SELECT lo_from_bytea(0, 'a secret')").fetchone()  # type: ignore[misc]
-    try_all(mallory, neighbours, {
+def test_no_way_leads_over_the_disk(mallory: psycopg.Connection, two_tenants: TwoTenants) -> None:
+    (oid,) = two_tenants.superuser.execute("SELECT lo_from_bytea(0, 'a secret')").fetchone()  # type: ignore[misc]
+    try_all(mallory, two_tenants, {
         "COPY creators TO '/tmp/creators'": REFUSED,
         "COPY user_sessions FROM '/etc/passwd'": REFUSED,
         "COPY creators TO PROGRAM 'cat'": REFUSED,
@@ -234,14 +236,14 @@ def test_no_way_leads_over_the_disk(mallory: psycopg.Connection, neighbours: Nei
         "SELECT pg_logical_slot_get_changes('x', NULL, NULL)": REFUSED,
         "SELECT pg_create_physical_replication_slot('x')": REFUSED,
     })  # fmt: skip
-    neighbours.superuser.execute("SELECT lo_unlink(%s)", [oid])
+    two_tenants.superuser.execute("SELECT lo_unlink(%s)", [oid])
 
 
 def test_app_makes_no_large_object_and_takes_no_advisory_lock(
-    mallory: psycopg.Connection, neighbours: Neighbours
+    mallory: psycopg.Connection, two_tenants: TwoTenants
 ) -> None:
     """Neither belongs to a table, so no grant on one would stop it; the lookup role's functions lock so."""
-    try_all(mallory, neighbours, {
+    try_all(mallory, two_tenants, {
         "SELECT lo_create(0)": REFUSED,
         "SELECT lo_creat(-1)": REFUSED,
         "SELECT lo_from_bytea(0, 'x')": REFUSED,
@@ -254,14 +256,14 @@ def test_app_makes_no_large_object_and_takes_no_advisory_lock(
     })  # fmt: skip
 
 
-def test_partitions_are_shut_from_the_side(mallory: psycopg.Connection, neighbours: Neighbours) -> None:
-    found = neighbours.superuser.execute(
+def test_partitions_are_shut_from_the_side(mallory: psycopg.Connection, two_tenants: TwoTenants) -> None:
+    found = two_tenants.superuser.execute(
         "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'audit_logs'::regclass"
     )
     partitions = [name for (name,) in found]
     assert len(partitions) > 4
     for partition in partitions:
-        try_all(mallory, neighbours, {
+        try_all(mallory, two_tenants, {
             f"SELECT * FROM {partition}": REFUSED,
             f"INSERT INTO {partition} SELECT * FROM audit_logs": REFUSED,
             f"DELETE FROM {partition}": REFUSED,
@@ -271,17 +273,17 @@ def test_partitions_are_shut_from_the_side(mallory: psycopg.Connection, neighbou
 
 @pytest.mark.parametrize("setting", ["", "00000000-0000-0000-0000-000000000000"])
 def test_an_empty_setting_shows_nothing(
-    setting: str, mallory: psycopg.Connection, neighbours: Neighbours
+    setting: str, mallory: psycopg.Connection, two_tenants: TwoTenants
 ) -> None:
     become(mallory, setting)
     for table in MODELS:
         assert mallory.execute(f"SELECT * FROM {table}".encode()).fetchall() == []
 
 
-def test_a_missing_setting_shows_nothing_and_rubbish_is_an_error(neighbours: Neighbours) -> None:
+def test_a_missing_setting_shows_nothing_and_rubbish_is_an_error(two_tenants: TwoTenants) -> None:
     with psycopg.connect(server.url(ROLES.app, DATABASE), autocommit=True) as app:
-        assert app.execute("SELECT current_setting(%s, true)", [SETTING]).fetchone() == (None,)
+        assert app.execute("SELECT current_setting(%s, true)", [TENANT_SETTING]).fetchone() == (None,)
         for table in MODELS:
             assert app.execute(f"SELECT * FROM {table}".encode()).fetchall() == []
-        become(app, f"{neighbours.bob}' OR true --")
+        become(app, f"{two_tenants.bob}' OR true --")
         assert outcome(app, "SELECT * FROM creators") == "InvalidTextRepresentation"

@@ -7,9 +7,9 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from config.tests.support.rls_fixtures import Neighbours, become, mallory, neighbours, outcome
+from config.tests.support.rls_fixtures import TwoTenants, become, mallory, outcome, two_tenants
 
-__all__ = ["mallory", "neighbours"]
+__all__ = ["mallory", "two_tenants"]
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 MAKE_STAFF = [
@@ -40,13 +40,13 @@ MAKE_STAFF = [
 
 
 def test_no_statement_makes_anyone_staff_whatever_the_setting(
-    mallory: psycopg.Connection, neighbours: Neighbours
+    mallory: psycopg.Connection, two_tenants: TwoTenants
 ) -> None:
     columns = "id, email, password, holds_email, display_name, is_active, created_at"
     query = b"SELECT to_jsonb(c)::text FROM creators c WHERE is_staff OR is_superuser"
-    before = neighbours.superuser.execute(query).fetchall()
+    before = two_tenants.superuser.execute(query).fetchall()
     assert len(before) == 1
-    tenants: list[Any] = [neighbours.ada, neighbours.olga, uuid4(), ""]
+    tenants: list[Any] = [two_tenants.ada, two_tenants.olga, uuid4(), ""]
     for tenant, email, template in itertools.product(tenants, ("new@x.y", "olga@example.com"), MAKE_STAFF):
         become(mallory, tenant)
         rest = f"'{email}', 'x', true, '', true, now()"
@@ -55,9 +55,9 @@ def test_no_statement_makes_anyone_staff_whatever_the_setting(
             columns=", ".join([columns, *others]),
             values=", ".join([f"'{tenant or uuid4()}'", rest, *("false" for _ in others)]),
             from_gone=", ".join(["id", rest, *("false" for _ in others)]),
-            olga=neighbours.olga,
-            ada=neighbours.ada,
+            olga=two_tenants.olga,
+            ada=two_tenants.ada,
         )
         result = outcome(mallory, statement)
         assert result != "SyntaxError", statement
-        assert neighbours.superuser.execute(query).fetchall() == before, (tenant, statement, result)
+        assert two_tenants.superuser.execute(query).fetchall() == before, (tenant, statement, result)

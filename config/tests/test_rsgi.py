@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from config.launcher.process import happens
+from config.launcher.process import wait_until
 from config.tests.support.live_server import NO_LIMITS, STANDARD_LIMITS, Reply, Served, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True, databases="__all__")]
@@ -166,9 +166,9 @@ def test_answer_without_end_waits_for_its_client(tmp_path: Path) -> None:
         assert held < 1000  # pieces of 16 KiB, in the buffers of pipe and sockets
         for _ in range(2000):
             client.recv(2**16)
-        assert happens(lambda: taken.stat().st_size > held, within=10)
+        assert wait_until(lambda: taken.stat().st_size > held, within=10)
         client.close()
-        assert happens(taken.with_suffix(".closed").exists, within=10)
+        assert wait_until(taken.with_suffix(".closed").exists, within=10)
 
 
 def test_what_fails_around_the_application_is_a_problem_too(tmp_path: Path) -> None:

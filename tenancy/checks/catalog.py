@@ -9,7 +9,7 @@ from django.apps import apps
 from django.conf import settings
 
 from tenancy.constraints import role_name, tenant_column, tenant_models
-from tenancy.context import SETTING
+from tenancy.context import TENANT_SETTING
 from tenancy.roles import POWERS, RUNTIME_SETTINGS
 
 from .schema import rows
@@ -17,7 +17,7 @@ from .schema import rows
 TRUSTED_PATH = "search_path=pg_catalog, pg_temp"
 
 
-def surrounding_findings(alias: str) -> Iterator[str]:
+def catalog_findings(alias: str) -> Iterator[str]:
     yield from _helper_findings(alias)
     yield from _room_findings(alias)
     yield from _function_findings(alias)
@@ -43,8 +43,8 @@ def _room_findings(alias: str) -> Iterator[str]:
     """No room for the runtime role to build something of its own, and nothing that falls to it unasked."""
     for place, privilege in rows(alias, _ROOM):
         yield f"role {role_name('app')} holds {privilege} on {place}"
-    for (place,) in rows(alias, _PRESETS, [f"{SETTING}="]):
-        yield f"{place} presets {SETTING}: sessions without a tenant would have that one"
+    for (place,) in rows(alias, _PRESETS, [f"{TENANT_SETTING}="]):
+        yield f"{place} presets {TENANT_SETTING}: sessions without a tenant would have that one"
     for setting, value in rows(alias, _OWN_PRESETS, [list(RUNTIME_SETTINGS)]):
         if value != RUNTIME_SETTINGS[setting]:
             yield f"role {role_name('app')} presets {setting} = {value}"

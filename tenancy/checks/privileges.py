@@ -21,7 +21,7 @@ REFUSED = {
 }
 
 
-def power_findings(alias: str) -> Iterator[str]:
+def privilege_findings(alias: str) -> Iterator[str]:
     """One sentence for each of these, and of `settings.TENANT_REFUSED`, that is not refused."""
     connection = connections[alias].copy()
     try:

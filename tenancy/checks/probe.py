@@ -20,7 +20,7 @@ from tenancy.constraints import tenant_column, tenant_models
 from tenancy.context import set_tenant
 from tenancy.roles import quoted
 
-from .sample_rows import Row, adapted, links, specimen
+from .sample_rows import Row, adapted, links, sample_row
 
 REFUSALS = (errors.InsufficientPrivilege,)  # a policy, a grant, or a trigger that says so
 Rows = dict[type[Model], Row]
@@ -62,30 +62,30 @@ class _Probe:
         self.models = tenant_models(apps)
         self.reports = {model: TableReport(model._meta.db_table) for model in self.models}
         self.victim, self.intruder = uuid.uuid4(), uuid.uuid4()
-        self.theirs: Rows = {}
-        self.own: Rows = {}
+        self.victim_rows: Rows = {}
+        self.attacker_rows: Rows = {}
 
     def run(self) -> list[TableReport]:
-        self._try("with no setting", self._as_nobody)
-        self.theirs = self._settle(self.victim)
+        self._try("with no setting", self._without_tenant)
+        self.victim_rows = self._insert_rows(self.victim)
         set_tenant(self.connection, self.intruder)
-        self._try("as another tenant", self._reach)
-        self.own = self._settle(self.intruder)
-        self._try("as another tenant", self._trespass)
+        self._try("as another tenant", self._cross_tenant_reads)
+        self.attacker_rows = self._insert_rows(self.intruder)
+        self._try("as another tenant", self._cross_tenant_writes)
         set_tenant(self.connection, None)
-        self._try("with an empty setting", self._reach)
-        self._try("with an empty setting", self._as_nobody)
+        self._try("with an empty setting", self._cross_tenant_reads)
+        self._try("with an empty setting", self._without_tenant)
         return list(self.reports.values())
 
     # --- what is tried ------------------------------------------------------------------------
 
-    def _as_nobody(self, model: type[Model]) -> Iterator[Attempt]:
+    def _without_tenant(self, model: type[Model]) -> Iterator[Attempt]:
         yield _count(model)
-        yield self._insert("insert", model, specimen(model, self.victim, self.theirs))
+        yield self._insert("insert", model, sample_row(model, self.victim, self.victim_rows))
 
-    def _reach(self, model: type[Model]) -> Iterator[Attempt]:
+    def _cross_tenant_reads(self, model: type[Model]) -> Iterator[Attempt]:
         """Count, read, lock, change and delete the victim's row."""
-        table, key, its_key = _table(model), _key(model), [self._key_value(model, self.theirs)]
+        table, key, its_key = _table(model), _key(model), [self._key_value(model, self.victim_rows)]
         yield _count(model)
         yield Attempt("read", f"SELECT FROM {table} WHERE {key} = %s", its_key)
         yield Attempt("lock", f"SELECT FROM {table} WHERE {key} = %s FOR UPDATE", its_key)
@@ -93,39 +93,39 @@ class _Probe:
             yield Attempt("update", f"UPDATE {table} SET {one} = {one} WHERE {key} = %s", its_key)
         yield Attempt("delete", f"DELETE FROM {table} WHERE {key} = %s", its_key)
 
-    def _trespass(self, model: type[Model]) -> Iterator[Attempt]:
-        """As a tenant with rows of its own: insert for others, take, plant, overwrite, link."""
+    def _cross_tenant_writes(self, model: type[Model]) -> Iterator[Attempt]:
+        """As a tenant with rows of its attacker_rows: insert for others, take, plant, overwrite, link."""
         own_key, tenant = _key(model), quoted(tenant_column(model))
         other = uuid.uuid4() if tenant == own_key else self.victim  # the victim itself exists already
-        yield self._insert("insert", model, specimen(model, other, self.theirs))
+        yield self._insert("insert", model, sample_row(model, other, self.victim_rows))
         move = f"UPDATE {_table(model)} SET {tenant} = %s WHERE {own_key} = %s"
-        yield Attempt("move", move, [self.intruder, self._key_value(model, self.theirs)])
-        yield Attempt("move", move, [other, self._key_value(model, self.own)])
+        yield Attempt("move", move, [self.intruder, self._key_value(model, self.victim_rows)])
+        yield Attempt("move", move, [other, self._key_value(model, self.attacker_rows)])
         if len(model._meta.pk_fields) == 1:  # else the tenant is part of the key, and there is no conflict
-            rival = specimen(model, self.intruder, self.own) | {
-                _column(model): self._key_value(model, self.theirs)
+            rival = sample_row(model, self.intruder, self.attacker_rows) | {
+                _column(model): self._key_value(model, self.victim_rows)
             }
             for action in ("NOTHING", f"UPDATE SET {tenant} = EXCLUDED.{tenant}"):
                 yield self._insert("conflict", model, rival, f"ON CONFLICT ({own_key}) DO {action}")
         yield from self._links(model)
 
     def _links(self, model: type[Model]) -> Iterator[Attempt]:
-        """A row of one's own that hangs on the victim's."""
+        """A row of one's attacker_rows that hangs on the victim's."""
         for link in links(model, self.models):
-            target = self.theirs[link.related_model][str(link.target_field.column)]
-            row = specimen(model, self.intruder, self.own) | {link.column: target}
+            target = self.victim_rows[link.related_model][str(link.target_field.column)]
+            row = sample_row(model, self.intruder, self.attacker_rows) | {link.column: target}
             attempt = self._insert(f"link {link.column}", model, row)
             attempt.refusals = (*REFUSALS, errors.ForeignKeyViolation)
             yield attempt
 
     # --- how ----------------------------------------------------------------------------------
 
-    def _settle(self, tenant: uuid.UUID) -> Rows:
+    def _insert_rows(self, tenant: uuid.UUID) -> Rows:
         """A row of `tenant` in every table where the role may insert one."""
         set_tenant(self.connection, tenant)
         made: Rows = {}
         for model in self.models:
-            row = specimen(model, tenant, made)
+            row = sample_row(model, tenant, made)
             if self._may("INSERT", model):
                 self._make(model, row)
             elif model._meta.label in settings.TENANT_WRITERS:

@@ -16,7 +16,7 @@ ADDRESS = "192.0.2.1"  # RFC 5737: nobody's
 
 _VALUES: dict[str, Callable[[], Any]] = {
     "BooleanField": lambda: False,
-    "BinaryField": lambda: b"specimen",
+    "BinaryField": lambda: b"sample_row",
     "DateField": lambda: timezone.now().date(),
     "DateTimeField": timezone.now,
     "GenericIPAddressField": lambda: ADDRESS,
@@ -26,14 +26,14 @@ _VALUES: dict[str, Callable[[], Any]] = {
 }
 
 
-def specimen(model: type[Model], tenant: uuid.UUID, others: Mapping[type[Model], Row]) -> Row:
-    """Column → value for a row of `tenant` that hangs on the rows of `others`; nothing is written.
+def sample_row(model: type[Model], tenant: uuid.UUID | None, others: Mapping[type[Model], Row]) -> Row:
+    """Column → value for a row of `tenant` that references the rows of `others`; nothing is written.
 
-    What the database fills in by itself is left to it.
+    Columns with a default in the database are left out. `tenant` is None for a table without tenants.
     """
     given = [field for field in model._meta.concrete_fields if not field.has_db_default()]
     row = {field.column: _value(field, others) for field in given if field.column}
-    return row | {tenant_column(model): tenant}
+    return row | {tenant_column(model): tenant} if tenant else row
 
 
 def adapted(model: type[Model], row: Row, connection: BaseDatabaseWrapper) -> list[Any]:
@@ -66,6 +66,6 @@ def _value(field: Field, others: Mapping[type[Model], Row]) -> Any:
 
 def _text_or_number(field: Field) -> Any:
     if "Char" in field.get_internal_type() or "Text" in field.get_internal_type():
-        text = f"specimen-{uuid.uuid4().hex}" + "@example.invalid" * isinstance(field, EmailField)
+        text = f"sample_row-{uuid.uuid4().hex}" + "@example.invalid" * isinstance(field, EmailField)
         return text[: field.max_length or None]
     return 0

@@ -8,12 +8,12 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004
 from django.db import DEFAULT_DB_ALIAS
 
-from .catalog import surrounding_findings
+from .catalog import catalog_findings
 from .schema import role_findings, table_findings, version_findings
 
 
 @register(Tags.database)
-def check_walls(
+def check_tenant_isolation(
     app_configs: Any, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
     if DEFAULT_DB_ALIAS not in (databases or ()):
@@ -29,7 +29,7 @@ def check_walls(
         else:
             found.append(Error(finding, hint="Make the roles with `manage.py role_sql`.", id="tenancy.E002"))
     hint = "Run `manage.py migrate` as the owner; then see `manage.py check_isolation`."
-    findings = chain(table_findings(DEFAULT_DB_ALIAS), surrounding_findings(DEFAULT_DB_ALIAS))
+    findings = chain(table_findings(DEFAULT_DB_ALIAS), catalog_findings(DEFAULT_DB_ALIAS))
     return [*found, *(Error(finding, hint=hint, id="tenancy.E003") for finding in findings)]
 
 

@@ -2,7 +2,7 @@
 
 import select
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import psycopg
@@ -11,20 +11,20 @@ from django.db.backends.postgresql import base
 from django.db.utils import DatabaseErrorWrapper
 from django.utils.functional import cached_property
 
-from tenancy.context import SETTING
+from tenancy.context import TENANT_SETTING
 from tenancy.roles import RUNTIME_SETTINGS
 
-TRUSTED_SECONDS = 1.0
+HEALTH_CHECK_INTERVAL = 1.0
 CONNECTION_SETTINGS = {
     **RUNTIME_SETTINGS,
-    SETTING: "",
+    TENANT_SETTING: "",
     "default_transaction_isolation": "read committed",  # whoever waits for a row sees what became of it
     "search_path": "public",
 }
 AWAY = {None, "25P03", "25P04"}  # no word of the server; idle, or at it, for too long in a transaction
 
 
-class Errors(DatabaseErrorWrapper):
+class SessionEndErrors(DatabaseErrorWrapper):
     """Django's; but a session that the server ended, or whose answers are out of step, is one that is away.
 
     To psycopg these are internal errors, as is a bug in a function, which stays one.
@@ -35,14 +35,14 @@ class Errors(DatabaseErrorWrapper):
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         if isinstance(error, psycopg.InternalError) and error.sqlstate in AWAY:
             self.wrapper.errors_occurred = True
-            self.wrapper.stood_at = float("-inf")  # not to be trusted
+            self.wrapper._last_checked = float("-inf")  # not to be trusted
             raise OperationalError(*error.args) from error
         super().__exit__(kind, error, traceback)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    stood_at = float("-inf")
-    caller: psycopg.Cursor  # one for all calls of a connection: a fifth of a call is its making
+    _last_checked = float("-inf")
+    _function_cursor: psycopg.Cursor  # one for all calls of a connection: a fifth of a call is its making
 
     def init_connection_state(self) -> None:
         """The app's role can change its own defaults, so what the service relies on is not left to them.
@@ -53,16 +53,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if self.alias == DEFAULT_DB_ALIAS:
             pairs = [pair for setting in CONNECTION_SETTINGS.items() for pair in setting]
             words = ", ".join(["set_config(%s, %s, false)"] * len(CONNECTION_SETTINGS))
-            self.caller.execute(f"SELECT {words}", pairs, prepare=False)
+            self._function_cursor.execute(f"SELECT {words}", pairs, prepare=False)
 
     def get_new_connection(self, conn_params: Any) -> Any:
         connection = super().get_new_connection(conn_params)
-        self.caller = psycopg.Cursor(connection)
+        self._function_cursor = psycopg.Cursor(connection)
         return connection
 
     @cached_property
-    def wrap_database_errors(self) -> Errors:
-        return Errors(self)
+    def wrap_database_errors(self) -> SessionEndErrors:
+        return SessionEndErrors(self)
 
     def is_usable(self) -> bool:
         """Asked before each request where CONN_HEALTH_CHECKS is on.
@@ -72,13 +72,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
         that lay idle is asked: a machine that is gone closes nothing.
         """
         now = time.monotonic()
-        if now - self.stood_at > TRUSTED_SECONDS or self._has_news():
+        if now - self._last_checked > HEALTH_CHECK_INTERVAL or self._socket_readable():
             if not super().is_usable():
                 return False
-            self.stood_at = now
+            self._last_checked = now
         return True
 
-    def _has_news(self) -> bool:
+    def _socket_readable(self) -> bool:
         connection: Any = self.connection
         if connection is None or connection.closed:
             return True
@@ -86,12 +86,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
         poll.register(connection.fileno(), select.POLLIN)
         return bool(poll.poll(0))
 
-    def call(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> Any:
-        """The first row of a statement, None for no row.
+    def fetch_rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Any]:
+        """All rows of a statement, by the driver alone and in binary: half the cost of `cursor()`.
 
-        The driver alone, in binary: half the price of `cursor()`, and neither logged nor counted.
+        Django neither logs nor counts it.
         """
         self.close_if_health_check_failed()
         self.ensure_connection()
         with self.wrap_database_errors:
-            return self.caller.execute(sql, parameters, prepare=False, binary=True).fetchone()
+            return self._function_cursor.execute(sql, parameters, prepare=False, binary=True).fetchall()

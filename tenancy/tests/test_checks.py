@@ -8,7 +8,7 @@ from django.core.checks import run_checks
 from django.core.management import CommandError, call_command
 
 from tenancy.checks import schema, system
-from tenancy.checks.system import check_atomic_requests, check_walls
+from tenancy.checks.system import check_atomic_requests, check_tenant_isolation
 from tenancy.commands import OperatorCommand
 from tenancy.context import OPERATOR, current_alias
 
@@ -22,7 +22,7 @@ def ids(found: list[Any]) -> list[str]:
 def told(monkeypatch: pytest.MonkeyPatch, source: str, *findings: str) -> list[Any]:
     """The messages, if that source found this."""
     monkeypatch.setattr(system, source, lambda alias: iter(findings))
-    return check_walls(None, databases=["default"])
+    return check_tenant_isolation(None, databases=["default"])
 
 
 def test_healthy_database_gives_no_message() -> None:
@@ -31,12 +31,16 @@ def test_healthy_database_gives_no_message() -> None:
 
 def test_database_is_asked_only_when_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system, "table_findings", lambda alias: pytest.fail("asked"))
-    assert check_walls(None, databases=None) == check_walls(None, databases=["owner"]) == []
+    assert (
+        check_tenant_isolation(None, databases=None)
+        == check_tenant_isolation(None, databases=["owner"])
+        == []
+    )
 
 
 def test_old_server_is_e001(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "MINIMUM_VERSION", 99)
-    (message,) = check_walls(None, databases=["default"])
+    (message,) = check_tenant_isolation(None, databases=["default"])
     assert message.id == "tenancy.E001"
     assert "is too old: 99 or later" in message.msg
 
@@ -51,7 +55,7 @@ def test_role_that_owns_tables_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> 
     assert ids(told(monkeypatch, "role_findings", "role x owns tables")) == ["tenancy.W001"]
 
 
-@pytest.mark.parametrize("source", ["table_findings", "surrounding_findings"])
+@pytest.mark.parametrize("source", ["table_findings", "catalog_findings"])
 def test_open_wall_is_e003(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
     (message,) = told(monkeypatch, source, "table x: policy y is missing")
     assert message.id == "tenancy.E003"

@@ -14,14 +14,14 @@ from django.test.utils import isolate_apps
 
 from tenancy.constraints import (
     CURRENT_TENANT,
+    CompositeForeignKey,
     Grant,
     Policy,
-    Reference,
     RowLevelSecurity,
     TenantPolicy,
     tenant_column,
+    tenant_constraints,
     tenant_models,
-    tenant_walls,
 )
 from tenancy.operations import CreateUnloggedModel, RunRoleSQL
 
@@ -31,7 +31,7 @@ EXAMPLES: list[Any] = [
     Policy(name="b", role="app", expression="NOT is_staff", restrictive=True),
     TenantPolicy(name="c", field="owner", role="app"),
     Grant(name="d", role="app", privileges=["SELECT", "UPDATE (title)"]),
-    Reference(name="e", fields=["owner", "shelf"], to="library.Shelf", to_fields=["owner", "id"]),
+    CompositeForeignKey(name="e", fields=["owner", "shelf"], to="library.Shelf", to_fields=["owner", "id"]),
 ]
 OTHERS: list[Any] = [
     RowLevelSecurity(name="a2"),
@@ -39,7 +39,7 @@ OTHERS: list[Any] = [
     Policy(name="b", role="app", expression="NOT is_staff"),
     TenantPolicy(name="c", field="id"),
     Grant(name="d", role="app", privileges=["SELECT"]),
-    Reference(name="e", fields=["shelf"], to="library.Shelf", to_fields=["id"]),
+    CompositeForeignKey(name="e", fields=["shelf"], to="library.Shelf", to_fields=["id"]),
 ]
 
 
@@ -103,7 +103,9 @@ def walled(table: str) -> list[Any]:
     key = models.UniqueConstraint(fields=["owner", "id"], name=f"{table}_tenant_key")
     return [
         key,
-        *tenant_walls(table, field="owner", app=["SELECT", "INSERT", "UPDATE (title)"], operator=["SELECT"]),
+        *tenant_constraints(
+            table, field="owner", app=["SELECT", "INSERT", "UPDATE (title)"], operator=["SELECT"]
+        ),
     ]
 
 
@@ -112,7 +114,9 @@ SHELF = create("Shelf", "shelves", [TITLE], walled("shelves"))
 BOOK = create("Book", "books", [TITLE, ("shelf", models.UUIDField())], walled("books"))
 BOOK_ON_SHELF = migrations.AddConstraint(
     "book",
-    Reference(name="books_shelf", fields=["owner", "shelf"], to="library.Shelf", to_fields=["owner", "id"]),
+    CompositeForeignKey(
+        name="books_shelf", fields=["owner", "shelf"], to="library.Shelf", to_fields=["owner", "id"]
+    ),
 )
 
 
@@ -247,11 +251,13 @@ def test_tenant_tables_come_in_an_order_in_which_rows_can_be_inserted() -> None:
             class Meta:
                 app_label = "tenancy"
                 constraints = [
-                    *tenant_walls("b", field="owner", app=[], operator=[]),
-                    Reference(
+                    *tenant_constraints("b", field="owner", app=[], operator=[]),
+                    CompositeForeignKey(
                         name="r", fields=["owner", "shelf_id"], to="tenancy.Shelf", to_fields=["owner", "id"]
                     ),
-                    Reference(name="s", fields=["owner", "id"], to="tenancy.Book", to_fields=["owner", "id"]),
+                    CompositeForeignKey(
+                        name="s", fields=["owner", "id"], to="tenancy.Book", to_fields=["owner", "id"]
+                    ),
                 ]
 
         class Shelf(models.Model):
@@ -259,7 +265,7 @@ def test_tenant_tables_come_in_an_order_in_which_rows_can_be_inserted() -> None:
 
             class Meta:
                 app_label = "tenancy"
-                constraints = tenant_walls("s", field="owner", app=[], operator=[])
+                constraints = tenant_constraints("s", field="owner", app=[], operator=[])
 
         class Street(models.Model):
             class Meta:

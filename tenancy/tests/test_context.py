@@ -12,8 +12,7 @@ from config.tests.support.fixtures import Person
 from tenancy import routers
 from tenancy.context import (
     OPERATOR,
-    SETTING,
-    call_as,
+    TENANT_SETTING,
     current_alias,
     current_tenant,
     tenant_scope,
@@ -27,7 +26,7 @@ Creator = get_user_model()
 
 def setting(alias: str = "default") -> str | None:
     with connections[alias].cursor() as cursor:
-        cursor.execute("SELECT current_setting(%s, true)", [SETTING])
+        cursor.execute("SELECT current_setting(%s, true)", [TENANT_SETTING])
         (value,) = cursor.fetchone()
     return value  # type: ignore[no-any-return]
 
@@ -135,26 +134,6 @@ def test_lazy_queryset_shows_nothing_after_the_scope(ada: Person) -> None:
         lazy = Creator.objects.all()
     with pytest.raises(TenantScopeRequiredError, match="query on creators outside"):
         list(lazy)
-
-
-SETS_AND_READS = "SELECT set_config('app.current_creator_id', %s, true)"
-
-
-def test_function_that_sets_the_tenant_leaves_nothing_behind(ada: Person) -> None:
-    assert call_as(ada.id, SETS_AND_READS, [str(ada.id)]) == (str(ada.id),)
-    assert setting() == ""
-    with transaction.atomic():
-        call_as(ada.id, SETS_AND_READS, [str(ada.id)])
-        assert setting() == ""
-        assert visible() == []
-
-
-def test_function_that_sets_the_tenant_keeps_to_the_scope_around_it(ada: Person, bob: Person) -> None:
-    with tenant_scope(ada.id):
-        call_as(ada.id, SETS_AND_READS, [str(ada.id)])
-        assert visible() == [ada.email]
-        with pytest.raises(TenantMismatchError):
-            call_as(bob.id, SETS_AND_READS, [str(bob.id)])
 
 
 # --- the guard --------------------------------------------------------------------------------

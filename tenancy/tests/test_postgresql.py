@@ -8,12 +8,10 @@ import pytest
 from django.db import InternalError, OperationalError, connection, transaction
 from django.db.backends.postgresql import base
 
-from accounts.models import Creator
 from config.tests.support.fixtures import Person, superuser_of
 from config.tests.support.plugin import DATABASE, ROLES, server
-from tenancy.context import SETTING, call_as, tenant_scope
-from tenancy.exceptions import TenantMismatchError
-from tenancy.postgresql.base import CONNECTION_SETTINGS, TRUSTED_SECONDS
+from tenancy.context import TENANT_SETTING
+from tenancy.postgresql.base import CONNECTION_SETTINGS, HEALTH_CHECK_INTERVAL
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
@@ -29,7 +27,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return usable(self)
 
     monkeypatch.setattr(base.DatabaseWrapper, "is_usable", noted)
-    monkeypatch.setattr(connection, "stood_at", float("-inf"), raising=False)
+    monkeypatch.setattr(connection, "_last_checked", float("-inf"), raising=False)
     return sent
 
 
@@ -41,7 +39,7 @@ def test_connection_that_stands_is_asked_nothing(asked: list[str]) -> None:
     connection.ensure_connection()
     for _ in range(3):
         end_request()
-        connection.call("SELECT 1", [])
+        connection.fetch_rows("SELECT 1", {})[0]
     assert asked == ["SELECT 1"]
 
 
@@ -49,7 +47,7 @@ def test_connection_that_lay_idle_is_asked(asked: list[str], monkeypatch: pytest
     connection.ensure_connection()
     assert connection.is_usable()
     asked.clear()
-    later = time.monotonic() + TRUSTED_SECONDS + 0.1
+    later = time.monotonic() + HEALTH_CHECK_INTERVAL + 0.1
     monkeypatch.setattr("tenancy.postgresql.base.time.monotonic", lambda: later)
     assert connection.is_usable()
     assert asked == ["SELECT 1"]
@@ -57,10 +55,10 @@ def test_connection_that_lay_idle_is_asked(asked: list[str], monkeypatch: pytest
 
 def test_connection_that_was_closed_over_there_is_replaced(superuser: psycopg.Connection) -> None:
     connection.ensure_connection()
-    (pid,) = connection.call("SELECT pg_backend_pid()", [])
+    (pid,) = connection.fetch_rows("SELECT pg_backend_pid()", {})[0]
     end_request()
     superuser.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
-    (other,) = connection.call("SELECT pg_backend_pid()", [])
+    (other,) = connection.fetch_rows("SELECT pg_backend_pid()", {})[0]
     assert other != pid
 
 
@@ -97,8 +95,8 @@ def test_connection_does_not_take_its_roles_own_defaults(
 ) -> None:
     """PostgreSQL lets every role change its own, but for the tenant: that takes a superuser."""
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        preset(mallory, SETTING, str(ada.id))
-    preset(superuser, SETTING, str(ada.id))
+        preset(mallory, TENANT_SETTING, str(ada.id))
+    preset(superuser, TENANT_SETTING, str(ada.id))
     for name, value in {
         "default_transaction_isolation": "serializable",
         "idle_in_transaction_session_timeout": "0",
@@ -108,39 +106,30 @@ def test_connection_does_not_take_its_roles_own_defaults(
         preset(mallory, name, value)
     connection.close()
     names = list(CONNECTION_SETTINGS)
-    found = connection.call(f"SELECT {', '.join(f'current_setting({name!r})' for name in names)}", [])
+    found = connection.fetch_rows(f"SELECT {', '.join(f'current_setting({name!r})' for name in names)}", {})[
+        0
+    ]
     assert dict(zip(names, found, strict=True)) == CONNECTION_SETTINGS
 
 
 def test_errors_are_djangos() -> None:
     with pytest.raises(OperationalError):
-        connection.call("SELECT pg_terminate_backend(pg_backend_pid())", [])
+        connection.fetch_rows("SELECT pg_terminate_backend(pg_backend_pid())", {})[0]
     connection.close()
     with pytest.raises(InternalError):
-        connection.call("DO $$ BEGIN RAISE SQLSTATE 'XX000'; END $$", [])
-
-
-def test_call_sets_the_tenant_for_itself_alone(ada: Person, bob: Person) -> None:
-    sql = "SELECT * FROM identify_caller(%s, %s, %s, %s)"
-    with pytest.raises(TenantMismatchError), tenant_scope(bob.id):
-        call_as(ada.id, sql, [ada.id, ada.id, ada.id, None])
-    call_as(ada.id, sql, [ada.id, ada.id, ada.id, None])
-    (tenant,) = connection.call("SELECT current_setting('app.current_creator_id', true)", [])
-    assert not tenant
-    with tenant_scope(bob.id):
-        assert [creator.pk for creator in Creator.objects.all()] == [bob.id]
+        connection.fetch_rows("DO $$ BEGIN RAISE SQLSTATE 'XX000'; END $$", {})[0]
 
 
 def test_session_that_the_server_ended_is_a_database_that_is_away() -> None:
     """To psycopg it is an internal error; to whoever asked it is 503, and the next one asks anew."""
     with transaction.atomic():
-        connection.call("SELECT set_config('idle_in_transaction_session_timeout', '50', true)", [])
+        connection.fetch_rows("SELECT set_config('idle_in_transaction_session_timeout', '50', true)", {})[0]
         time.sleep(0.3)
         with pytest.raises(OperationalError, match="idle-in-transaction"):
-            connection.call("SELECT 1", [])
+            connection.fetch_rows("SELECT 1", {})[0]
         transaction.set_rollback(True)
     end_request()
-    assert connection.call("SELECT 1", []) == (1,)
+    assert connection.fetch_rows("SELECT 1", {})[0] == (1,)
 
 
 def test_answers_out_of_step_are_a_database_that_is_away(asked: list[str]) -> None:

@@ -5,7 +5,7 @@ from django.core.management.base import CommandError, CommandParser
 from accounts.management.arguments import address
 from accounts.models import Operator
 from accounts.services.operators import mfa
-from audit.requests.client_info import Client
+from audit.requests.client_info import ClientInfo
 from tenancy.commands import OperatorCommand
 
 
@@ -17,7 +17,7 @@ class Command(OperatorCommand):
 
     def handle(self, *args: Any, email: str, **options: Any) -> None:
         operator = Operator.objects.filter(email=email, holds_email=True, is_staff=True).first()
-        if operator is None or not mfa.reset(operator.pk, client=Client()):
+        if operator is None or not mfa.reset(operator.pk, client=ClientInfo()):
             message = "there is no operator of this address with a second factor"
             raise CommandError(message)
         self.stdout.write("Reset.")

@@ -6,9 +6,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
-from accounts.smoke.accounts import Cast
-from accounts.smoke.checks import Walk
-from accounts.smoke.client import Fault, Service
+from accounts.smoke.accounts import SmokeAccounts
+from accounts.smoke.checks import SmokeTest
+from accounts.smoke.client import CheckFailed, Service
 from tenancy.commands import OperatorCommand
 
 
@@ -24,11 +24,11 @@ class Command(OperatorCommand):
         parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        cast, service = Cast(), Service(options["base_url"])
+        cast, service = SmokeAccounts(), Service(options["base_url"])
         try:
             results = [
                 self._result(name, check, quiet=options["json"])
-                for name, check in Walk(service, cast).checks()
+                for name, check in SmokeTest(service, cast).checks()
             ]
         finally:
             cast.leave()
@@ -43,7 +43,7 @@ class Command(OperatorCommand):
         started, fault = time.monotonic(), ""
         try:
             check()
-        except Fault as error:
+        except CheckFailed as error:
             fault = str(error)
         except Exception as error:  # noqa: BLE001  the other checks still have something to say
             fault = f"{type(error).__name__}: {error}".splitlines()[0]

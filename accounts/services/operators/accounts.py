@@ -11,7 +11,7 @@ from accounts.models import Creator, Operator, SecurityNotice
 from accounts.services import notices, password_hashing
 from audit.events import Event
 from audit.recorder import record
-from audit.requests.client_info import Client
+from audit.requests.client_info import ClientInfo
 from tenancy.context import tenant_scope
 
 SUPERUSER = "superuser"
@@ -32,21 +32,21 @@ def create_operator(*, email: str, password: str, role: str) -> bool:
 
     """
     email = canonical_email(email)
-    password_hashing.judge(password, email=email)
+    password_hashing.validate(password, email=email)
     operator = Operator(
-        email=email, holds_email=True, is_staff=True, password=password_hashing.hashed(password)
+        email=email, holds_email=True, is_staff=True, password=password_hashing.hash_password(password)
     )
     try:
         with tenant_scope(operator.pk):
             operator.save(force_insert=True)
             operator.groups.set([Group.objects.get(name=role)])
-            record(Event.OPERATOR_CREATED, client=Client(), creator_id=operator.pk, role=role)
+            record(Event.OPERATOR_CREATED, client=ClientInfo(), creator_id=operator.pk, role=role)
     except IntegrityError:
         return False
     return True
 
 
-def change_rights(operator_id: UUID, *, role: str, is_active: bool, by: UUID, client: Client) -> None:
+def change_rights(operator_id: UUID, *, role: str, is_active: bool, by: UUID, client: ClientInfo) -> None:
     """Give an operator this role and no other, or take the sign-in away; `by` is somebody else, a superuser.
 
     Raises:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from accounts.exceptions import NoSuchCreatorError
+from accounts.exceptions import CreatorNotFoundError
 from accounts.models import Creator, Session
 from accounts.services import end_users, lockout, sessions
 from audit import queries
@@ -19,30 +19,30 @@ class CreatorRecord:
     creator: Creator
     reason: str  # why it is open
     sessions: list[Session]
-    counts: list[lockout.Count]
+    counts: list[lockout.FailureCount]
     end_user_sessions: int
-    events: list[queries.Line]
-    acts: set[str]  # of support.ACTS, those that would change something
+    events: list[queries.Entry]
+    acts: set[str]  # of support.SUPPORT_ACTIONS, those that would change something
 
 
 def read(*, creator_id: UUID, operator_id: UUID) -> CreatorRecord:
     """All that an operator may see of the creator.
 
     Raises:
-        NoSuchCreatorError: there is none of this id; staff are none.
-        ReasonRequiredError: the operator has not said why within the hour.
+        CreatorNotFoundError: there is none of this id; staff are none.
+        JustificationRequiredError: the operator has not said why within the hour.
 
     """
     creator = Creator.objects.tenants().defer("password").filter(pk=creator_id).first()
     if creator is None:
-        raise NoSuchCreatorError
-    reason = justification.reason_given(creator_id=creator_id, operator_id=operator_id)
+        raise CreatorNotFoundError
+    reason = justification.current_justification(creator_id=creator_id, operator_id=operator_id)
     return CreatorRecord(
         creator,
         reason,
         sessions=list(sessions.live_sessions(creator_id).order_by("-last_used_at")[:SHOWN]),
-        counts=lockout.counts(creator.email) if creator.holds_email else [],
+        counts=lockout.failure_counts(creator.email) if creator.holds_email else [],
         end_user_sessions=end_users.live_sessions(creator_id).count(),
-        events=queries.lines(events_of(creator_id).order_by("-id")[:SHOWN]),
-        acts={name for name, act in support.ACTS.items() if act.applies(creator)},
+        events=queries.entries(events_of(creator_id).order_by("-id")[:SHOWN]),
+        acts={name for name, act in support.SUPPORT_ACTIONS.items() if act.applies(creator)},
     )

@@ -1,6 +1,6 @@
 """The second factor of operators: codes of an app (TOTP, RFC 6238), and recovery codes for when it is lost.
 
-Wrong codes are counted as wrong passwords are, at a door of their own that opens after the password only.
+Wrong codes are counted as wrong passwords are, at a scope of their own that opens after the password only.
 """
 
 import base64
@@ -19,14 +19,14 @@ from django_otp.oath import hotp
 
 from accounts.models import Authenticator, Creator, RecoveryCode, SecurityNotice
 from accounts.services import lockout, notices
-from accounts.services.password_hashing import Verdict
-from audit.encryption import cipher
+from accounts.services.password_hashing import VerificationResult
+from audit.encryption import fernet_for
 from audit.events import Event
 from audit.recorder import record
-from audit.requests.client_info import Client
+from audit.requests.client_info import ClientInfo
 from tenancy.context import tenant_scope
 
-DOOR = lockout.Door.SECOND_FACTOR
+SCOPE = lockout.LoginScope.SECOND_FACTOR
 STEP = 30  # seconds
 DIGITS = 6
 TOLERANCE = 1  # steps before and after, for clocks that differ
@@ -43,12 +43,12 @@ class AlreadySetUpError(Exception):
 
 def new_secret() -> bytes:
     """For an app that is being set up; encrypted, as it may be kept."""
-    return cipher(PURPOSE).encrypt(secrets.token_bytes(SECRET_BYTES))
+    return fernet_for(PURPOSE).encrypt(secrets.token_bytes(SECRET_BYTES))
 
 
 def spelled(secret: bytes) -> str:
     """An encrypted secret in base32, for typing it into an app."""
-    return base64.b32encode(cipher(PURPOSE).decrypt(secret)).decode()
+    return base64.b32encode(fernet_for(PURPOSE).decrypt(secret)).decode()
 
 
 def provisioning_uri(secret: bytes, email: str) -> str:
@@ -65,7 +65,7 @@ def authenticator_of(operator_id: UUID) -> Authenticator | None:
 
 
 def set_up(
-    operator: Creator, *, secret: bytes, code: str, replacing: Authenticator | None, client: Client
+    operator: Creator, *, secret: bytes, code: str, replacing: Authenticator | None, client: ClientInfo
 ) -> tuple[Authenticator, list[str]] | None:
     """The operator's app and its recovery codes; None where the code is not one of the secret's.
 
@@ -96,7 +96,7 @@ def is_of_app(code: str) -> bool:
     return len(code) == DIGITS and code.isdecimal() and code.isascii()
 
 
-def sign_in(operator: Creator, *, code: str, client: Client) -> Authenticator | None:
+def sign_in(operator: Creator, *, code: str, client: ClientInfo) -> Authenticator | None:
     """The operator's app, if this is a code of it or a recovery code; each works once.
 
     Raises:
@@ -117,7 +117,7 @@ def sign_in(operator: Creator, *, code: str, client: Client) -> Authenticator | 
     return authenticator
 
 
-def confirm(operator: Creator, *, code: str, client: Client) -> bool:
+def confirm(operator: Creator, *, code: str, client: ClientInfo) -> bool:
     """Is this a code of the app of an operator who is signed in? Raises as sign_in does."""
     authenticator = authenticator_of(operator.pk)
     return authenticator is not None and _looked_at(
@@ -129,7 +129,7 @@ def recovery_codes_left(authenticator: Authenticator) -> int:
     return RecoveryCode.objects.filter(authenticator=authenticator, used_at=None).count()
 
 
-def renew_recovery_codes(authenticator: Authenticator, *, client: Client) -> list[str]:
+def renew_recovery_codes(authenticator: Authenticator, *, client: ClientInfo) -> list[str]:
     """Ten new ones; the old ones are void."""
     with tenant_scope(authenticator.user_id):
         codes = _new_recovery_codes(authenticator)
@@ -137,7 +137,7 @@ def renew_recovery_codes(authenticator: Authenticator, *, client: Client) -> lis
     return codes
 
 
-def reset(operator_id: UUID, *, client: Client, by: UUID | None = None) -> bool:
+def reset(operator_id: UUID, *, client: ClientInfo, by: UUID | None = None) -> bool:
     """Take app and recovery codes away, by a superuser or (None) on the console; False where there is no app.
 
     The operator's sessions end with it, and the next sign-in sets up a new one.
@@ -152,7 +152,7 @@ def reset(operator_id: UUID, *, client: Client, by: UUID | None = None) -> bool:
 def _step_of(secret: bytes, code: str) -> int | None:
     """The time step whose code this is; None where it is of none around now, or SECRET_KEY is another."""
     try:
-        key = cipher(PURPOSE).decrypt(secret)
+        key = fernet_for(PURPOSE).decrypt(secret)
     except InvalidToken:
         return None
     now = int(time.time()) // STEP
@@ -162,16 +162,16 @@ def _step_of(secret: bytes, code: str) -> int | None:
     return None
 
 
-def _spend_code(authenticator: Authenticator, code: str) -> Verdict:
+def _spend_code(authenticator: Authenticator, code: str) -> VerificationResult:
     """RFC 6238, 5.2: no code twice, however many come at once."""
     step = _step_of(bytes(authenticator.secret), code)
     unspent = Authenticator.objects.filter(pk=authenticator.pk, last_step__lt=step or 0)
-    return Verdict(is_right=step is not None and unspent.update(last_step=step) == 1)
+    return VerificationResult(is_right=step is not None and unspent.update(last_step=step) == 1)
 
 
-def _spend_recovery_code(authenticator: Authenticator, code: str) -> Verdict:
+def _spend_recovery_code(authenticator: Authenticator, code: str) -> VerificationResult:
     unspent = RecoveryCode.objects.filter(authenticator=authenticator, digest=_digest(code), used_at=None)
-    return Verdict(is_right=unspent.update(used_at=timezone.now()) == 1)
+    return VerificationResult(is_right=unspent.update(used_at=timezone.now()) == 1)
 
 
 def _new_recovery_codes(authenticator: Authenticator) -> list[str]:
@@ -192,18 +192,20 @@ def _digest(code: str) -> bytes:
     return hashlib.sha256(code.replace("-", "").upper().encode()).digest()
 
 
-def _looked_at(operator: Creator, look: Callable[[], Verdict], client: Client) -> bool:
-    outcome = lockout.attempt(look, email=operator.email, door=DOOR)
+def _looked_at(operator: Creator, look: Callable[[], VerificationResult], client: ClientInfo) -> bool:
+    outcome = lockout.count_attempt(look, email=operator.email, scope=SCOPE)
     if outcome.verdict.is_right:
         return True
     with tenant_scope(operator.pk):
         record(Event.SECOND_FACTOR_FAILED, client=client, creator_id=operator.pk)
         if outcome.locked_until:  # by somebody who knows the password
-            _tell(Event.ACCOUNT_LOCKED, Kind.SECOND_FACTOR_LOCKED, operator.pk, client, door=DOOR)
+            _tell(Event.ACCOUNT_LOCKED, Kind.SECOND_FACTOR_LOCKED, operator.pk, client, scope=SCOPE)
     return False
 
 
-def _tell(event: Event, kind: SecurityNotice.Kind, operator_id: UUID, client: Client, **detail: str) -> None:
+def _tell(
+    event: Event, kind: SecurityNotice.Kind, operator_id: UUID, client: ClientInfo, **detail: str
+) -> None:
     """The book, and the operator by mail; inside the operator's scope."""
     record(event, client=client, creator_id=operator_id, **detail)
     notices.add(kind, creator_id=operator_id, client=client)

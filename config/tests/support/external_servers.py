@@ -20,7 +20,7 @@ import redis as redis_py
 from config.launcher.instance import DATABASE_URLS, ROOT
 from config.launcher.postgres.cluster import EmbeddedPostgres
 from config.launcher.postgres.system import server_user
-from config.launcher.process import Child, Manners, happens
+from config.launcher.process import ManagedProcess, StopPolicy, wait_until
 
 from .plugin import ROLES
 
@@ -78,7 +78,7 @@ class Redis:
     def start(self) -> None:
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
         self.process = subprocess.Popen([self.program, *options], stdout=subprocess.DEVNULL)
-        assert happens(self._answers, within=10)
+        assert wait_until(self._answers, within=10)
 
     def _answers(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as door:
@@ -140,11 +140,13 @@ def pgbouncer(server: EmbeddedPostgres, env: Env, **changes: str) -> Iterator[En
             user.own(path, 0o700)
         log = place / "log"
         with log.open("wb") as output:
-            manners = Manners(signal.SIGINT, 5, user.uid, user.gid)
+            stop_policy = StopPolicy(signal.SIGINT, 5, user.uid, user.gid)
             command: list[str | Path] = [program, place / "pgbouncer.ini"]
-            child = Child(command, env={"PATH": os.environ["PATH"]}, manners=manners, output=output)
+            child = ManagedProcess(
+                command, env={"PATH": os.environ["PATH"]}, stop_policy=stop_policy, output=output
+            )
         try:
-            assert happens(lambda: _listens(port), within=10), log.read_text()
+            assert wait_until(lambda: _listens(port), within=10), log.read_text()
             yield {
                 name: f"postgres://{url.username}:{url.password}@127.0.0.1:{port}{url.path}"
                 for name, url in urls.items()
@@ -208,10 +210,10 @@ def far_away(server: EmbeddedPostgres, env: Env) -> Iterator[FarHost]:
         ip("-n", name, "addr", "add", f"{FAR}.2/30", "dev", "far")
         ip("-n", name, "link", "set", "far", "up")
         command = ["ip", "netns", "exec", name, sys.executable, "-c", FORWARD]
-        child = Child([*command, server.socket_directory / ".s.PGSQL.5432"], env=os.environ)
+        child = ManagedProcess([*command, server.socket_directory / ".s.PGSQL.5432"], env=os.environ)
         urls = {key: urlsplit(env[key]) for key in ("DATABASE_URL", "OPERATOR_DATABASE_URL")}
         try:
-            assert happens(lambda: _listens(5432, f"{FAR}.2"), within=10)
+            assert wait_until(lambda: _listens(5432, f"{FAR}.2"), within=10)
             yield FarHost(
                 name,
                 {

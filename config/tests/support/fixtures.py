@@ -19,7 +19,7 @@ from accounts.models import Creator
 from accounts.ratelimits import cache
 from accounts.services import lockout, password_hashing, sessions, signing_keys
 from accounts.tokens.jwt import TokenPair
-from audit.requests.client_info import Client as AuditClient
+from audit.requests.client_info import ClientInfo
 from tenancy.context import OPERATOR, tenant_scope, using_alias
 from tenancy.guard import install_guard
 from tenancy.postgresql.base import DatabaseWrapper
@@ -107,7 +107,7 @@ class Person:
 def make_creator(email: str, *, password: str = PASSWORD, **fields: Any) -> Person:
     """A verified creator, made as the operator."""
     fields = {"holds_email": True, "email_verified_at": timezone.now(), "display_name": "", **fields}
-    encoded = password if password.count("$") > 2 else password_hashing.hashed(password)
+    encoded = password if password.count("$") > 2 else password_hashing.hash_password(password)
     with using_alias(OPERATOR):
         creator = Creator.objects.create(email=email, password=encoded, **fields)
     return Person(creator.pk, email, password)
@@ -116,7 +116,7 @@ def make_creator(email: str, *, password: str = PASSWORD, **fields: Any) -> Pers
 def sign_in(person: Person) -> Person:
     """A session, made without the sign-in's door."""
     now = timezone.now()
-    new = sessions.new_session(creator_id=person.id, client=AuditClient(), now=now)
+    new = sessions.new_session(creator_id=person.id, client=ClientInfo(), now=now)
     with tenant_scope(person.id):
         start = sessions.start_session(new)
     assert start

@@ -43,27 +43,27 @@ from creator_accounts.api.end_users import (
 )
 from creator_accounts.api.operations import healthz, metrics, readyz, well_known_jwks_json
 from creator_accounts.models import (
-    DetailAnswer,
+    DetailResponse,
     EmailChangeRequest,
     EmailRequest,
-    EndUserSessionAnswer,
-    ExportAnswer,
-    HealthAnswer,
-    IntrospectAnswer,
-    JWKSAnswer,
+    EndUserSessionResponse,
+    ExportResponse,
+    HealthResponse,
+    IntrospectResponse,
+    JWKSResponse,
     LinkRequest,
     LoginRequest,
-    OpenEndUserSessionAnswer,
     OpenEndUserSessionRequest,
     OpenEndUserSessionRequestMetadata,
-    PaginatedAuditEventAnswerList,
-    PaginatedEndUserSessionAnswerList,
-    PaginatedSessionAnswerList,
+    OpenEndUserSessionResponse,
+    PaginatedAuditEventResponseList,
+    PaginatedEndUserSessionResponseList,
+    PaginatedSessionResponseList,
     PasswordChangeRequest,
     PasswordRequest,
     PasswordResetConfirmRequest,
-    PasswordValidateAnswer,
     PasswordValidateRequest,
+    PasswordValidateResponse,
     PatchedProfileRequest,
     Problem400InvalidInput,
     Problem400InvalidTokenOrInvalidInput,
@@ -73,10 +73,10 @@ from creator_accounts.models import (
     Problem403InvalidCredentials,
     Problem404NotFound,
     Problem429AccountLockedOrRateLimited,
-    ProfileAnswer,
+    ProfileResponse,
     RefreshRequest,
     RegisterRequest,
-    TokenPairAnswer,
+    TokenPairResponse,
     TokenRequest,
     VerifyEmailRequest,
 )
@@ -121,9 +121,9 @@ class Journey:
     def bearer(self, token: str) -> AuthenticatedClient:
         return AuthenticatedClient(self.url, token, raise_on_unexpected_status=True)
 
-    def log_in(self, email: str = ADA, password: str = FIRST) -> TokenPairAnswer:
+    def log_in(self, email: str = ADA, password: str = FIRST) -> TokenPairResponse:
         body = LoginRequest(email, password)
-        return expect(TokenPairAnswer, login.sync(client=self.anybody, body=body))
+        return expect(TokenPairResponse, login.sync(client=self.anybody, body=body))
 
     def is_refused(self, token: str) -> bool:
         return isinstance(me_get.sync(client=self.bearer(token)), Problem401InvalidToken)
@@ -131,9 +131,9 @@ class Journey:
     # --- in order -------------------------------------------------------------------------------
 
     def look_around(self) -> None:
-        expect(HealthAnswer, healthz.sync(client=self.anybody))
-        expect(HealthAnswer, readyz.sync(client=self.anybody))
-        jwks = expect(JWKSAnswer, well_known_jwks_json.sync(client=self.anybody))
+        expect(HealthResponse, healthz.sync(client=self.anybody))
+        expect(HealthResponse, readyz.sync(client=self.anybody))
+        jwks = expect(JWKSResponse, well_known_jwks_json.sync(client=self.anybody))
         assert {key.use for key in jwks.keys} == {"sig"}
         assert "auth_requests_total" in expect(str, metrics.sync(client=self.shop))
 
@@ -143,41 +143,43 @@ class Journey:
         assert not isinstance(problem.errors, Unset)
         assert (problem.status, problem.code, problem.errors[0].field) == (400, "invalid_input", "password")
         body = PasswordValidateRequest(FIRST)
-        assert expect(PasswordValidateAnswer, password_validate.sync(client=self.anybody, body=body)).is_valid
-        expect(DetailAnswer, register.sync(client=self.anybody, body=RegisterRequest(ADA, FIRST, "Ada")))
+        assert expect(
+            PasswordValidateResponse, password_validate.sync(client=self.anybody, body=body)
+        ).is_valid
+        expect(DetailResponse, register.sync(client=self.anybody, body=RegisterRequest(ADA, FIRST, "Ada")))
         self.mailbox.link("verify-email")
-        expect(DetailAnswer, email_verify_resend.sync(client=self.anybody, body=EmailRequest(ADA)))
+        expect(DetailResponse, email_verify_resend.sync(client=self.anybody, body=EmailRequest(ADA)))
 
     def verify(self) -> None:
         uid, token = self.mailbox.link("verify-email")
         wrong = email_verify.sync(client=self.anybody, body=VerifyEmailRequest(uid, token, SECOND))
         assert expect(Problem400InvalidTokenOrInvalidInput, wrong).code == "invalid_token"
         pair = email_verify.sync(client=self.anybody, body=VerifyEmailRequest(uid, token, FIRST))
-        assert expect(TokenPairAnswer, pair).token_type == "Bearer"
+        assert expect(TokenPairResponse, pair).token_type == "Bearer"
 
     def be_ada(self) -> None:
         wrong = login.sync(client=self.anybody, body=LoginRequest(ADA, SECOND))
         assert expect(Problem401InvalidCredentials, wrong).code == "invalid_credentials"
         ada = self.bearer(self.log_in().access)
-        me = expect(ProfileAnswer, me_get.sync(client=ada))
+        me = expect(ProfileResponse, me_get.sync(client=ada))
         assert (me.email, me.display_name, me.email_verified) == (ADA, "Ada", True)
         named = me_update.sync(client=ada, body=PatchedProfileRequest("Ada L."))
-        assert expect(ProfileAnswer, named).display_name == "Ada L."
+        assert expect(ProfileResponse, named).display_name == "Ada L."
         too_long = me_update.sync(client=ada, body=PatchedProfileRequest("A" * 101))
         assert expect(Problem400InvalidInput, too_long).code == "invalid_input"
 
     def refresh(self) -> None:
         spent = RefreshRequest(self.log_in().refresh)
-        second = expect(TokenPairAnswer, refresh.sync(client=self.anybody, body=spent))
+        second = expect(TokenPairResponse, refresh.sync(client=self.anybody, body=spent))
         third = refresh.sync(client=self.anybody, body=RefreshRequest(second.refresh))
-        assert not self.is_refused(expect(TokenPairAnswer, third).access)
+        assert not self.is_refused(expect(TokenPairResponse, third).access)
         reused = refresh.sync(client=self.anybody, body=spent)
         assert expect(Problem401InvalidTokenOrTokenReused, reused).code == "token_reused"
         assert self.is_refused(second.access)
 
     def see_sessions(self) -> None:
         here, there = self.log_in(), self.log_in()
-        page = expect(PaginatedSessionAnswerList, sessions_list.sync(client=self.bearer(here.access)))
+        page = expect(PaginatedSessionResponseList, sessions_list.sync(client=self.bearer(here.access)))
         (current,) = (session.id for session in page.results if session.current)
         assert (page.next_, page.previous) == (None, None)
         assert sessions_delete.sync(current, client=self.bearer(there.access)) is None
@@ -191,7 +193,7 @@ class Journey:
         assert expect(Problem403InvalidCredentials, wrong).code == "invalid_credentials"
         assert password_change.sync(client=ada, body=PasswordChangeRequest(FIRST, SECOND)) is None
         assert self.is_refused(other.access)
-        expect(ProfileAnswer, me_get.sync(client=ada))
+        expect(ProfileResponse, me_get.sync(client=ada))
 
     def sign_out(self) -> None:
         pair, other = self.log_in(password=SECOND), self.log_in(password=SECOND)
@@ -204,7 +206,7 @@ class Journey:
         assert self.is_refused(other.access)
 
     def reset_password(self) -> None:
-        expect(DetailAnswer, password_reset.sync(client=self.anybody, body=EmailRequest(ADA)))
+        expect(DetailResponse, password_reset.sync(client=self.anybody, body=EmailRequest(ADA)))
         body = PasswordResetConfirmRequest(*self.mailbox.link("reset"), THIRD)
         assert password_reset_confirm.sync(client=self.anybody, body=body) is None
         spent = password_reset_confirm.sync(client=self.anybody, body=body)
@@ -213,23 +215,23 @@ class Journey:
     def change_address(self) -> None:
         ada = self.bearer(self.log_in(password=THIRD).access)
         body = EmailChangeRequest(NEW_ADDRESS, THIRD)
-        expect(DetailAnswer, email_change.sync(client=ada, body=body))
+        expect(DetailResponse, email_change.sync(client=ada, body=body))
         link = LinkRequest(*self.mailbox.link("email-change"))
         assert email_change_confirm.sync(client=self.anybody, body=link) is None
-        assert expect(ProfileAnswer, me_get.sync(client=ada)).email == NEW_ADDRESS
+        assert expect(ProfileResponse, me_get.sync(client=ada)).email == NEW_ADDRESS
 
     def have_visitors(self) -> None:
         ada = self.bearer(self.log_in(NEW_ADDRESS, THIRD).access)
         metadata = OpenEndUserSessionRequestMetadata.from_dict({"theme": "dark"})
-        body = OpenEndUserSessionRequest(expect(ProfileAnswer, me_get.sync(client=ada)).id, metadata)
+        body = OpenEndUserSessionRequest(expect(ProfileResponse, me_get.sync(client=ada)).id, metadata)
         first, second = (
-            expect(OpenEndUserSessionAnswer, end_users_sessions_create.sync(client=self.anybody, body=body))
+            expect(OpenEndUserSessionResponse, end_users_sessions_create.sync(client=self.anybody, body=body))
             for _ in range(2)
         )
         visitor = self.bearer(first.session)
-        current = expect(EndUserSessionAnswer, end_users_sessions_current_get.sync(client=visitor))
+        current = expect(EndUserSessionResponse, end_users_sessions_current_get.sync(client=visitor))
         assert (current.id, current.metadata["theme"]) == (first.session_id, "dark")
-        page = expect(PaginatedEndUserSessionAnswerList, end_users_sessions_list.sync(client=ada))
+        page = expect(PaginatedEndUserSessionResponseList, end_users_sessions_list.sync(client=ada))
         assert [one.id for one in page.results] == [second.session_id, first.session_id]
         assert end_users_sessions_current_delete.sync(client=visitor) is None
         assert end_users_sessions_delete.sync(second.session_id, client=ada) is None
@@ -238,18 +240,18 @@ class Journey:
 
     def be_a_resource_server(self) -> None:
         token = TokenRequest(self.log_in(NEW_ADDRESS, THIRD).access)
-        live = expect(IntrospectAnswer, token_introspect.sync(client=self.shop, body=token))
+        live = expect(IntrospectResponse, token_introspect.sync(client=self.shop, body=token))
         assert (live.active, live.token_type) == (True, "access")
         token_revoke.sync(client=self.shop, body=token)
-        assert not expect(IntrospectAnswer, token_introspect.sync(client=self.shop, body=token)).active
+        assert not expect(IntrospectResponse, token_introspect.sync(client=self.shop, body=token)).active
         stranger = token_introspect.sync(client=self.bearer("no key"), body=token)
         assert expect(Problem401InvalidToken, stranger).code == "invalid_token"
 
     def take_everything_and_leave(self) -> None:
         ada = self.bearer(self.log_in(NEW_ADDRESS, THIRD).access)
-        events = expect(PaginatedAuditEventAnswerList, audit_events_list.sync(client=ada))
+        events = expect(PaginatedAuditEventResponseList, audit_events_list.sync(client=ada))
         assert "login.succeeded" in {event.type_ for event in events.results}
-        export = expect(ExportAnswer, me_export.sync(client=ada))
+        export = expect(ExportResponse, me_export.sync(client=ada))
         assert export.profile.email == NEW_ADDRESS
         parts: list[Any] = [export, export.profile, *export.sessions, *export.end_user_sessions]
         assert not [part for part in parts if part.additional_properties], "the document leaves it out"

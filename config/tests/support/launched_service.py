@@ -9,7 +9,7 @@ from pathlib import Path
 
 from config.launcher import main
 from config.launcher.instance import DATABASE_URLS, Instance
-from config.launcher.process import happens
+from config.launcher.process import wait_until
 
 SECRETS = ("SECRET_KEY", *DATABASE_URLS)
 
@@ -29,7 +29,7 @@ def live_service(data_dir: Path, **env: str) -> Iterator[str]:
         for service in (main.mail_worker(instance, facts), main.server(instance, facts)):
             assert service
             running.enter_context(service)
-        assert happens(lambda: main.readiness(instance) == "200", within=60)
+        assert wait_until(lambda: main.readiness(instance) == "200", within=60)
         yield url
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from config.launcher.instance import ROOT
-from config.launcher.process import Child
+from config.launcher.process import ManagedProcess
 
 from .external_servers import free_port
 from .plugin import DOORS
@@ -47,7 +47,7 @@ class Served:
 
     port: int
     log: Path
-    child: Child
+    child: ManagedProcess
 
     @property
     def url(self) -> str:
@@ -119,7 +119,7 @@ def serving(
     command += ["--log-level", "error"]
     log = directory / f"served-{port}.log"
     with log.open("wb") as output:
-        child = Child(command, env=facts, cwd=ROOT, output=output)
+        child = ManagedProcess(command, env=facts, cwd=ROOT, output=output)
     try:
         served = Served(port, log, child)
         _await(served)

@@ -12,7 +12,7 @@ from django_otp.oath import hotp
 from accounts.models import Authenticator, Creator
 from accounts.permissions import ensure_roles
 from accounts.services.operators import mfa
-from audit.encryption import cipher
+from audit.encryption import fernet_for
 from tenancy.context import OPERATOR, using_alias
 
 from .fixtures import Person, make_creator
@@ -38,7 +38,7 @@ def code_of(person: Person, *, steps: int = 0) -> str:
 
 
 def code_for(secret: bytes, *, steps: int = 0) -> str:
-    key = cipher(mfa.PURPOSE).decrypt(secret)
+    key = fernet_for(mfa.PURPOSE).decrypt(secret)
     return f"{hotp(key, int(time.time()) // mfa.STEP - steps):06}"
 
 

@@ -15,9 +15,9 @@ import pytest
 from django.apps import apps
 from django.db import connection
 
-from tenancy.checks.sample_rows import adapted, specimen
+from tenancy.checks.sample_rows import adapted, sample_row
 from tenancy.constraints import tenant_column, tenant_models
-from tenancy.context import SETTING
+from tenancy.context import TENANT_SETTING
 
 from .plugin import DATABASE, ROLES, server
 
@@ -27,7 +27,7 @@ Rows = dict[Any, dict[str, Any]]
 
 
 @dataclass
-class Neighbours:
+class TwoTenants:
     """Ada and Bob have a row in every tenant table, Olga has one among the creators."""
 
     ada: UUID
@@ -65,23 +65,23 @@ class Neighbours:
 
 
 @pytest.fixture
-def neighbours(superuser: psycopg.Connection) -> Neighbours:
+def two_tenants(superuser: psycopg.Connection) -> TwoTenants:
     ada, bob, olga = uuid4(), uuid4(), uuid4()
     rows = {ada: settle(superuser, ada, "ada"), bob: settle(superuser, bob, "bob")}
     rows[olga] = {MODELS["creators"]: account(olga, "olga", is_staff=True, is_superuser=True)}
     put(superuser, MODELS["creators"], rows[olga][MODELS["creators"]])
-    return Neighbours(ada, bob, olga, rows, superuser)
+    return TwoTenants(ada, bob, olga, rows, superuser)
 
 
 @pytest.fixture
-def mallory(neighbours: Neighbours) -> Iterator[psycopg.Connection]:
+def mallory(two_tenants: TwoTenants) -> Iterator[psycopg.Connection]:
     with psycopg.connect(server.url(ROLES.app, DATABASE), autocommit=True) as app:
-        become(app, neighbours.ada)
+        become(app, two_tenants.ada)
         yield app
 
 
 def account(tenant: UUID, name: str, **fields: Any) -> dict[str, Any]:
-    row = specimen(MODELS["creators"], tenant, {})
+    row = sample_row(MODELS["creators"], tenant, {})
     return row | {"email": f"{name}@example.com", "holds_email": True, **fields}
 
 
@@ -89,7 +89,7 @@ def settle(superuser: psycopg.Connection, tenant: UUID, name: str) -> Rows:
     rows: Rows = {}
     for model in tenant_models(apps):
         is_account = model is MODELS["creators"]
-        rows[model] = account(tenant, name) if is_account else specimen(model, tenant, rows)
+        rows[model] = account(tenant, name) if is_account else sample_row(model, tenant, rows)
         put(superuser, model, rows[model])
     return rows
 
@@ -103,7 +103,7 @@ def insertion(model: Any, row: dict[str, Any]) -> str:
 
 
 def become(app: psycopg.Connection, tenant: UUID | str) -> None:
-    app.execute("SELECT set_config(%s, %s, false)", [SETTING, str(tenant)])
+    app.execute("SELECT set_config(%s, %s, false)", [TENANT_SETTING, str(tenant)])
 
 
 def outcome(app: psycopg.Connection, statement: str, values: list[Any] | None = None) -> Any:
@@ -116,16 +116,16 @@ def outcome(app: psycopg.Connection, statement: str, values: list[Any] | None = 
         return type(error).__name__
 
 
-def try_all(app: psycopg.Connection, neighbours: Neighbours, statements: dict[str, Any]) -> None:
+def try_all(app: psycopg.Connection, two_tenants: TwoTenants, statements: dict[str, Any]) -> None:
     """Each has its outcome; none tells of another tenant's rows, and none changes one."""
-    before, heard, wrong = neighbours.others(), [], []
+    before, heard, wrong = two_tenants.others(), [], []
     app.add_notice_handler(lambda notice: heard.append(str(notice.message_primary)))
     for template, expected in statements.items():
-        statement = neighbours.filled(template)
+        statement = two_tenants.filled(template)
         heard.clear()
         result = outcome(app, statement)
-        told = neighbours.told_by(f"{result} {heard}", asked=statement)
+        told = two_tenants.told_by(f"{result} {heard}", asked=statement)
         if result != expected or told:
             wrong.append((statement, result, told))
     assert not wrong, "\n".join(map(str, wrong))
-    assert neighbours.others() == before, "a row has changed"
+    assert two_tenants.others() == before, "a row has changed"

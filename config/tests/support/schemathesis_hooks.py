@@ -12,7 +12,7 @@ django.setup()
 from django.utils import timezone  # noqa: E402
 
 from accounts.services import end_users, sessions  # noqa: E402
-from audit.requests.client_info import Client  # noqa: E402
+from audit.requests.client_info import ClientInfo  # noqa: E402
 from tenancy.context import tenant_scope  # noqa: E402
 
 CREATOR = UUID(os.environ["TESTED_CREATOR"])
@@ -20,7 +20,7 @@ CREATOR = UUID(os.environ["TESTED_CREATOR"])
 
 def access_token() -> str:
     now = timezone.now()
-    new = sessions.new_session(creator_id=CREATOR, client=Client(), now=now)
+    new = sessions.new_session(creator_id=CREATOR, client=ClientInfo(), now=now)
     with tenant_scope(CREATOR):
         start = sessions.start_session(new)
     assert start

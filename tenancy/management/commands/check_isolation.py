@@ -4,8 +4,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DEFAULT_DB_ALIAS, OperationalError
 
-from tenancy.checks.catalog import surrounding_findings
-from tenancy.checks.privileges import power_findings
+from tenancy.checks.catalog import catalog_findings
+from tenancy.checks.privileges import privilege_findings
 from tenancy.checks.probe import TableReport, probe
 from tenancy.checks.schema import role_findings, table_findings, version_findings
 
@@ -28,7 +28,7 @@ class Command(BaseCommand):
         self.stdout.write(self.style.SUCCESS("Tenants are isolated."))
 
     def _declarations(self) -> int:
-        sources = (version_findings, role_findings, table_findings, surrounding_findings)
+        sources = (version_findings, role_findings, table_findings, catalog_findings)
         findings = list(chain.from_iterable(source(DEFAULT_DB_ALIAS) for source in sources))
         for finding in findings:
             self.stdout.write(self.style.ERROR(f"OPEN  {finding}"))
@@ -37,7 +37,7 @@ class Command(BaseCommand):
         return len(findings)
 
     def _powers(self) -> int:
-        findings = list(power_findings(DEFAULT_DB_ALIAS))
+        findings = list(privilege_findings(DEFAULT_DB_ALIAS))
         for finding in findings:
             self.stdout.write(self.style.ERROR(f"OPEN  {finding}"))
         if not findings:

@@ -1,0 +1,14 @@
+-- Whether the caller's role is bound to the API's scope and to `lockout_limits`. Raises for another scope.
+-- A role that may write the tables itself, as the operator may, chooses scope and limits freely.
+-- `session_user` is the role that connected, also inside a SECURITY DEFINER function.
+CREATE OR REPLACE FUNCTION lockout_is_bounded(login_scope text) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF has_table_privilege(session_user, 'public.login_reservations', 'INSERT') THEN
+        RETURN false;
+    END IF;
+    IF login_scope IS DISTINCT FROM 'api' THEN
+        RAISE EXCEPTION 'the scope % is the operators''', login_scope USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN true;
+END $$;
