@@ -4,16 +4,18 @@ from collections.abc import Callable
 from itertools import islice, product
 
 import hypothesis
-import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from accounts.tests.support.recovery_model import INTERLUDES, STEPS, Case, assert_ada_recovers
+from accounts.tests.support.recovery_model import (
+    INTERLUDES,
+    STEPS,
+    Case,
+    assert_ada_recovers,
+    case,  # noqa: F401
+)
 from config.tests.support.proofs import whole
 
-from .test_recovery_model import case  # noqa: F401
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 BETWEEN = st.lists(st.sampled_from(INTERLUDES), max_size=3)
 # a step of these is a whole attack or a whole defence; one address of each party is enough
 WHOLE_STEPS = [

@@ -15,7 +15,6 @@ from config.tests.support.operators import enter, make_operator
 from config.tests.support.proofs import whole
 from tenancy.context import OPERATOR, using_alias
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 CREATORS = whole(1_000_000, short=100_000)
 FILL = """
 INSERT INTO creators (id, email, password, holds_email, email_verified_at, display_name, is_active, is_staff,

@@ -9,11 +9,11 @@ from django.test import Client
 
 from accounts.models import Creator
 from accounts.services import account_deletion, lockout
-from config.tests.support.fixtures import API, PASSWORD, Person, make_creator
+from config.tests.support.accounts import PASSWORD, Person, make_creator
+from config.tests.support.client import API
 from tenancy.context import OPERATOR, tenant_scope, using_alias
 
 browser = Client(raise_request_exception=False)
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 
 @pytest.fixture(autouse=True)

@@ -11,12 +11,11 @@ from django.test import Client
 
 from accounts.models import Creator
 from accounts.tests.support.flows import events, log_in
-from config.tests.support.fixtures import API, Person, make_creator
+from config.tests.support.accounts import Person, make_creator
+from config.tests.support.client import API
 from config.tests.support.operators import enter as enter_wholly
 from config.tests.support.operators import make_operator
 from tenancy.context import OPERATOR, using_alias
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 
 @pytest.fixture

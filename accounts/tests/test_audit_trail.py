@@ -5,13 +5,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from accounts.tests.support.flows import confirm, link_in, log_in, sign_up
-from config.tests.support.fixtures import API, PASSWORD, Person
-
-from .test_refresh import age_spent
-from .test_tokens import unpack
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+from accounts.tests.support.flows import age_spent, confirm, link_in, log_in, sign_up
+from accounts.tests.support.forged_tokens import unpack
+from config.tests.support.accounts import PASSWORD, Person
+from config.tests.support.client import API
 
 FIREFOX = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
 
@@ -111,7 +108,7 @@ def test_profile(api: API, ada: Person, book: Any) -> None:
 def test_upgraded_hash(api: API, transactional_db: None, book: Any) -> None:
     from django.contrib.auth.hashers import make_password
 
-    from config.tests.support.fixtures import make_creator
+    from config.tests.support.accounts import make_creator
 
     old = make_creator("old@example.com", password=make_password("an old password", hasher="pbkdf2_sha256"))
     log_in(api, old.email, "an old password")

@@ -1,8 +1,6 @@
 """Olga finds a creator, says why she looks, and sees what she needs; the creator reads that she looked."""
 
 import json
-import re
-from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -13,42 +11,28 @@ from django.test import Client
 from accounts.admin.creators import CreatorAdmin
 from accounts.email_addresses import display_email
 from accounts.services.operators import search
+from accounts.tests.support.creator_pages import (
+    LIST,
+    OLGAS_AGENT,
+    REASON,
+    assert_nameless,
+    own_events,
+    page_of,
+    record_justification,
+    says,
+)
+from accounts.tests.support.end_users import visit
 from accounts.tests.support.flows import log_in
-from config.tests.support.fixtures import API, Person, make_creator
+from config.tests.support.accounts import Person, make_creator
+from config.tests.support.client import API
 from config.tests.support.operators import enter, make_operator
 from tenancy.context import OPERATOR, using_alias
-
-from .test_end_users import visit
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
-LIST = "/admin/accounts/creator/"
-REASON = "Ticket 4711: mails don't arrive"
-OLGAS_AGENT = "Olga's own browser"
-
-
-def page_of(person: Person) -> str:
-    return f"{LIST}{person.id}/change/"
-
-
-def says(response: Any) -> str:
-    return " ".join(re.sub(r"<[^>]+>", " ", response.content.decode()).split())
-
-
-def record_justification(client: Client, person: Person, reason: str = REASON) -> Any:
-    return client.post(page_of(person), {"reason": reason}, headers={"User-Agent": OLGAS_AGENT})
 
 
 def is_open(client: Client, person: Person) -> bool:
     response = client.get(page_of(person))
     assert response.status_code == 200
     return "Recent events" in says(response)
-
-
-def own_events(api: API, person: Person) -> list[dict[str, Any]]:
-    response = api.get("/api/v1/audit/events", token=person.access)
-    assert response.status_code == 200
-    results: list[dict[str, Any]] = response.json()["results"]
-    return results
 
 
 @pytest.fixture
@@ -234,11 +218,6 @@ def test_creator_reads_why_and_not_who(api: API, ada: Person, olga: Person, brow
     assert event["detail"] == {"reason": REASON}
     assert event["ip_address"] is None
     assert event["user_agent"] == ""
-
-
-def assert_nameless(text: str, operator: Person) -> None:
-    for trace in (operator.email, str(operator.id), operator.id.hex, OLGAS_AGENT):
-        assert trace not in text
 
 
 def test_nothing_that_a_creator_can_read_names_the_operator(

@@ -12,9 +12,9 @@ from accounts.api import exports
 from accounts.ratelimits import limits
 from accounts.services import data_export
 from accounts.tests.support.flows import log_in
-from config.tests.support.fixtures import API, Person, make_creator, sign_in
+from config.tests.support.accounts import Person, make_creator, sign_in
+from config.tests.support.client import API
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 VISITORS = """
 INSERT INTO user_sessions (id, creator_id, created_at, expires_at, metadata)
 SELECT gen_random_uuid(), %s, now(), now() + interval '1 day', jsonb_build_object('x', repeat('x', 4000))

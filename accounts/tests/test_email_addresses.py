@@ -20,6 +20,8 @@ from accounts.email_addresses import (
 from accounts.mail import messages
 from accounts.tests.support.mail_server import Serve, deploy, serve
 
+pytestmark = pytest.mark.no_database
+
 __all__ = ["deploy", "serve"]
 examples = hypothesis_settings(
     deadline=None,

@@ -14,10 +14,10 @@ from accounts.services import email_change, lockout, password_hashing, sessions
 from accounts.tests.support.flows import all_at_once, confirm, link_in, log_in, sign_up
 from accounts.tokens.jwt import AccessToken
 from audit.requests.client_info import ClientInfo
-from config.tests.support.fixtures import API, PASSWORD, Person, make_creator, sign_in
+from config.tests.support.accounts import PASSWORD, Person, make_creator, sign_in
+from config.tests.support.client import API
 from tenancy.context import OPERATOR, tenant_scope, using_alias
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 browser = Client(raise_request_exception=False)
 NEW = "another lovely sentence of hers"
 

@@ -18,9 +18,8 @@ from accounts.tests.support.flows import (
     page_in,
     sign_up,
 )
-from config.tests.support.fixtures import API, PASSWORD, Person
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+from config.tests.support.accounts import PASSWORD, Person
+from config.tests.support.client import API
 
 Link = tuple[str, str]
 GERMAN = {"Accept-Language": "de-DE,de;q=0.9,en;q=0.5"}

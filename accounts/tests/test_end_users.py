@@ -12,18 +12,10 @@ from django.utils import timezone
 
 from accounts.models import EndUserSession
 from accounts.services.end_users import stored_bytes
-from config.tests.support.fixtures import API, Person
+from accounts.tests.support.end_users import DOOR, visit
+from config.tests.support.accounts import Person
+from config.tests.support.client import API
 from tenancy.context import tenant_scope
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
-DOOR = "/api/v1/end-users/sessions"
-
-
-def visit(api: API, person: Person, **more: Any) -> dict[str, Any]:
-    response = api.post(DOOR, {"creator": str(person.id), **more})
-    assert response.status_code == 201, response.content
-    found: dict[str, Any] = response.json()
-    return found
 
 
 def test_visitor_gets_a_session_and_sees_it(api: API, ada: Person) -> None:

@@ -22,8 +22,11 @@ from accounts.passwords import argon2id
 from accounts.passwords.hashers import Argon2Hasher
 from accounts.ratelimits import limits
 from accounts.services import password_hashing
-from config.tests.support.fixtures import API, PASSWORD, Person
+from config.tests.support.accounts import PASSWORD, Person
+from config.tests.support.client import API
 from config.tests.support.live_server import serving
+
+pytestmark = pytest.mark.no_database
 
 EMAIL = "somebody@example.com"
 rng = random.Random(20_261_122)
@@ -74,7 +77,7 @@ def test_costs_that_are_none_verify_nothing() -> None:
 
 def test_memory_is_wiped_and_kept_for_the_next_hash(monkeypatch: pytest.MonkeyPatch) -> None:
     spare: list[Any] = []
-    monkeypatch.setattr(argon2id, "_spare", spare)
+    monkeypatch.setattr(argon2id, "_free_blocks", spare)
     hasher = hasher_of({"time_cost": 1, "memory_cost": 1024, "parallelism": 2})
     hasher.encode("right", "saltsaltsalt")
     [(size, block)] = spare
@@ -86,7 +89,7 @@ def test_memory_is_wiped_and_kept_for_the_next_hash(monkeypatch: pytest.MonkeyPa
 
 def test_memory_of_other_costs_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     spare: list[Any] = []
-    monkeypatch.setattr(argon2id, "_spare", spare)
+    monkeypatch.setattr(argon2id, "_free_blocks", spare)
     for memory_cost in (64, 128, 64):
         hasher_of({"time_cost": 1, "memory_cost": memory_cost, "parallelism": 1}).encode("x", "saltsaltsalt")
         assert [size for size, _block in spare] == [memory_cost * 1024]
@@ -98,7 +101,7 @@ def test_hash_whose_threads_cannot_be_started_is_made_by_one(
     hasher = hasher_of({"time_cost": 1, "memory_cost": 64, "parallelism": 2})
     alone, really = hasher.encode("right", "saltsaltsalt"), argon2id.core
     spare: list[Any] = []
-    monkeypatch.setattr(argon2id, "_spare", spare)
+    monkeypatch.setattr(argon2id, "_free_blocks", spare)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
 
     def core(context: Any, variety: int) -> int:
@@ -122,8 +125,8 @@ def test_without_memory_nobody_is_told_that_the_password_is_wrong(
 
     right, stranger = {"email": ada.email, "password": PASSWORD}, {"email": EMAIL, "password": PASSWORD}
     with monkeypatch.context() as patch:
-        patch.setattr(argon2id, "_spare", [])
-        patch.setattr(argon2id, "_made", made)
+        patch.setattr(argon2id, "_free_blocks", [])
+        patch.setattr(argon2id, "_map", made)
         for _ in range(6):  # five wrong ones would lock
             for body in (right, stranger):
                 refused = api.post("login", body)

@@ -17,16 +17,10 @@ from django.utils import timezone
 from accounts.exceptions import AccountLockedError, RateLimitedError
 from accounts.services import lockout, password_hashing
 from accounts.services.lockout import LoginScope
-from accounts.tests.support.flows import events
-from config.tests.support.fixtures import API, Person, make_creator
+from accounts.tests.support.flows import attempt, events
+from config.tests.support.accounts import Person, make_creator
+from config.tests.support.client import API
 from tenancy.context import OPERATOR, using_alias
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
-
-
-def attempt(api: API, email: str, password: str) -> tuple[int, str]:
-    response = api.post("login", {"email": email, "password": password})
-    return response.status_code, response.json().get("code", "")
 
 
 def turn_back(superuser: Any, by: timedelta) -> None:

@@ -9,13 +9,12 @@ import psycopg
 import pytest
 
 from accounts.services import lockout
-from config.tests.support.fixtures import API, Person, no_lockout
-from config.tests.support.plugin import DATABASE, ROLES, server
+from accounts.tests.support.flows import attempt
+from config.tests.support.accounts import Person, no_lockout
+from config.tests.support.client import API
+from config.tests.support.environment import DATABASE, ROLES, server
 from tenancy.context import OPERATOR, using_alias
 
-from .test_lockout import attempt
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 OLGA = "olga@example.com"
 
 

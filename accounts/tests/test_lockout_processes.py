@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,18 @@ from typing import Any
 import pytest
 
 from accounts.tests.support.flows import all_at_once
-from config.tests.support.fixtures import PASSWORD, make_creator
+from accounts.tests.support.lockout_bursts import (
+    assert_five_mean_five,
+    assert_right_passwords_lock_nobody_out,
+    hashes_computed,
+    marks,
+)
+from config.tests.support.accounts import PASSWORD, make_creator
 from config.tests.support.live_server import Served, serving
 
-pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.slow]
-ROUNDS = 1
-BURST = 200
-HASHING_THREADS = 50  # threads; the service has 16
+pytestmark = pytest.mark.slow
 
-
-@pytest.fixture(scope="module")
-def marks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("marks") / "hashes"
+__all__ = ["marks"]
 
 
 @pytest.fixture(scope="module")
@@ -36,74 +35,24 @@ def served(django_db_setup: None, marks: Path) -> Iterator[Served]:
         yield service
 
 
-def verified_hash(marks: Path) -> int:
-    return marks.stat().st_size if marks.exists() else 0
-
-
-def mixed_case(email: str, number: int) -> str:
-    return "".join(c.upper() if (number >> (i % 8)) & 1 else c for i, c in enumerate(email))
-
-
-def burst(served: Served, email: str, tries: int, *, first: int = 0) -> Counter[str]:
-    """Wrong passwords for one address, each in another spelling and from another client address."""
-
-    def attempt(number: int) -> str:
-        body = {"email": mixed_case(email, number), "password": f"wrong {number}"}
-        return served.post("login", body, ip=f"203.0.{number // 200}.{number % 200}").code
-
-    codes: Counter[str] = Counter()
-    for start in range(first, first + tries, HASHING_THREADS):
-        count = min(HASHING_THREADS, first + tries - start)
-        codes += Counter(all_at_once(count, lambda number, start=start: attempt(start + number)))  # type: ignore[misc]
-    return codes
-
-
-def prove_five(served: Served, marks: Path, email: str) -> None:
-    before = verified_hash(marks)
-    codes = burst(served, email, BURST)
-    assert codes.total() == BURST
-    assert verified_hash(marks) - before <= 5
-    first = BURST
-    # refused while verdicts were awaited, or without a place: they try again
-    while refused := codes.pop("rate_limited", 0) + codes.pop("busy", 0):
-        codes += burst(served, email, refused, first=first)
-        first += refused
-    assert verified_hash(marks) - before == 5
-    assert codes == {"invalid_credentials": 5, "account_locked": BURST - 5}
-
-
 @pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
-def test_of_200_parallel_guesses_over_four_processes_five_are_looked_at(
-    served: Served, marks: Path, known: bool
-) -> None:
-    for number in range(ROUNDS):
-        email = f"round-{number}@example.com"
-        if known:
-            make_creator(email)
-        prove_five(served, marks, email)
-        right = served.post("login", {"email": email, "password": PASSWORD}, ip="192.0.2.1")
-        assert (right.status, right.code) == (429, "account_locked")
+def test_of_200_parallel_guesses_five_are_verified(served: Served, marks: Path, known: bool) -> None:
+    assert_five_mean_five(served, marks, "burst@example.com", known=known)
 
 
 def test_twenty_right_passwords_at_once_lock_nobody_out(served: Served) -> None:
-    make_creator("ada@example.com")
-
-    def enter(number: int) -> int:
-        body = {"email": "ada@example.com", "password": PASSWORD}
-        return served.post("login", body, ip=f"198.51.100.{number}").status
-
-    assert Counter(all_at_once(20, enter)) == {200: 20}
+    assert_right_passwords_lock_nobody_out(served)
 
 
 def test_killed_processes_lock_nobody_out(served: Served, marks: Path, superuser: Any) -> None:
     make_creator("ada@example.com")
-    before = verified_hash(marks)
+    before = hashes_computed(marks)
     workers = served.workers()
     assert len(workers) == 4
 
     def guess(number: int) -> bool:
-        if number == 5:  # as soon as all five are being looked at, every process dies
-            while verified_hash(marks) - before < 5:
+        if number == 5:  # as soon as all five are being verified, every process dies
+            while hashes_computed(marks) - before < 5:
                 time.sleep(0.005)
             for pid in workers:
                 os.kill(pid, signal.SIGKILL)

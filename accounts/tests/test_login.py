@@ -2,10 +2,9 @@ import bcrypt
 import pytest
 
 from accounts.models import Creator
-from config.tests.support.fixtures import API, Person, make_creator
+from config.tests.support.accounts import Person, make_creator
+from config.tests.support.client import API
 from tenancy.context import tenant_scope
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 
 def test_right_password_gives_a_token_pair(api: API, ada: Person) -> None:

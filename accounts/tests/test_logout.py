@@ -8,12 +8,10 @@ from django.utils import timezone
 
 from accounts.models import BlacklistedToken
 from accounts.tests.support.flows import all_at_once, events
-from config.tests.support.fixtures import API, Person, sign_in
+from accounts.tests.support.forged_tokens import claims_with, unpack
+from config.tests.support.accounts import Person, sign_in
+from config.tests.support.client import API
 from tenancy.context import tenant_scope
-
-from .test_tokens import claims_with, unpack
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 
 def is_in(api: API, person: Person) -> tuple[int, int]:

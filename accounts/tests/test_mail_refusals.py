@@ -17,16 +17,15 @@ from accounts.mail import messages, refusals
 from accounts.mail.smtp import NotDeliveredError
 from accounts.models import RefusedMail
 from accounts.tests.support.flows import all_at_once, events, link_in, log_in, log_lines, sign_up
+from accounts.tests.support.jobs import jobs, later
 from accounts.tests.support.mail_server import Serve, certificate, deploy, serve, tls
 from audit.requests.metrics import MAILS
-from config.tests.support.fixtures import API, Person, make_creator, sign_in
+from config.tests.support.accounts import Person, make_creator, sign_in
+from config.tests.support.client import API
 from config.tests.support.operators import enter, make_operator
 from tenancy.context import OPERATOR, using_alias
 
-from .test_worker import jobs, later
-
 __all__ = ["certificate", "deploy", "serve", "tls"]
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 UNKNOWN = "550 5.1.1 <{address}>: Recipient address rejected: User unknown"
 
 

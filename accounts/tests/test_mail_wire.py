@@ -22,11 +22,10 @@ from accounts.tests.support.mail_server import (
     tls,
     trusted,
 )
-from config.tests.support.fixtures import Person, make_creator
+from config.tests.support.accounts import Person, make_creator
 from tenancy.context import OPERATOR, using_alias
 
 __all__ = ["certificate", "deploy", "serve", "tls", "trusted"]
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 ADDRESS = "ada@example.com"
 KINDS: dict[str, dict[str, Any]] = {
     "address_used": {"reset_url": "https://accounts.acme.example/account/password-reset/"},

@@ -9,10 +9,10 @@ from accounts.models import SecurityNotice
 from accounts.services import notices
 from accounts.tests.support.flows import log_in, sign_up
 from audit.requests.client_info import ClientInfo
-from config.tests.support.fixtures import API, PASSWORD, make_creator
+from config.tests.support.accounts import PASSWORD, make_creator
+from config.tests.support.client import API
 from tenancy.context import OPERATOR, tenant_scope, using_alias
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 BAIT = "You won! Claim: https://evil.example/prize"
 VICTIM = "victim@example.com"
 AGENT = "Mozilla/5.0 (Linux; Android 9; evil.example/prize) evilprize/1.0 bot"

@@ -12,10 +12,11 @@ from accounts.models import SecurityNotice
 from accounts.services import notices
 from accounts.tests.support.flows import link_in, log_in
 from audit.requests.client_info import ClientInfo
-from config.tests.support.fixtures import API, Person, make_creator, statements
+from config.tests.support.accounts import Person, make_creator
+from config.tests.support.client import API
+from config.tests.support.database import statements
 from tenancy.context import tenant_scope
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 SAFARI = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "

@@ -13,15 +13,13 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from accounts.models import Creator, Operator
+from accounts.tests.support.creator_pages import LIST, page_of, record_justification, says
 from accounts.tests.support.flows import LINK, confirm, link_in, log_in, sign_up
-from config.tests.support.fixtures import API, PASSWORD, Person, make_creator, sign_in
+from config.tests.support.accounts import PASSWORD, Person, make_creator, sign_in
+from config.tests.support.client import API
 from config.tests.support.operators import confirm as step_up
 from config.tests.support.operators import enter, make_operator
 from tenancy.context import OPERATOR, using_alias
-
-from .test_creator_admin import LIST, page_of, record_justification, says
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 STORED, SHOWN = "zoe@xn--bcher-kva.example", "zoe@bücher.example"
 SPELLINGS = (SHOWN, STORED, "ZOE@Bücher.Example", "zoe@BU\u0308CHER.example", " zoe@XN--BCHER-KVA.example ")

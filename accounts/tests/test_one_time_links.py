@@ -15,10 +15,10 @@ from accounts.models import EmailChangeToken, EmailVerificationToken, LinkToken,
 from accounts.services.operators import justification, support
 from accounts.tests.support.flows import sign_up
 from audit.requests.client_info import ClientInfo
-from config.tests.support.fixtures import API, PASSWORD
+from config.tests.support.accounts import PASSWORD
+from config.tests.support.client import API
 from tenancy.context import OPERATOR, using_alias
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 TABLE = Path(__file__).resolve().parents[2] / "docs" / "one-time-links.md"
 LINK = re.compile(r"/account/(verify-email|reset|email-change/undo|email-change)/([\w-]+)/([\w-]+)/")
 KINDS = {"verify-email": "verify", "reset": "reset", "email-change": "change", "email-change/undo": "undo"}

@@ -17,11 +17,11 @@ from accounts.permissions import ROLES
 from accounts.services.operators import accounts
 from accounts.tests.support.flows import all_at_once, events
 from audit.requests.client_info import ClientInfo
-from config.tests.support.fixtures import API, Person, make_creator
+from config.tests.support.accounts import Person, make_creator
+from config.tests.support.client import API
 from config.tests.support.operators import confirm, enter, give_password, make_operator
 from tenancy.context import OPERATOR, using_alias
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 LIST = "/admin/accounts/operator/"
 
 

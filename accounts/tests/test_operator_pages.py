@@ -13,15 +13,17 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from accounts.services import api_keys
+from accounts.tests.support.creator_pages import LIST, REASON, page_of
 from accounts.tests.support.flows import log_in
 from config.launcher.process import wait_until
-from config.tests.support.fixtures import API, PASSWORD, Person, make_creator, sign_in
-from config.tests.support.live_server import Served, serving
+from config.tests.support.accounts import PASSWORD, Person, make_creator, sign_in
+from config.tests.support.browser import CONTRASTS, Browser, browsing, requires_chromium
+from config.tests.support.client import API
+from config.tests.support.live_server import NO_LIMITS, Served, serving
 from config.tests.support.operators import code_of, make_operator
-from config.tests.test_pages import CONTRASTS, WIDE, Browser, browsing, pytestmark  # noqa: F401
 from tenancy.context import OPERATOR, using_alias
 
-from .test_creator_admin import LIST, REASON, page_of
+pytestmark = [pytest.mark.slow, requires_chromium]
 
 SCREENS = (390, 844), (1280, 900)
 OURS = CONTRASTS.replace("body *", ".creator *")
@@ -33,7 +35,7 @@ return [...document.querySelectorAll('.creator :is(.button, input:not([type=hidd
 
 @pytest.fixture(scope="module")
 def served(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(tmp_path_factory.mktemp("people"), workers=1, **WIDE) as service:
+    with serving(tmp_path_factory.mktemp("people"), workers=1, **NO_LIMITS) as service:
         yield service
 
 

@@ -9,11 +9,11 @@ from django.test import Client
 
 from accounts.services.operators import mfa
 from accounts.tests.support.flows import events
-from config.tests.support.fixtures import API, Person
+from config.tests.support.accounts import Person
+from config.tests.support.client import API
 from config.tests.support.operators import code_of, confirm, enter, give_password, make_operator
 from tenancy.context import OPERATOR, using_alias
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 LOCKS = "/admin/axes/accessattempt/"
 
 

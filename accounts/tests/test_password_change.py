@@ -12,10 +12,10 @@ from django.db import connections
 from accounts.models import Creator
 from accounts.services import password_change, password_hashing, password_reset
 from accounts.tests.support.flows import all_at_once, events, link_in, log_in
-from config.tests.support.fixtures import API, Person, sign_in
+from config.tests.support.accounts import Person, sign_in
+from config.tests.support.client import API
 from tenancy.context import tenant_scope
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 NEW = "another lovely sentence"
 
 
@@ -95,7 +95,7 @@ def test_two_changes_at_once_have_one_winner(api: API, ada: Person, monkeypatch:
             met_before.add(threading.get_ident())
             meeting.wait(10)
 
-    monkeypatch.setattr(password_hashing, "judge", met)
+    monkeypatch.setattr(password_hashing, "validate", met)
     words = ["first lovely sentence", "second lovely sentence"]
     statuses = all_at_once(2, lambda number: change(ada, ada.password, words[number]).status_code)
     assert sorted(statuses) == [204, 403]
@@ -140,7 +140,7 @@ def test_reset_wins_over_a_change_that_began_before_it(
             judged.set()
             assert go.wait(10)
 
-    monkeypatch.setattr(password_hashing, "judge", paused)
+    monkeypatch.setattr(password_hashing, "validate", paused)
 
     def mallory() -> int:
         try:

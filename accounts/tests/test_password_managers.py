@@ -9,9 +9,9 @@ from django.core import mail
 from django.test import Client
 
 from accounts.tests.support.flows import LINK, sign_up
-from config.tests.support.fixtures import API, PASSWORD, Person, make_creator, statements
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+from config.tests.support.accounts import PASSWORD, Person, make_creator
+from config.tests.support.client import API
+from config.tests.support.database import statements
 
 CHANGE = "/.well-known/change-password"
 NEW_PASSWORD = {

@@ -18,9 +18,10 @@ from accounts.models.creators import CreatorManager
 from accounts.services import password_hashing, password_reset
 from accounts.tests.support.flows import all_at_once, events, link_in, log_in, sign_up
 from audit.requests.client_info import ClientInfo
-from config.tests.support.fixtures import API, Person, make_creator, sign_in, statements
+from config.tests.support.accounts import Person, make_creator, sign_in
+from config.tests.support.client import API
+from config.tests.support.database import statements
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 NEW = "another lovely sentence"
 Link = tuple[str, str]
 
@@ -116,7 +117,7 @@ def test_uses_that_both_found_the_link_unspent_have_one_winner(
         meeting.wait(10)
         return hashed(password)
 
-    monkeypatch.setattr(password_hashing, "hashed", met)
+    monkeypatch.setattr(password_hashing, "hash_password", met)
     assert sorted(all_at_once(2, lambda _n: told(confirm(link)))) == [DONE, INVALID]
 
 

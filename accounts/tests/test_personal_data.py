@@ -13,9 +13,9 @@ from accounts.jobs import maintenance
 from accounts.tests.support.flows import LINK, confirm, log_in, log_lines, sign_up
 from audit.partitions import lowest_id
 from audit.tests.support.tampering import verify
-from config.tests.support.fixtures import API, PASSWORD, Person, make_creator
+from config.tests.support.accounts import PASSWORD, Person, make_creator
+from config.tests.support.client import API
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 OLD, NEW, NAME = "plantedoldaddress@example.com", "plantednewaddress@example.com", "Planted Name"
 AGENT = {"User-Agent": "PlantedAgent/1.0 (plantedmachine)", "X-Request-ID": "planted-request-id"}
 OTHER_PASSWORD = "another planted sentence of Zoe's"

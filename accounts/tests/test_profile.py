@@ -6,9 +6,8 @@ import psycopg
 import pytest
 
 from accounts.tests.support.flows import events
-from config.tests.support.fixtures import API, Person
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+from config.tests.support.accounts import Person
+from config.tests.support.client import API
 
 
 def test_me_says_what_the_contract_says(api: API, ada: Person) -> None:

@@ -16,9 +16,8 @@ from accounts.passwords import pwned as module
 from accounts.passwords.pwned import PwnedPasswordsClient
 from accounts.tests.support.flows import log_lines
 from config.launcher.process import wait_until
-from config.tests.support.fixtures import API
+from config.tests.support.client import API
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 BREACHED = "a breached lovely sentence"
 UNKNOWN = "an unheard of lovely sentence"
 DEADLINE = 0.4

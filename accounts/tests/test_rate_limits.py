@@ -15,9 +15,9 @@ from django.test import override_settings
 from accounts.ratelimits import cache, limits
 from audit.requests.client_info import ClientInfo
 from config import settings as house
-from config.tests.support.fixtures import API, Person, make_creator, statements
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+from config.tests.support.accounts import Person, make_creator
+from config.tests.support.client import API
+from config.tests.support.database import statements
 
 DOORS = {
     "login": 10,

@@ -15,7 +15,7 @@ from config.launcher.process import wait_until
 from config.tests.support.external_servers import Redis, own_redis
 from config.tests.support.live_server import Served, serving
 
-pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 BURST = 60
 UNUSED = iter(range(60_000))
 LIMITS = {"login": 10, "password/validate": 10, "refresh": 30}

@@ -1,18 +1,14 @@
 """Account theft in any order of steps: whoever reads the original mailbox ends as the only holder."""
 
 from collections.abc import Callable
-from typing import Any
 
 import hypothesis
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from accounts.ratelimits import limits
 from accounts.tests.support.recovery_model import INTERLUDES, STEPS, Case, assert_ada_recovers
-from config.tests.support.fixtures import no_lockout
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 BETWEEN = st.lists(st.sampled_from(INTERLUDES), max_size=3)
 
 # what was possible once, or nearly
@@ -63,15 +59,6 @@ BEFORE = {
     "Mallory uses a reset link": ["Mallory moves to the first address", "Mallory requests a reset"],
     "Mallory resets the password": ["Mallory moves to the first address"],
 }  # fmt: skip
-
-
-@pytest.fixture
-def case(run_jobs: Callable[[], int], settings: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Case]:
-    """Lockout and mail limits out of the way: they would only make the thief's life harder."""
-    no_lockout(settings)
-    for name in ("MAILS_FROM_ONE_NETWORK", "MAILS_TO_ONE_ADDRESS"):
-        monkeypatch.setattr(limits, name, 1_000_000)
-    return lambda: Case(run_jobs)
 
 
 @pytest.mark.parametrize("between", INTERLUDES)

@@ -13,12 +13,11 @@ from django.utils import timezone
 
 from accounts.models import RefreshToken
 from accounts.services import account_deletion, sessions
-from accounts.tests.support.flows import all_at_once, events, wait_for_waiters
+from accounts.tests.support.flows import age_spent, all_at_once, events, wait_for_waiters
 from accounts.tokens.jwt import RefreshToken as RefreshTokenJWT
-from config.tests.support.fixtures import API, Person, sign_in
+from config.tests.support.accounts import Person, sign_in
+from config.tests.support.client import API
 from tenancy.context import tenant_scope
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 
 def claims(token: str) -> dict[str, Any]:
@@ -34,10 +33,6 @@ def refused(api: API, token: str) -> str:
     status, body = refresh(api, token)
     assert status == 401, body
     return str(body["code"])
-
-
-def age_spent(superuser: psycopg.Connection, seconds: float) -> None:
-    superuser.execute("UPDATE refresh_tokens SET used_at = used_at - make_interval(secs => %s)", [seconds])
 
 
 def successors(superuser: psycopg.Connection, token: str) -> int:
@@ -150,7 +145,7 @@ def test_another_tenants_token_refreshes_their_own_session_only(api: API, ada: P
 
 def test_token_that_was_never_issued_is_refused_and_ends_nothing(api: API, ada: Person) -> None:
     """Rightly signed, of a live session, but with an id that no row has: a lost database."""
-    from .test_tokens import claims_with
+    from accounts.tests.support.forged_tokens import claims_with
 
     assert refused(api, claims_with(jti=str(uuid4()))(ada.refresh)) == "invalid_token"
     assert refresh(api, ada.refresh)[0] == 200

@@ -7,9 +7,9 @@ import pytest
 
 from accounts.ratelimits import limits
 from accounts.tests.support.flows import all_at_once, confirm, events, link_in, log_in, sign_up
-from config.tests.support.fixtures import API, PASSWORD, Person, make_creator, statements
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+from config.tests.support.accounts import PASSWORD, Person, make_creator
+from config.tests.support.client import API
+from config.tests.support.database import statements
 
 MALLORYS = "Mallory was here before you"
 

@@ -17,14 +17,7 @@ import pytest
 
 from accounts.services import signing_keys
 from accounts.services.api_keys import create_api_key, revoke_api_key
-from config.launcher.process import wait_until
-from config.tests.support.external_servers import free_port
-from config.tests.support.fixtures import PASSWORD, Person
-from config.tests.support.launched_service import live_service
-from config.tests.support.live_server import Reply, Served
-from tenancy.context import OPERATOR, using_alias
-
-from .test_tokens import (
+from accounts.tests.support.forged_tokens import (
     FOREIGN,
     by_our_key,
     claims_with,
@@ -35,8 +28,14 @@ from .test_tokens import (
     signed,
     unpack,
 )
+from config.launcher.process import wait_until
+from config.tests.support.accounts import PASSWORD, Person
+from config.tests.support.external_servers import free_port
+from config.tests.support.launched_service import live_service
+from config.tests.support.live_server import Reply, Served
+from tenancy.context import OPERATOR, using_alias
 
-pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True, databases="__all__")]
+pytestmark = pytest.mark.slow
 
 DOCS = Path(__file__).parents[2] / "docs" / "examples"
 PAUSE_SECONDS = 1.0

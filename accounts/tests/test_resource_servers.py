@@ -7,10 +7,10 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from accounts.services import api_keys
-from config.tests.support.fixtures import API, Person
+from accounts.tests.support.resource_servers import ask
+from config.tests.support.accounts import Person
+from config.tests.support.client import API
 from tenancy.context import OPERATOR, using_alias
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 
 @pytest.fixture
@@ -19,18 +19,6 @@ def key(transactional_db: None) -> str:
         made = api_keys.create_api_key("the shop")
     assert made
     return made
-
-
-def ask(api: API, path: str, key: str, token: str) -> Any:
-    from urllib.parse import urlencode
-
-    return api.generic(
-        "POST",
-        f"/api/v1/auth/token/{path}",
-        urlencode({"token": token}),
-        content_type="application/x-www-form-urlencoded",
-        headers={"Authorization": f"Bearer {key}"} if key else {},
-    )
 
 
 def test_live_tokens_are_active_with_their_claims(api: API, ada: Person, key: str) -> None:

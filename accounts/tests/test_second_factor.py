@@ -15,11 +15,10 @@ from accounts.services import lockout
 from accounts.services.operators import mfa
 from accounts.tests.support.flows import all_at_once, events, log_lines
 from audit.requests.client_info import ClientInfo
-from config.tests.support.fixtures import Person
+from config.tests.support.accounts import Person
 from config.tests.support.operators import code_for, code_of, confirm, enter, give_password, make_operator
 from tenancy.context import OPERATOR, using_alias
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 CODES = "/admin/second-factor/"
 SET_UP = "/admin/second-factor/set-up/"
 RECOVERY_CODE = re.compile(r"\b[A-Z2-7]{4}(?:-[A-Z2-7]{4}){3}\b")
@@ -119,7 +118,7 @@ def test_of_two_that_set_up_at_once_one_has(newcomer: Person) -> None:
 def test_secrets_lie_encrypted_or_as_digests(newcomer: Person, superuser: psycopg.Connection) -> None:
     client = give_password(newcomer)
     secret = shown_secret(client)
-    raw = mfa.cipher(mfa.PURPOSE).decrypt(secret)
+    raw = mfa.fernet_for(mfa.PURPOSE).decrypt(secret)
     with log_lines() as lines:
         codes = set_up(client)
     spellings = [raw.hex(), mfa.spelled(secret), *codes, *(code.replace("-", "") for code in codes)]

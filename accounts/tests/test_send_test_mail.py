@@ -11,6 +11,8 @@ from django.core.management.base import CommandError
 
 from accounts.tests.support.mail_server import Serve, certificate, deploy, serve, tls, trusted
 
+pytestmark = pytest.mark.no_database
+
 __all__ = ["certificate", "deploy", "serve", "tls", "trusted"]
 
 

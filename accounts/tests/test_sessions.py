@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from config.tests.support.fixtures import API, Person, sign_in
+from config.tests.support.accounts import Person, sign_in
+from config.tests.support.client import API
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
 

@@ -29,11 +29,10 @@ from accounts.tests.support.flows import log_in, wait_for_waiters
 from accounts.tokens import keys
 from accounts.tokens.jwt import RefreshToken
 from accounts.tokens.keys import invalidate_key_ring, key_ring
-from config.tests.support.fixtures import API, Person
-from config.tests.support.plugin import ROOT
+from config.tests.support.accounts import Person
+from config.tests.support.client import API
+from config.tests.support.environment import ROOT
 from tenancy.context import OPERATOR, using_alias
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 RSA_2048 = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 RSA_1024 = rsa.generate_private_key(public_exponent=65537, key_size=1024)

@@ -13,18 +13,25 @@ from accounts.exceptions import CreatorNotFoundError, JustificationRequiredError
 from accounts.models import ApiKey, Creator
 from accounts.services import api_keys
 from accounts.services.operators import support
+from accounts.tests.support.creator_pages import (
+    LIST,
+    REASON,
+    assert_nameless,
+    own_events,
+    page_of,
+    record_justification,
+    says,
+)
+from accounts.tests.support.end_users import DOOR, visit
 from accounts.tests.support.flows import all_at_once, confirm, events, link_in, log_in, sign_up
+from accounts.tests.support.resource_servers import ask
 from audit.requests.client_info import ClientInfo
-from config.tests.support.fixtures import API, PASSWORD, Person, make_creator, sign_in
+from config.tests.support.accounts import PASSWORD, Person, make_creator, sign_in
+from config.tests.support.client import API
 from config.tests.support.operators import confirm as step_up
 from config.tests.support.operators import enter, make_operator
 from tenancy.context import OPERATOR, using_alias
 
-from .test_creator_admin import LIST, REASON, assert_nameless, own_events, page_of, record_justification, says
-from .test_end_users import DOOR, visit
-from .test_resource_servers import ask
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 KEYS = "/admin/accounts/apikey/"
 ROLES = ("", "support", "security", "superuser")
 MAY = {

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import hmac
 import json
 import time
 from collections.abc import Callable
@@ -12,8 +11,6 @@ from uuid import uuid4
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 from django.conf import settings
 from django.utils import timezone
 from rest_framework_simplejwt.utils import aware_utcnow
@@ -21,58 +18,30 @@ from rest_framework_simplejwt.utils import aware_utcnow
 from accounts.exceptions import InvalidTokenError
 from accounts.services import signing_keys
 from accounts.tests.support.flows import log_in
+from accounts.tests.support.forged_tokens import (
+    FOREIGN,
+    by_our_key,
+    claims_with,
+    claims_without,
+    foreign_jwk,
+    header_with,
+    header_without,
+    hs256,
+    part,
+    public_pem,
+    segments,
+    signed,
+    unpack,
+)
 from accounts.tokens.jwt import AccessToken
 from accounts.tokens.keys import KeyRing, invalidate_key_ring, key_ring
-from config.tests.support.fixtures import API, Person
+from config.tests.support.accounts import Person
+from config.tests.support.client import API
 from tenancy.context import OPERATOR, using_alias
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 Header = dict[str, Any]
 Claims = dict[str, Any]
-FOREIGN = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 NOW = int(time.time())
-
-
-def part(value: Any) -> str:
-    raw = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-def unpack(token: str) -> tuple[Header, Claims]:
-    return jwt.get_unverified_header(token), jwt.decode(token, options={"verify_signature": False})
-
-
-def signed(header: Any, claims: Any, key: Any = None) -> str:
-    """A compact JWS with any header and claims at all, under a signature of our own key."""
-    key = key or key_ring().signing_key().private
-    text = f"{part(header)}.{part(claims)}"
-    return f"{text}.{part(jwt.algorithms.get_default_algorithms()['RS256'].sign(text.encode(), key))}"
-
-
-def by_our_key(token: str, algorithm: str) -> str:
-    header, claims = unpack(token)
-    private = key_ring().signing_key().private
-    return jwt.encode(claims, private, algorithm=algorithm, headers={"kid": header["kid"]})
-
-
-def hs256(header: Header, claims: Claims, secret: bytes) -> str:
-    text = f"{part(header | {'alg': 'HS256'})}.{part(claims)}"
-    return f"{text}.{part(hmac.digest(secret, text.encode(), 'sha256'))}"
-
-
-def public_pem() -> bytes:
-    pem: bytes = (
-        key_ring()
-        .signing_key()
-        .public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
-    return pem
-
-
-def foreign_jwk() -> dict[str, Any]:
-    jwk: dict[str, Any] = jwt.algorithms.RSAAlgorithm.to_jwk(FOREIGN.public_key(), as_dict=True)
-    return jwk
 
 
 def other_last_character(token: str) -> str:
@@ -92,26 +61,6 @@ def twice(name: str, at: int, first: Any = None) -> Callable[[str], str]:
         return signed(*parts)
 
     return mutate
-
-
-def header_with(**more: Any) -> Callable[[str], str]:
-    return lambda token: signed(unpack(token)[0] | more, unpack(token)[1])
-
-
-def header_without(name: str) -> Callable[[str], str]:
-    return lambda token: signed({k: v for k, v in unpack(token)[0].items() if k != name}, unpack(token)[1])
-
-
-def claims_with(**more: Any) -> Callable[[str], str]:
-    return lambda token: signed(unpack(token)[0], unpack(token)[1] | more)
-
-
-def claims_without(name: str) -> Callable[[str], str]:
-    return lambda token: signed(unpack(token)[0], {k: v for k, v in unpack(token)[1].items() if k != name})
-
-
-def segments(change: Callable[[str, str, str], str]) -> Callable[[str], str]:
-    return lambda token: change(*token.split("."))
 
 
 CLAIMS = ("iss", "aud", "sub", "sid", "jti", "iat", "exp", "token_type")

@@ -11,10 +11,9 @@ from accounts.exceptions import WeakPasswordError
 from accounts.models import Creator
 from accounts.passwords.validators import LengthValidator
 from accounts.services import password_hashing
-from config.tests.support.fixtures import API
+from config.tests.support.client import API
 from tenancy.context import OPERATOR, using_alias
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 WORDS = "quiet lanterns swim above harbours and nobody minds the noise they make; "
 
 

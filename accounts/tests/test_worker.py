@@ -1,7 +1,6 @@
 """The mail queue: nothing is lost, nothing is kept, and one bad job stops nobody."""
 
 import smtplib
-from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -16,10 +15,10 @@ from accounts.jobs.worker import Worker, requeue_stale_jobs
 from accounts.mail import messages
 from accounts.ratelimits import limits
 from accounts.tests.support.flows import confirm, events, link_in, log_lines, sign_up
-from config.tests.support.fixtures import API, Person
+from accounts.tests.support.jobs import jobs, later
+from config.tests.support.accounts import Person
+from config.tests.support.client import API
 from tenancy.context import OPERATOR, using_alias
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 GERMAN = {"Accept-Language": "de"}
 
@@ -44,24 +43,6 @@ def mail_server(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     monkeypatch.setattr(mail.EmailMultiAlternatives, "send", sending)
     return state
-
-
-def jobs(superuser: psycopg.Connection) -> list[tuple[str, int]]:
-    """(status, how many times tried) of each job, oldest first."""
-    return superuser.execute(
-        "SELECT status, jsonb_array_length(worker_ids) FROM django_tasks_database_dbtaskresult "
-        "ORDER BY enqueued_at"
-    ).fetchall()
-
-
-def later(superuser: psycopg.Connection, **span: float) -> None:
-    moved = timedelta(**span)
-    superuser.execute(
-        "UPDATE django_tasks_database_dbtaskresult SET enqueued_at = enqueued_at - %(by)s, "
-        "started_at = started_at - %(by)s, "
-        "run_after = CASE WHEN run_after < '9000-01-01' THEN run_after - %(by)s ELSE run_after END",
-        {"by": moved},
-    )
 
 
 def test_mail_waits_for_the_mail_server_and_none_is_lost(

@@ -17,13 +17,11 @@ from django.test import Client
 from uuid_utils.compat import uuid7
 
 from audit import recorder
+from audit.tests.support.admin_pages import EXPORT, LIST, OVERVIEW
 from config.tests.support.dataset import populate_book
+from config.tests.support.environment import DATABASE, ROLES, server
 from config.tests.support.operators import confirm, enter, make_operator
-from config.tests.support.plugin import DATABASE, ROLES, server
 
-from .test_admin import EXPORT, LIST, OVERVIEW
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 EVENTS, INSERTS, ROUNDS = 1_000_000, 5000, 5
 INDEXES = {
     "audit_logs_type": "ON audit_logs (type, id)",

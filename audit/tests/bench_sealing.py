@@ -11,7 +11,6 @@ from audit.sealing import sealer, verifier
 from audit.sealing.verifier import Verification
 from tenancy.context import OPERATOR, using_alias
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 ROWS, AT_ONCE = 200_000, 500
 FILL = """
     WITH new AS (

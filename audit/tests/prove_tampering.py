@@ -3,15 +3,11 @@
 import random
 
 import psycopg
-import pytest
 
-from audit.tests.support.tampering import KINDS, at_once, verify
+from audit.tests.support.tampering import KINDS, at_once, sealed, tamper, verify
 from config.tests.support.proofs import whole
 
-from .test_tampering import sealed, tamper
-
 __all__ = ["at_once", "sealed"]
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 TAMPERINGS = whole(1000, short=200)
 
 

@@ -24,15 +24,15 @@ from audit.events import Event
 from audit.models import AuditLog, PersonalData
 from audit.recorder import NO_TENANT, personal_digest, record
 from audit.requests.client_info import ClientInfo
+from audit.tests.support.admin_pages import EXPORT, LIST, OVERVIEW
+from config.tests.support.accounts import Person
+from config.tests.support.client import API
+from config.tests.support.database import superuser_of
 from config.tests.support.dataset import populate_book
-from config.tests.support.fixtures import API, Person, superuser_of
+from config.tests.support.environment import DATABASE
 from config.tests.support.operators import confirm, enter, make_operator
-from config.tests.support.plugin import DATABASE
 from tenancy.context import OPERATOR, tenant_scope, using_alias
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
-LIST = "/admin/audit/auditlog/"
-OVERVIEW, EXPORT = f"{LIST}overview/", f"{LIST}export/"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
 

@@ -15,11 +15,13 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from config.launcher.process import wait_until
+from config.tests.support.accounts import PASSWORD
+from config.tests.support.browser import CONTRASTS, Browser, browsing, requires_chromium
 from config.tests.support.dataset import populate_book
-from config.tests.support.fixtures import PASSWORD
-from config.tests.support.live_server import Served, serving
+from config.tests.support.live_server import NO_LIMITS, Served, serving
 from config.tests.support.operators import code_of, make_operator
-from config.tests.test_pages import CONTRASTS, WIDE, Browser, browsing, pytestmark  # noqa: F401
+
+pytestmark = [pytest.mark.slow, requires_chromium]
 
 LIST = "/admin/audit/auditlog/"
 SCREENS = (390, 844), (1280, 900)
@@ -27,7 +29,7 @@ SCREENS = (390, 844), (1280, 900)
 
 @pytest.fixture(scope="module")
 def served(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(tmp_path_factory.mktemp("book"), workers=1, **WIDE) as service:
+    with serving(tmp_path_factory.mktemp("book"), workers=1, **NO_LIMITS) as service:
         yield service
 
 

@@ -11,6 +11,8 @@ from django.test import RequestFactory
 from audit.requests.client_info import USER_AGENT_LENGTH, ClientInfo, client_info
 from audit.requests.user_agents import describe_device
 
+pytestmark = pytest.mark.no_database
+
 PEER = "198.51.100.1"
 
 

@@ -7,9 +7,9 @@ import pytest
 from django.utils import timezone
 
 from audit.events import SUMMARIES, Event
-from config.tests.support.fixtures import API, Person
+from config.tests.support.accounts import Person
+from config.tests.support.client import API
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 DOOR = "/api/v1/audit/events"
 
 

@@ -14,6 +14,8 @@ import pytest
 from audit.admin.export import COLUMNS, INCOMPLETE, as_csv, as_json_lines
 from audit.text import visible
 
+pytestmark = pytest.mark.no_database
+
 
 def broken() -> Iterator[list[Any]]:
     event = SimpleNamespace(

@@ -13,9 +13,9 @@ from django.db import OperationalError
 from django.test import Client
 
 from audit.requests.logs import ExpectedErrorsFilter
-from config.tests.support.fixtures import API, Person
+from config.tests.support.accounts import Person
+from config.tests.support.client import API
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 PASSWORD = "seven lanterns above a quiet harbour"
 Lines = Callable[[], list[dict[str, Any]]]
 

@@ -11,9 +11,8 @@ import pytest
 from audit.events import Event
 from audit.recorder import record
 from audit.requests.client_info import ClientInfo
-from config.tests.support.plugin import DATABASE, ROLES, server
+from config.tests.support.environment import DATABASE, ROLES, server
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 INSERT = "INSERT INTO audit_logs (id, creator_id, at, type, request_id, detail) VALUES (%s, %s, now(), 'x', '', '{}')"
 
 

@@ -15,12 +15,12 @@ from audit.events import SUMMARIES, Event
 from audit.models import AuditLog, PersonalData
 from audit.recorder import NO_TENANT, personal_digest, record
 from audit.requests.client_info import ClientInfo
-from config.tests.support.fixtures import API, Person
-from config.tests.support.plugin import DATABASE, ROLES, server
+from config.tests.support.accounts import Person
+from config.tests.support.client import API
+from config.tests.support.environment import DATABASE, ROLES, server
 from tenancy.context import OPERATOR, tenant_scope, using_alias
 from tenancy.exceptions import TenantMismatchError
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 CLIENT = ClientInfo("203.0.113.9", "Firefox", "request-1")
 
 

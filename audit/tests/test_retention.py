@@ -16,11 +16,10 @@ from audit.retention import drop_expired_partitions
 from audit.sealing import sealer
 from audit.sealing.verifier import Verification
 from audit.tests.support.tampering import TABLES, at_once, record_some, verify
-from config.tests.support.plugin import DATABASE, ROLES, server
+from config.tests.support.environment import DATABASE, ROLES, server
 from tenancy.context import OPERATOR, using_alias
 
 __all__ = ["at_once"]
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 THIS_MONTH = datetime.now(UTC).date().replace(day=1)
 
 

@@ -25,12 +25,11 @@ from audit.sealing import chain, sealer, verifier
 from audit.sealing.keys import signing_key
 from audit.sealing.verifier import Verification
 from audit.tests.support.tampering import at_once, record_some, verify
-from config.tests.support.fixtures import Person
-from config.tests.support.plugin import DATABASE, ROLES, server
+from config.tests.support.accounts import Person
+from config.tests.support.environment import DATABASE, ROLES, server
 from tenancy.context import OPERATOR, tenant_scope, using_alias
 
 __all__ = ["at_once"]
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 
 def seal() -> int:

@@ -20,7 +20,6 @@ from audit.tests.support.tampering import at_once, record_some, unguarded
 from tenancy.context import OPERATOR, using_alias
 
 __all__ = ["at_once"]
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,6 @@ from typing import Any
 
 import argon2
 import psycopg
-import pytest
 from argon2.profiles import RFC_9106_LOW_MEMORY
 from django.db import connection
 from jwt.algorithms import RSAAlgorithm
@@ -30,13 +29,12 @@ from jwt.algorithms import RSAAlgorithm
 from accounts.passwords import argon2id
 from accounts.tokens.keys import generate_private_key
 from config.launcher.main import cores
+from config.tests.support.accounts import PASSWORD
 from config.tests.support.consistency_load import Account, settle
 from config.tests.support.external_servers import own_postgres
-from config.tests.support.fixtures import PASSWORD
 from config.tests.support.live_server import FULL_COST, NO_LIMITS, Served, serving
 from config.tests.support.load_generator import Pace, Story, asking, press, request, rotating
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 ROUNDS, SECONDS = 3, 2.5
 PEOPLE, WRONG = 24, "not the password of anybody"
 OURS = {

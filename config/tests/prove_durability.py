@@ -3,13 +3,9 @@
 from pathlib import Path
 
 import psycopg
-import pytest
 
+from config.tests.support.durability import kill_under_load
 from config.tests.support.proofs import whole
-
-from .test_durability import kill_under_load
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 
 def test_twenty_kills_lose_nothing(

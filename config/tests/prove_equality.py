@@ -28,12 +28,11 @@ from django.utils import timezone
 
 from accounts.models import Creator
 from accounts.passwords.hashers import Argon2Hasher
-from config.tests.support.live_server import FULL_COST, Served, serving
-from config.tests.support.plugin import DOORS
+from config.tests.support.environment import DOORS
+from config.tests.support.live_server import FULL_COST, NO_LIMITS, Served, serving
 from config.tests.support.proofs import whole
 from tenancy.context import OPERATOR, using_alias
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 WIDE = {f"RATE_LIMIT_{door}": "1000000/m" for door in DOORS}
 MOST_DIFFERENCE = whole(5.0, short=15.0)  # milliseconds
 MOST_AUC = whole(0.55, short=0.75)
@@ -184,7 +183,7 @@ class Prober:
 
 @pytest.fixture
 def prober(tmp_path: Path, superuser: psycopg.Connection) -> Iterator[Prober]:
-    with serving(tmp_path, workers=1, **FULL_COST, **WIDE) as served:
+    with serving(tmp_path, workers=1, **FULL_COST, **NO_LIMITS) as served:
         prober = Prober(served, superuser)
         for path in BODIES:
             for email in prober.addresses("unknown", 5):

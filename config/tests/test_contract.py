@@ -13,13 +13,11 @@ from accounts.mail.links import issue_reset_link, issue_verification_link
 from accounts.models import Creator
 from accounts.services.api_keys import create_api_key
 from accounts.tests.support.flows import link_in
-from config.tests.support.fixtures import API, PASSWORD, Person, make_creator, sign_in
+from config.tests.support.accounts import PASSWORD, Person, make_creator, sign_in
+from config.tests.support.client import API
 from config.tests.support.live_server import serving
+from config.tests.support.urls import endpoints
 from tenancy.context import OPERATOR, using_alias
-
-from .test_endpoints import endpoints
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 ADA, BOB, ZOE, NOBODY = "ada@example.com", "bob@example.com", "zoe@example.com", "nobody@example.com"
 WRONG, NEW = "not the password of anybody", "nine kites over a windy meadow"

@@ -8,10 +8,10 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from config.tests.support.environment import DATABASE, ROLES, server
 from config.tests.support.live_server import Served, serving
-from config.tests.support.plugin import DATABASE, ROLES, server
 
-pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 OTHERS = (ROLES.owner, ROLES.operator, ROLES.lookup, "postgres")
 
 

@@ -11,13 +11,11 @@ from django.db import OperationalError, connections
 from accounts.services import sessions
 from accounts.tests.support.flows import events, log_in, log_lines, sign_up
 from accounts.tokens.keys import invalidate_key_ring
-from config.tests.support.fixtures import API, Person
-from config.tests.support.plugin import DATABASE, server
+from config.tests.support.accounts import Person
+from config.tests.support.client import API
+from config.tests.support.environment import DATABASE, server
+from config.tests.support.requests import DOORS, assert_problem
 from tenancy.postgresql.base import DatabaseWrapper
-
-from .test_hostile_input import DOORS, assert_problem
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 
 @pytest.fixture

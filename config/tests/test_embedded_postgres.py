@@ -26,7 +26,7 @@ from config.launcher.postgres.system import (
 from config.launcher.process import wait_until
 from tenancy.roles import Roles
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.no_database]
 
 FAST = {"fsync": "off", "shared_buffers": "16MB"}
 ROLES = Roles.of("auth")

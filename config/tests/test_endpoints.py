@@ -1,21 +1,18 @@
 """Every endpoint by every kind of caller → status. An endpoint that is missing here fails."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 import pytest
-from django.urls import URLPattern, URLResolver, get_resolver
 
 from accounts.services import api_keys
-from accounts.tests.test_tokens import FOREIGN, claims_with, signed, unpack
-from config.tests.support.fixtures import API, Person, make_creator, no_lockout, sign_in
+from accounts.tests.support.forged_tokens import FOREIGN, claims_with, signed, unpack
+from config.tests.support.accounts import Person, make_creator, no_lockout, sign_in
+from config.tests.support.client import API
+from config.tests.support.requests import DOORS
+from config.tests.support.urls import endpoints
 from tenancy.context import OPERATOR, using_alias
-
-from .test_hostile_input import DOORS
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 CALLERS = ("anonymous", "expired", "forged", "other tenant", "deactivated", "verified", "staff")
 Row = tuple[int, int, int, int, int, int, int]
@@ -114,26 +111,6 @@ def force(superuser: psycopg.Connection, cast: Cast) -> Any:
         superuser.execute("UPDATE creators SET is_active = %s WHERE id = %s", [not on, cast.off.id])
 
     return apply
-
-
-def endpoints() -> Iterator[str]:
-    """`METHOD route` of all that is served, but for the admin, which has its own sign-in."""
-
-    def walk(patterns: list[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-        for pattern in patterns:
-            route = prefix + str(pattern.pattern)
-            if isinstance(pattern, URLResolver):
-                yield from walk(pattern.url_patterns, route)
-            elif isinstance(pattern, URLPattern):
-                yield route, pattern.callback
-
-    for route, view in walk(get_resolver().url_patterns):
-        if route.startswith("admin/"):
-            continue
-        handlers = getattr(view, "view_class", getattr(view, "cls", None))
-        names = ("get", "post", "put", "patch", "delete")
-        methods = [name.upper() for name in names if hasattr(handlers, name)] if handlers else ["GET"]
-        yield from (f"{method} {route}" for method in methods)
 
 
 def test_table_has_every_endpoint_and_no_other() -> None:

@@ -18,10 +18,9 @@ from config.launcher.process import wait_until
 from config.tests.support.consistency_load import Life, answers, assert_books_balance, load, settle
 from config.tests.support.external_servers import Env, Redis, far_away, own_postgres, own_redis, pgbouncer
 from config.tests.support.live_server import NO_LIMITS, Served, serving
+from config.tests.support.requests import DOORS
 
-from .test_hostile_input import DOORS
-
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.no_database]
 AWAY_SECONDS = 2
 BACK_SECONDS = 5
 HANG_SECONDS = 8

@@ -11,7 +11,7 @@ from accounts.services.api_keys import create_api_key
 from config.tests.support.launched_service import live_service
 from tenancy.context import OPERATOR, using_alias
 
-pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True, databases="__all__")]
+pytestmark = pytest.mark.slow
 
 JOURNEY = Path(__file__).parent / "support" / "generated_client_flow.py"
 MYPY = (sys.executable, "-m", "mypy", "--strict", "--config-file", os.devnull)

@@ -21,7 +21,7 @@ from config.launcher.instance import DATABASE_URLS, ROOT, Instance, read_env, re
 from config.launcher.main import first_steps
 from config.launcher.process import wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.no_database]
 
 # Instead of manage.py: notes what it was given, and stays as a mail worker does.
 MANAGE = """

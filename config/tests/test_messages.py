@@ -10,6 +10,8 @@ from django.core.management import call_command
 
 from config.launcher.instance import ROOT
 
+pytestmark = pytest.mark.no_database
+
 GERMAN = Path("accounts/locale/de/LC_MESSAGES/django.po")
 needs_gettext = pytest.mark.skipif(
     shutil.which("msgattrib") is None, reason="GNU gettext is not installed (Debian: apt install gettext)"

@@ -2,9 +2,7 @@
 
 import pytest
 
-from config.tests.support.fixtures import API
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+from config.tests.support.client import API
 
 
 @pytest.mark.parametrize(

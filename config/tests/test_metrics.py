@@ -11,11 +11,11 @@ from django.db import OperationalError
 
 from accounts.jobs.worker import Worker
 from accounts.services.api_keys import create_api_key
-from config.tests.support.fixtures import API, Person
+from config.tests.support.accounts import Person
+from config.tests.support.client import API
 from config.tests.support.launched_service import live_service
 from tenancy.context import OPERATOR, using_alias
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
 
 

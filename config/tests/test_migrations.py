@@ -17,13 +17,13 @@ from django.core.management import call_command
 from django.db import connection
 
 from accounts import permissions
-from config.tests.support.plugin import ROLES, server
+from config.tests.support.environment import ROLES, server
 from tenancy.checks.catalog import catalog_findings
 from tenancy.checks.sample_rows import adapted, sample_row
 from tenancy.checks.schema import role_findings, table_findings
 from tenancy.constraints import tenant_models
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.no_database]
 ROOT = Path(__file__).resolve().parents[2]
 TENANT = uuid4()
 FRESH = f"auth_fresh_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"

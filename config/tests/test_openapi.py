@@ -13,9 +13,8 @@ from accounts.api.openapi import AccessTokenScheme
 from accounts.api.problems import TABLE
 from accounts.tests.support.flows import all_at_once
 from config.openapi import _document
-from config.tests.support.fixtures import API
+from config.tests.support.client import API
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 OUTSIDE = (
     "account/",
     ".well-known/change-password",

@@ -15,13 +15,14 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from config.launcher.process import wait_until
-from config.tests.support.fixtures import Person
+from config.tests.support.accounts import Person
+from config.tests.support.browser import CONTRASTS, Browser, browsing, requires_chromium, served
 from config.tests.support.live_server import Served
 from config.tests.support.operators import code_of, make_operator
 
-from .test_pages import CONTRASTS, Browser, browsing, pytestmark, served
+pytestmark = [pytest.mark.slow, requires_chromium]
 
-__all__ = ["pytestmark", "served"]
+__all__ = ["served"]
 PHONE, LAPTOP = (360, 740), (1280, 800)
 CONFIRM = "/admin/confirm/"
 VISIBLE = CONTRASTS.replace(".map(e =>", ".filter(e => e.checkVisibility()).map(e =>")

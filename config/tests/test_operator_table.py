@@ -20,11 +20,9 @@ from accounts.admin.actions import ACTION_TEXTS
 from accounts.models import Creator
 from accounts.services.operators import justification
 from audit.requests.client_info import ClientInfo
-from config.tests.support.fixtures import Person, make_creator, sign_in
+from config.tests.support.accounts import Person, make_creator, sign_in
 from config.tests.support.operators import confirm, enter, give_password, make_operator
 from tenancy.context import OPERATOR, using_alias
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 GO = "go"  # it is shown or done
 STEP = "step"  # it is once the password, or a code, is given again

@@ -10,10 +10,8 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.test import Client
 
 from config.launcher.instance import read_instance
+from config.tests.support.settings import load
 
-from .test_settings import load
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 # PUBLIC_URL → the one spelling, the Host and the Origin that a browser sends after somebody typed the URL
 SPELLINGS = {
     "https://accounts.example": ("https://accounts.example", "accounts.example", "https://accounts.example"),

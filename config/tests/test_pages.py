@@ -3,168 +3,29 @@
 SCREENSHOTS=/some/directory keeps a picture of each page, small and large, light and dark.
 """
 
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core import mail
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from accounts.tests.support.flows import LINK
-from config.launcher.process import wait_until
-from config.tests.support.fixtures import PASSWORD, make_creator
-from config.tests.support.live_server import Served, serving
-from config.tests.support.plugin import DOORS
-
-CHROMIUM, DRIVER = (
-    shutil.which(name, path=f"{os.environ['PATH']}:/usr/lib/chromium")
-    for name in ("chromium", "chromedriver")
+from config.tests.support.accounts import PASSWORD, make_creator
+from config.tests.support.browser import (
+    Browser,
+    browsing,
+    requires_chromium,
+    served,
 )
-pytestmark = [
-    pytest.mark.django_db(transaction=True, databases="__all__"),
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (CHROMIUM and DRIVER),
-        reason="chromium is not installed (Debian: apt install chromium chromium-driver)",
-    ),
-]
-WIDE = {f"RATE_LIMIT_{door}": "1000000/m" for door in DOORS}
-FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--hide-scrollbars",
-]
+from config.tests.support.live_server import Served
+
+__all__ = ["served"]
+pytestmark = [pytest.mark.slow, requires_chromium]
 NEW, WEAK = "another lovely sentence", "creator accounts password"
-PHONE, DESKTOP = (320, 740), (1280, 900)
-
-# Each element with text of its own: its tag, words and contrast (WCAG 2.2, 1.4.3), over the colour behind it.
-CONTRASTS = """
-const rgb = text => text.match(/[\\d.]+/g).map(Number);
-const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
-  .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-  .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-const behind = e => { for (; e; e = e.parentElement) {
-  const c = rgb(getComputedStyle(e).backgroundColor); if (c.length < 4 || c[3] === 1) return c; } return [255, 255, 255]; };
-return [...document.querySelectorAll('body *')]
-  .filter(e => [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()))
-  .map(e => { const [a, b] = [light(rgb(getComputedStyle(e).color)), light(behind(e))].sort((x, y) => y - x);
-    return [e.tagName, e.textContent.trim().slice(0, 40), (a + 0.05) / (b + 0.05)]; });
-"""
-FOCUS_RING = """
-const style = getComputedStyle(document.activeElement);
-return [style.outlineStyle, parseFloat(style.outlineWidth)];
-"""
-
-
-class Browser(Chrome):
-    served: Served
-
-    def go(self, path: str) -> None:
-        self.get(self.served.url + path)
-
-    def press(self, *keys: str) -> None:
-        """Into whatever has the focus, as a keyboard does."""
-        self.switch_to.active_element.send_keys(*keys)
-
-    def tab_to(self, name: str) -> None:
-        """Tab until the focus is on the field of that name, seeing where it is at each stop."""
-        for _ in range(10):
-            if self.switch_to.active_element.get_attribute("name") == name:
-                return
-            self.press(Keys.TAB)
-            style, width = self.execute_script(FOCUS_RING)
-            assert style != "none"
-            assert width >= 2
-        raise AssertionError(f"no way to {name} by keyboard")
-
-    def arrive(self, path: str) -> None:
-        assert wait_until(lambda: self.current_url.endswith(path), within=5), self.current_url
-
-    def heading(self) -> str:
-        (heading,) = self.find_elements(By.TAG_NAME, "h1")
-        return heading.text
-
-    def look(self, name: str) -> None:
-        """What holds for every page, in both sizes and both schemes."""
-        for scheme in ("light", "dark"):
-            features = [{"name": "prefers-color-scheme", "value": scheme}]
-            self.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-            for width, height in (PHONE, DESKTOP):
-                screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-                self.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-                assert self.execute_script("return document.documentElement.scrollWidth") <= width
-                faint = [found for found in self.execute_script(CONTRASTS) if found[2] < 4.5]
-                assert faint == [], (scheme, faint)
-                if directory := os.environ.get("SCREENSHOTS"):
-                    self.save_screenshot(str(Path(directory) / f"{name}-{scheme}-{width}.png"))
-        self._look_at_structure()
-
-    def _look_at_structure(self) -> None:
-        assert self.heading()
-        assert len(self.find_elements(By.TAG_NAME, "main")) == 1
-        assert self.find_element(By.TAG_NAME, "html").get_attribute("lang") in {"en", "de"}
-        for field in self.find_elements(By.CSS_SELECTOR, "input:not([type=hidden])"):
-            assert self.find_elements(By.CSS_SELECTOR, f"label[for='{field.get_attribute('id')}']")
-            for described in (field.get_attribute("aria-describedby") or "").split():
-                assert self.find_element(By.ID, described).text
-        for target in self.find_elements(By.CSS_SELECTOR, "input:not([type=hidden]), .button"):
-            assert target.size["height"] >= 44
-        # of the Content-Security-Policy, of a missing file, of a password without its username; not
-        # Chromium's report of our own refusals
-        logged = [entry["message"] for entry in self.get_log("browser")]
-        assert [line for line in logged if " 400 " not in line] == []
-
-    def error_of(self, name: str) -> str:
-        """The words tied to a field that is marked as wrong."""
-        wrong = f"[name='{name}'][aria-invalid=true]"
-        assert wait_until(lambda: bool(self.find_elements(By.CSS_SELECTOR, wrong)), within=5)
-        field = self.find_element(By.CSS_SELECTOR, wrong)
-        described = str(field.get_attribute("aria-describedby")).split()
-        assert self.title.startswith(("Error:", "Fehler:"))
-        summary = self.find_element(By.CSS_SELECTOR, "[role=alert]")
-        assert summary.find_elements(By.CSS_SELECTOR, f"a[href='#{field.get_attribute('id')}']")
-        return self.find_element(By.ID, described[-1]).text
-
-
-@pytest.fixture(scope="module")
-def served(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(tmp_path_factory.mktemp("pages"), workers=1, **WIDE) as service:
-        yield service
-
-
-@contextmanager
-def browsing(
-    served: Served, profile: Path, *, language: str = "en", script: bool = True
-) -> Iterator[Browser]:
-    options = ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for flag in (*FLAGS, f"--user-data-dir={profile}"):
-        options.add_argument(flag)
-    prefs: dict[str, Any] = {"intl.accept_languages": language}
-    if not script:
-        prefs["profile.managed_default_content_settings.javascript"] = 2
-    options.add_experimental_option("prefs", prefs)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = Browser(options, ChromeService(DRIVER))
-    browser.served = served
-    try:
-        yield browser
-    finally:
-        browser.quit()
 
 
 @pytest.fixture(scope="module")

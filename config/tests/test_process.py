@@ -11,7 +11,7 @@ import pytest
 
 from config.launcher.process import ManagedProcess, StopPolicy, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.no_database]
 
 COUNTING = """
 import pathlib, signal, sys, time

@@ -21,7 +21,7 @@ from config.tests.support.consistency_load import Life, answers, assert_books_ba
 from config.tests.support.external_servers import free_port, installed, own_postgres, prescribed
 from config.tests.support.live_server import NO_LIMITS, Served, serving
 
-pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True, databases="__all__")]
+pytestmark = pytest.mark.slow
 SLOW_CLIENTS = 64
 BODY_TIMEOUT_SECONDS = 10
 

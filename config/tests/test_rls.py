@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from config.tests.support.plugin import DATABASE, ROLES, server
+from config.tests.support.environment import DATABASE, ROLES, server
 from config.tests.support.rls_fixtures import (
     MODELS,
     REFUSED,
@@ -22,7 +22,6 @@ from tenancy.checks.sample_rows import adapted, links, sample_row
 from tenancy.constraints import CompositeForeignKey, tenant_column
 
 __all__ = ["mallory", "two_tenants"]
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 # Every table with tenant data, and what the app may do with the tenant's own rows.
 # To change this is to change the walls.

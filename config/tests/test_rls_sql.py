@@ -5,7 +5,7 @@ import pytest
 from django.db import connection
 from psycopg import errors
 
-from config.tests.support.plugin import DATABASE, ROLES, server
+from config.tests.support.environment import DATABASE, ROLES, server
 from config.tests.support.rls_fixtures import (
     MODELS,
     REFUSED,
@@ -22,7 +22,6 @@ from tenancy.constraints import tenant_column
 from tenancy.context import TENANT_SETTING
 
 __all__ = ["mallory", "two_tenants"]
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 
 def test_counts_are_of_ones_own_rows(mallory: psycopg.Connection, two_tenants: TwoTenants) -> None:

@@ -5,12 +5,10 @@ from typing import Any
 from uuid import uuid4
 
 import psycopg
-import pytest
 
 from config.tests.support.rls_fixtures import TwoTenants, become, mallory, outcome, two_tenants
 
 __all__ = ["mallory", "two_tenants"]
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 MAKE_STAFF = [
     "INSERT INTO creators ({columns}, is_staff) VALUES ({values}, true)",

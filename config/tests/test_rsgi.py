@@ -13,7 +13,7 @@ import pytest
 from config.launcher.process import wait_until
 from config.tests.support.live_server import NO_LIMITS, STANDARD_LIMITS, Reply, Served, serving
 
-pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True, databases="__all__")]
+pytestmark = pytest.mark.slow
 THREADS = 6
 HEAD = (
     b"POST /api/v1/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

@@ -11,11 +11,11 @@ import pytest
 
 from accounts.services.api_keys import create_api_key
 from config.launcher.instance import ROOT
-from config.tests.support.fixtures import Person
+from config.tests.support.accounts import Person
 from config.tests.support.launched_service import live_service
 from tenancy.context import OPERATOR, using_alias
 
-pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent / "support"
 PROGRAM = Path(sys.executable).parent / "schemathesis"
 HALF = "/(email|password|register|login)"  # of the work, for two processors

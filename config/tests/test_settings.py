@@ -1,25 +1,20 @@
 """A malformed setting stops the start with one line that names it and says what it takes."""
 
-import importlib.util
 import os
 import re
 import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
-from types import ModuleType
 
-import environ
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from config.tests.support.plugin import ROOT
+from config.tests.support.environment import ROOT
+from config.tests.support.settings import load
 
-LEAST = {
-    "SECRET_KEY": "0123456789" * 5,
-    "DATABASE_URL": "postgres://auth_app:secret@localhost:5432/auth",
-    "DATA_DIR": "/nonexistent/data",
-}
+pytestmark = pytest.mark.no_database
+
 NUMBERS = [
     "PORT",
     "TRUSTED_PROXY_COUNT",
@@ -89,19 +84,6 @@ MALFORMED: dict[str, tuple[str, ...]] = {
     "EMAIL_HELO": ("a b", "x/y", "-x", "http://x", "[x y]", "x_y", "ü.example"),
     "JWT_ALGORITHM": ("HS256", "none", "rs256", "x"),
 }  # fmt: skip
-
-
-def load(monkeypatch: pytest.MonkeyPatch, **env: str) -> ModuleType:
-    """The settings as a process of its own would read them from `env`."""
-    monkeypatch.setattr(os, "environ", LEAST | env)
-    place = ROOT / "config" / "settings.py"
-    spec = importlib.util.spec_from_file_location("config.settings_under_test", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setattr(environ.Env, "ENVIRON", LEAST | env)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("name", MALFORMED)

@@ -9,11 +9,11 @@ import psycopg
 import pytest
 
 from config.launcher.postgres.cluster import EmbeddedPostgres
+from config.tests.support.environment import DOORS, FAST, ROLES
 from config.tests.support.external_servers import Env, manage, own_postgres
 from config.tests.support.launched_service import live_service
-from config.tests.support.plugin import DOORS, FAST, ROLES
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.no_database]
 # every door counts, in windows that are over at once
 RATES = {f"RATE_LIMIT_{door}": "4/s" for door in DOORS}
 CHECKS = 25

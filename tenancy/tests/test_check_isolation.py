@@ -20,6 +20,8 @@ from django.db.backends.postgresql.base import DatabaseWrapper
 from config.launcher.postgres.cluster import EmbeddedPostgres
 from tenancy.roles import Roles
 
+pytestmark = pytest.mark.no_database
+
 ROOT = Path(__file__).resolve().parents[2]
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "16MB"}
 ROLES = Roles.of("house")

@@ -12,8 +12,6 @@ from tenancy.checks.system import check_atomic_requests, check_tenant_isolation
 from tenancy.commands import OperatorCommand
 from tenancy.context import OPERATOR, current_alias
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
-
 
 def ids(found: list[Any]) -> list[str]:
     return [str(message.id) for message in found]

@@ -149,8 +149,6 @@ def stands(superuser: psycopg.Connection) -> dict[str, list[str]]:
 NOTHING: dict[str, list[str]] = {"rls": [], "policies": [], "references": [], "grants": []}
 TENANT = "({} = ( SELECT (NULLIF(current_setting('app.current_creator_id'::text, true), ''::text))::uuid AS \"nullif\"))"
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
-
 
 def test_tables_are_made_with_their_walls_and_unmade(library: Library, superuser: psycopg.Connection) -> None:
     library.migrate(SHELF, BOOK, BOOK_ON_SHELF)

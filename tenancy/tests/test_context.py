@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError, connections, transaction
 
-from config.tests.support.fixtures import Person
+from config.tests.support.accounts import Person
 from tenancy import routers
 from tenancy.context import (
     OPERATOR,
@@ -20,7 +20,6 @@ from tenancy.context import (
 )
 from tenancy.exceptions import TenantMismatchError, TenantScopeRequiredError
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 Creator = get_user_model()
 
 

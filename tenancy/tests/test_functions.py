@@ -11,11 +11,10 @@ from django.db import connection, transaction
 
 from accounts import sql as accounts_sql
 from audit import sql as audit_sql
-from config.tests.support.fixtures import Person
+from config.tests.support.accounts import Person
 from tenancy.context import tenant_scope
 from tenancy.exceptions import TenantMismatchError
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 MODULES = (accounts_sql, audit_sql)
 FOLDERS = [Path(str(module.__file__)).parent for module in MODULES]
 FILES = [file for folder in FOLDERS for file in sorted(folder.glob("*.sql"))]

@@ -16,14 +16,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from config.tests.support.fixtures import Person
+from config.tests.support.accounts import Person
 from tenancy.context import current_tenant
 from tenancy.middleware import owns_transactions
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True, databases="__all__"),
-    pytest.mark.urls("tenancy.tests.test_middleware"),
-]
+pytestmark = pytest.mark.urls("tenancy.tests.test_middleware")
 Creator = get_user_model()
 
 

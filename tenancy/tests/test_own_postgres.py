@@ -18,6 +18,7 @@ PROGRAMS = max(Path("/usr/lib/postgresql").glob("[0-9]*/bin"), default=None)
 DATABASE = "o'hara's house"
 
 pytestmark = [
+    pytest.mark.no_database,
     pytest.mark.slow,
     pytest.mark.skipif(
         PROGRAMS is None or not (PROGRAMS / "initdb").exists() or os.geteuid() != 0,

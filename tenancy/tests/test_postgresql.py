@@ -8,12 +8,11 @@ import pytest
 from django.db import InternalError, OperationalError, connection, transaction
 from django.db.backends.postgresql import base
 
-from config.tests.support.fixtures import Person, superuser_of
-from config.tests.support.plugin import DATABASE, ROLES, server
+from config.tests.support.accounts import Person
+from config.tests.support.database import superuser_of
+from config.tests.support.environment import DATABASE, ROLES, server
 from tenancy.context import TENANT_SETTING
 from tenancy.postgresql.base import CONNECTION_SETTINGS, HEALTH_CHECK_INTERVAL
-
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 
 @pytest.fixture

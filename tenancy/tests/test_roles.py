@@ -8,10 +8,12 @@ import psycopg
 import pytest
 from django.core.management import call_command
 
-from config.tests.support.plugin import DATABASE, ROLES
+from config.tests.support.environment import DATABASE, ROLES
 from tenancy.checks.schema import table_findings
 from tenancy.grants import granted_tables
 from tenancy.roles import Roles, create_database_statement, quoted, role_statements, scram_verifier
+
+pytestmark = pytest.mark.no_database
 
 ODD = 'it\'s "odd"'
 

@@ -13,7 +13,8 @@ from django.core import mail
 from django.db import connections
 
 from config.launcher.process import wait_until
-from config.tests.support.fixtures import API, PASSWORD
+from config.tests.support.accounts import PASSWORD
+from config.tests.support.client import API
 
 Result = TypeVar("Result")
 LINK = re.compile(r"(/account/[a-z-]+/([\w-]+)/([\w-]+)/)")
@@ -104,3 +105,12 @@ def wait_for_waiters(superuser: psycopg.Connection, count: int) -> None:
         return row == (count,)
 
     assert wait_until(waiting, within=15)
+
+
+def attempt(api: API, email: str, password: str) -> tuple[int, str]:
+    response = api.post("login", {"email": email, "password": password})
+    return response.status_code, response.json().get("code", "")
+
+
+def age_spent(superuser: psycopg.Connection, seconds: float) -> None:
+    superuser.execute("UPDATE refresh_tokens SET used_at = used_at - make_interval(secs => %s)", [seconds])

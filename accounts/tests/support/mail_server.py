@@ -22,7 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from config.tests.test_settings import load
+from config.tests.support.settings import load
 
 logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # aiosmtpd's: every command of every session
 MAIL_SETTINGS = (

@@ -356,3 +356,29 @@ KINDS: dict[str, Callable[[Forger], Names]] = {
     "change the keys": edit_key("UPDATE audit_seal_keys SET public_key = reverse(public_key)"),
     "change the private half": edit_key("UPDATE audit_seal_keys SET private_key = 'x'"),
 }  # fmt: skip
+
+
+@pytest.fixture
+def sealed(
+    at_once: None, superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[psycopg.Connection]:
+    """A book of 60 rows under ten seals, with its guards off."""
+    monkeypatch.setattr(sealer, "BATCH", 6)
+    record_some(60)
+    for _ in range(3):  # transactions that write nothing into the book
+        superuser.execute("SELECT pg_current_xact_id()")
+    with using_alias(OPERATOR):
+        assert sealer.seal_new_rows() >= 60
+    assert verify() == []
+    with unguarded(superuser):
+        yield superuser
+
+
+def tamper(database: psycopg.Connection, kind: str, seed: int) -> str:
+    """Do it, look, and undo it; returns what is wrong with the findings, if anything."""
+    expected = KINDS[kind](Forger(database, seed))
+    found = verify()
+    restore(database)
+    if found and any(name in found[0] for name in expected):
+        return ""
+    return f"{kind} ({seed}): {expected} is not first in {found}"

@@ -18,7 +18,7 @@ import psycopg
 
 from accounts.services import password_hashing
 
-from .fixtures import PASSWORD
+from .accounts import PASSWORD
 from .live_server import Reply
 
 Call = Callable[..., Reply]

@@ -22,7 +22,7 @@ from config.launcher.postgres.cluster import EmbeddedPostgres
 from config.launcher.postgres.system import server_user
 from config.launcher.process import ManagedProcess, StopPolicy, wait_until
 
-from .plugin import ROLES
+from .environment import ROLES
 
 Env = dict[str, str]
 

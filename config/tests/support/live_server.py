@@ -13,14 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
+
 from config.launcher.instance import ROOT
 from config.launcher.process import ManagedProcess
 
 from .external_servers import free_port
-from .plugin import DOORS
 
-STANDARD_LIMITS = {f"RATE_LIMIT_{door}": "" for door in DOORS}  # an empty variable is an unset one
-NO_LIMITS = {f"RATE_LIMIT_{door}": "1000000/m" for door in DOORS}
+STANDARD_LIMITS = {
+    f"RATE_LIMIT_{scope.upper()}": "" for scope in settings.RATE_LIMITS
+}  # an empty variable is an unset one
+NO_LIMITS = {f"RATE_LIMIT_{scope.upper()}": "1000000/m" for scope in settings.RATE_LIMITS}
 FULL_COST = {"ARGON2_MEMORY_COST": "65536", "ARGON2_TIME_COST": "3", "ARGON2_PARALLELISM": "4"}
 PATIENCE_SECONDS = 60
 

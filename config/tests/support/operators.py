@@ -15,7 +15,7 @@ from accounts.services.operators import mfa
 from audit.encryption import fernet_for
 from tenancy.context import OPERATOR, using_alias
 
-from .fixtures import Person, make_creator
+from .accounts import Person, make_creator
 
 
 def make_operator(email: str, role: str = "superuser", *, with_app: bool = True) -> Person:

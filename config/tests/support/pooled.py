@@ -6,8 +6,8 @@ from contextlib import ExitStack
 
 import pytest
 
+from .environment import server
 from .external_servers import own_redis, pgbouncer
-from .plugin import server
 
 ABOUT_THE_TABLE = {  # in which counters are without Redis
     "test_counts_that_were_lost_begin_anew",

@@ -19,7 +19,7 @@ from tenancy.checks.sample_rows import adapted, sample_row
 from tenancy.constraints import tenant_column, tenant_models
 from tenancy.context import TENANT_SETTING
 
-from .plugin import DATABASE, ROLES, server
+from .environment import DATABASE, ROLES, server
 
 MODELS = {model._meta.db_table: model for model in tenant_models(apps)}
 REFUSED = "InsufficientPrivilege"

@@ -1,7 +1,6 @@
-"""The test run's ground: a PostgreSQL of its own, the app role, and a clean slate after each test.
+"""A PostgreSQL for the test run, and the environment of the settings.
 
-Tables are made and migrated as the owner, tests run as the app role, and the slate is wiped as the
-superuser. Loaded before pytest-django reads the settings (`-p` in pytest.ini).
+A pytest plugin, since it must be loaded before pytest-django reads the settings (`-p` in pytest.ini).
 """
 
 import os
@@ -10,27 +9,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from config.launcher.postgres.cluster import EmbeddedPostgres
 from tenancy.roles import Roles
 
 ROOT = Path(__file__).resolve().parents[3]
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "300"}
 ROLES = Roles.of("auth")
-DOORS = [
-    "LOGIN",
-    "REGISTER",
-    "EMAIL_VERIFY",
-    "EMAIL_VERIFY_RESEND",
-    "PASSWORD_RESET",
-    "PASSWORD_RESET_CONFIRM",
-    "PASSWORD_CHANGE",
-    "PASSWORD_VALIDATE",
-    "REFRESH",
-    "END_USER_SESSION",
-    "DEFAULT",
-]
 DATABASE = f"auth_test_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
 server = EmbeddedPostgres(ROOT / "var" / "test-postgres", settings=FAST)
 
@@ -49,8 +33,6 @@ def _environment() -> dict[str, str]:
         "HIBP_ENABLED": "false",
         "WORKER_THREADS": "1000",
         "LOG_LEVEL": "INFO",
-        # out of the way; the tests of the limits set their own
-        **{f"RATE_LIMIT_{door}": "1000000/m" for door in DOORS},
     }
 
 
@@ -60,12 +42,6 @@ for _name in [name for name in os.environ if name.startswith(("JWT_", "RATE_LIMI
 if "PYTEST_XDIST_WORKER" not in os.environ:
     server.start()
 os.environ.update(_environment())
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    from . import fixtures  # needs the settings
-
-    config.pluginmanager.register(fixtures, "house-fixtures")  # after pytest-django, to override it
 
 
 def pytest_unconfigure(config: Any) -> None:
