@@ -14,7 +14,8 @@ import psycopg
 import pytest
 from django.apps import apps
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, migrations
+from django.db.migrations.loader import MigrationLoader
 
 from accounts import permissions
 from config.tests.support.environment import ROLES, server
@@ -22,6 +23,7 @@ from tenancy.checks.catalog import catalog_findings
 from tenancy.checks.sample_rows import adapted, sample_row
 from tenancy.checks.schema import role_findings, table_findings
 from tenancy.constraints import tenant_models
+from tenancy.operations import SQLFunction
 
 pytestmark = [pytest.mark.slow, pytest.mark.no_database]
 ROOT = Path(__file__).resolve().parents[2]
@@ -146,6 +148,32 @@ def test_later_migrations_keep_every_row(fresh: psycopg.Connection) -> None:
         "ALTER TABLE audit_logs DISABLE TRIGGER USER; INSERT INTO audit_logs SELECT * FROM audit_logs_early"
     )
     assert contents(fresh, list(before)) == before
+
+
+def operations() -> Iterator[tuple[str, Any]]:
+    """Name of the migration → each of its operations, of our apps, in order."""
+    loader = MigrationLoader(None, ignore_no_migrations=True)
+    for (app, name), migration in sorted(loader.disk_migrations.items()):
+        if app in {"accounts", "audit"}:
+            yield from ((f"{app}.{name}", operation) for operation in migration.operations)
+
+
+def test_later_indexes_are_built_concurrently() -> None:
+    """AddIndex locks the table against writes until the index is built."""
+    locking = [name for name, operation in operations() if type(operation) is migrations.AddIndex]
+    assert locking == []
+
+
+def test_versions_of_a_function_follow_one_another_and_earlier_texts_are_kept() -> None:
+    versions: dict[tuple[str, str], list[int]] = {}
+    for _, operation in operations():
+        if isinstance(operation, SQLFunction):
+            versions.setdefault((operation.app, operation.name), []).append(operation.version)
+    assert versions
+    for (app, name), found in versions.items():
+        assert found == list(range(1, len(found) + 1)), name
+        history = {file.name for file in (ROOT / app / "sql" / "history").glob(f"{name}.v*.sql")}
+        assert history == {f"{name}.v{version}.sql" for version in found[:-1]}
 
 
 @pytest.mark.django_db(transaction=True, databases="__all__")
