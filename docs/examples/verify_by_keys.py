@@ -23,9 +23,7 @@ AUDIENCE = os.environ.get("AUDIENCE", ACCOUNTS)
 ALGORITHM = os.environ.get("ALGORITHM", "RS256")  # from the configuration, never from the token
 KEYS_URL = os.environ.get("KEYS_URL", f"{ACCOUNTS}/.well-known/jwks.json")
 MAX_AGE_SECONDS = float(os.environ.get("MAX_AGE_SECONDS", "300"))  # at most the max-age of the response
-PAUSE_SECONDS = float(
-    os.environ.get("PAUSE_SECONDS", "30")
-)  # between two fetches, however many unknown `kid`s arrive
+PAUSE_SECONDS = float(os.environ.get("PAUSE_SECONDS", "30"))  # at least, between two fetches
 
 
 class NoKeysError(Exception):
@@ -33,7 +31,7 @@ class NoKeysError(Exception):
 
 
 class PublishedKeys:
-    """The service's public keys by `kid`, cached for MAX_AGE_SECONDS, and longer if the service does not answer.
+    """The service's public keys by `kid`, cached for MAX_AGE_SECONDS, or longer if it does not answer.
 
     The service publishes a key for that long before it signs, so every key is known in time. An unknown `kid`
     (an operator replaced the key by hand) causes another fetch, but at most one per PAUSE_SECONDS, because
@@ -66,7 +64,7 @@ class PublishedKeys:
                 }
                 self._fetched_at = time.monotonic()
             except (OSError, HTTPException, ValueError, KeyError, jwt.PyJWTError) as error:
-                print(f"the keys could not be fetched: {error!r}", flush=True)  # the old ones still verify
+                print(f"fetching the keys failed: {error!r}", flush=True)  # the old ones remain in use
             finally:
                 self._tried_at = time.monotonic()
 
