@@ -1,4 +1,4 @@
-"""Every setting of the service; the README has the table. Nothing here is a rule."""
+"""Every setting of the service; docs/settings.md has the table. Nothing here is a rule."""
 
 from datetime import timedelta
 from email.utils import parseaddr

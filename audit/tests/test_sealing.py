@@ -101,7 +101,7 @@ def test_merkle_root_is_that_of_the_rfc() -> None:
 
 
 def test_hash_can_be_made_by_others(superuser: psycopg.Connection) -> None:
-    """As the README describes it."""
+    """As docs/audit-log.md describes it."""
     record_some(3)
     seal()
     described = """

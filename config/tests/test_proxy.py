@@ -1,4 +1,4 @@
-"""Behind the nginx that DEPLOYMENT.md prescribes: slow clients stop nobody, and a deploy is not noticed."""
+"""Behind the nginx that docs/operations.md prescribes: slow clients stop nobody, and a deploy is not noticed."""
 
 import contextlib
 import os
@@ -28,7 +28,7 @@ BODY_TIMEOUT_SECONDS = 10
 
 @dataclass
 class Nginx:
-    """The one of DEPLOYMENT.md, without TLS and on a port of its own."""
+    """The one of docs/operations.md, without TLS and on a port of its own."""
 
     program: str
     place: Path
@@ -174,7 +174,7 @@ def test_stopped_server_finishes_what_it_has_begun(
 
 
 def test_nobody_notices_a_deploy(nginx: Nginx, tmp_path: Path) -> None:
-    """As DEPLOYMENT.md tells it: a migration, the new release beside the old one, another upstream."""
+    """As docs/operations.md describes it: a migration, the new release beside the old one, another upstream."""
     with (
         own_postgres(tmp_path) as (server, env),
         psycopg.connect(server.superuser_url("auth"), autocommit=True) as superuser,

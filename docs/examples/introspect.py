@@ -1,4 +1,4 @@
-"""A resource server that asks the service about each token (RFC 7662): an ended session is over at once.
+"""A resource server that introspects each token (RFC 7662): an ended session is refused at once.
 
 API_KEY=$(python manage.py create_api_key "the shop")        # in the service's folder
 ACCOUNTS=https://accounts.example.com API_KEY=… python introspect.py
@@ -19,21 +19,21 @@ API_KEY = os.environ["API_KEY"]
 
 
 def claims_of(token: str) -> dict[str, Any] | None:
-    """The claims of a live access token; None for whatever else.
+    """The claims of an active access token; None for any other text.
 
     Raises:
-        OSError, HTTPException, ValueError: the service can't be asked, or refuses our key, which says
-            nothing of the token.
+        OSError, HTTPException, ValueError: the service does not answer, or refuses the API key. This says
+            nothing about the token.
 
     """
-    question = urllib.request.Request(
+    request = urllib.request.Request(
         f"{ACCOUNTS}/api/v1/auth/token/introspect",
         urllib.parse.urlencode({"token": token}).encode(),
         {"Authorization": f"Bearer {API_KEY}"},
     )
-    with urllib.request.urlopen(question, timeout=2) as answer:
-        claims: dict[str, Any] = json.load(answer)
-    # refresh tokens and the sessions of visitors are active, too, but open nothing here
+    with urllib.request.urlopen(request, timeout=2) as response:
+        claims: dict[str, Any] = json.load(response)
+    # refresh tokens and the sessions of end users can be active too; this server does not accept them
     return claims if claims["active"] and claims["token_type"] == "access" else None
 
 
@@ -43,7 +43,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     try:
         claims = claims_of(token) if scheme.lower() == "bearer" and token else None
     except (OSError, HTTPException, ValueError) as error:
-        print(f"the service could not be asked: {error!r}", flush=True)
+        print(f"introspection failed: {error!r}", flush=True)
         status, body = HTTPStatus.SERVICE_UNAVAILABLE, {"code": "unavailable"}
         headers.append(("Retry-After", "2"))
     else:

@@ -1,4 +1,4 @@
-"""A resource server that verifies access tokens itself, with the keys that the service publishes.
+"""A resource server that verifies access tokens itself, with the published keys of the service.
 
 pip install "pyjwt[crypto]"
 ACCOUNTS=https://accounts.example.com python verify_by_keys.py
@@ -20,65 +20,65 @@ import jwt
 ACCOUNTS = os.environ["ACCOUNTS"]  # the service's PUBLIC_URL
 ISSUER = os.environ.get("ISSUER", ACCOUNTS)
 AUDIENCE = os.environ.get("AUDIENCE", ACCOUNTS)
-ALGORITHM = os.environ.get("ALGORITHM", "RS256")  # the one that was agreed on, never the token's word for it
+ALGORITHM = os.environ.get("ALGORITHM", "RS256")  # from the configuration, never from the token
 KEYS_URL = os.environ.get("KEYS_URL", f"{ACCOUNTS}/.well-known/jwks.json")
-MAX_AGE_SECONDS = float(os.environ.get("MAX_AGE_SECONDS", "300"))  # no more than the answer's max-age
-PAUSE_SECONDS = float(os.environ.get("PAUSE_SECONDS", "30"))  # between two fetches, whatever strangers send
+MAX_AGE_SECONDS = float(os.environ.get("MAX_AGE_SECONDS", "300"))  # at most the max-age of the response
+PAUSE_SECONDS = float(os.environ.get("PAUSE_SECONDS", "30"))  # at least, between two fetches
 
 
 class NoKeysError(Exception):
-    """The service has not told its keys yet: nobody can be judged."""
+    """No keys have been fetched yet, so no token can be verified."""
 
 
 class PublishedKeys:
-    """The service's public keys by `kid`, kept while they are fresh and while there is no answer.
+    """The service's public keys by `kid`, cached for MAX_AGE_SECONDS, or longer if it does not answer.
 
-    The service publishes a key for as long as a cache may live before it signs with it, so a fetch now and
-    then knows every key in time. A `kid` that is unknown all the same (the operator changed the key by hand)
-    is worth another fetch, but no more than one a pause: strangers can make up as many as they like.
+    The service publishes a key for that long before it signs, so every key is known in time. An unknown `kid`
+    (an operator replaced the key by hand) causes another fetch, but at most one per PAUSE_SECONDS, because
+    anyone can send made-up ones.
     """
 
     def __init__(self) -> None:
         self._keys: dict[str, jwt.PyJWK] = {}
-        self._asked_at = self._fetched_at = float("-inf")
+        self._tried_at = self._fetched_at = float("-inf")
         self._fetching = threading.Lock()
 
     def get(self, kid: str) -> jwt.PyJWK | None:
         now = time.monotonic()
         stale = kid not in self._keys or now - self._fetched_at > MAX_AGE_SECONDS
-        if stale and now - self._asked_at > PAUSE_SECONDS:
+        if stale and now - self._tried_at > PAUSE_SECONDS:
             self._fetch()
         if not self._keys:
             raise NoKeysError
         return self._keys.get(kid)
 
     def _fetch(self) -> None:
-        with self._fetching:  # whoever comes meanwhile waits for this answer instead of asking again
-            if time.monotonic() - self._asked_at <= PAUSE_SECONDS:
+        with self._fetching:  # concurrent requests wait for this fetch instead of starting their own
+            if time.monotonic() - self._tried_at <= PAUSE_SECONDS:
                 return
             try:
-                with urllib.request.urlopen(KEYS_URL, timeout=2) as answer:
-                    found = json.load(answer)["keys"]
+                with urllib.request.urlopen(KEYS_URL, timeout=2) as response:
+                    found = json.load(response)["keys"]
                 self._keys = {
                     key["kid"]: jwt.PyJWK(key, ALGORITHM) for key in found if key.get("alg") == ALGORITHM
                 }
                 self._fetched_at = time.monotonic()
             except (OSError, HTTPException, ValueError, KeyError, jwt.PyJWTError) as error:
-                print(f"the keys could not be fetched: {error!r}", flush=True)  # the old ones still verify
+                print(f"fetching the keys failed: {error!r}", flush=True)  # the old ones remain in use
             finally:
-                self._asked_at = time.monotonic()
+                self._tried_at = time.monotonic()
 
 
 KEYS = PublishedKeys()
 
 
 def claims_of(token: str) -> dict[str, Any] | None:
-    """The claims of a valid access token; None for whatever else.
+    """The claims of a valid access token; None for any other text.
 
-    What they can't say: whether the session has been ended since. Until `exp` only the service knows.
+    They do not say whether the session has been ended since; only the service knows.
 
     Raises:
-        NoKeysError: the keys were never to be had.
+        NoKeysError: no keys could be fetched so far.
 
     """
     try:
@@ -92,12 +92,12 @@ def claims_of(token: str) -> dict[str, Any] | None:
             algorithms=[ALGORITHM],
             issuer=ISSUER,
             audience=AUDIENCE,
-            leeway=5,  # seconds that two clocks may differ
+            leeway=5,  # seconds of clock difference
             options={"require": required, "strict_aud": True},
         )
     except jwt.PyJWTError:
         return None
-    return claims if claims["token_type"] == "access" else None  # and no refresh token
+    return claims if claims["token_type"] == "access" else None  # not a refresh token
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -1,4 +1,4 @@
-"""The README's walk on a PostgreSQL of one's own, on the server that Debian ships."""
+"""The set-up of docs/operations.md on Debian's PostgreSQL."""
 
 import os
 import pwd

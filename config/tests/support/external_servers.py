@@ -115,15 +115,15 @@ def own_redis() -> Iterator[Redis]:
 
 
 def prescribed(language: str, holding: str) -> str:
-    """The code block of DEPLOYMENT.md in which these words stand."""
-    text = (ROOT / "DEPLOYMENT.md").read_text()
+    """The code block of docs/operations.md in which these words stand."""
+    text = (ROOT / "docs" / "operations.md").read_text()
     (block,) = (one for one in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL) if holding in one)
     return str(block)
 
 
 @contextlib.contextmanager
 def pgbouncer(server: EmbeddedPostgres, env: Env, **changes: str) -> Iterator[Env]:
-    """The PgBouncer of DEPLOYMENT.md before `server`; yields the URLs of `env` led through it."""
+    """The PgBouncer of docs/operations.md before `server`; yields the URLs of `env` led through it."""
     program, port = installed("pgbouncer", "pgbouncer"), free_port()
     urls = {name: urlsplit(env[name]) for name in ("DATABASE_URL", "OPERATOR_DATABASE_URL")}
     user = server_user(server.cluster, lambda _line: None)
