@@ -49,7 +49,7 @@ class OperatorSite(AdminSite):
         return super().get_app_list(request, app_label) if self.has_permission(request) else []
 
     def get_urls(self) -> list[Any]:
-        limited = page("login")  # a guess is a guess, at whichever of these
+        limited = page("login", hashes_passwords=True)  # a guess is a guess, at whichever of these
         given, set_up = (password_verified_required(view) for view in (mfa.verify_code, mfa.set_up))
         renewed = self.admin_view(mfa.recovery_codes)
         return [

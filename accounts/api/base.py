@@ -1,4 +1,8 @@
-"""What the doors are made of."""
+"""Base classes of the API's views. The facts about an endpoint are attributes of its view.
+
+`limit`: the scope of its rate limit; `hashes_passwords`: it needs a concurrency slot. Smoke test, OpenAPI
+document and the tests of the whole project read them from here (`accounts.api.urls.endpoints`).
+"""
 
 from contextlib import ExitStack
 from typing import Any
@@ -10,7 +14,8 @@ from rest_framework.request import Request
 from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
-from accounts.ratelimits import limits
+from accounts.ratelimits.limits import check_rate
+from accounts.ratelimits.slots import hashing_slot
 from tenancy.middleware import owns_transactions
 
 from .problems import problem_for
@@ -20,38 +25,32 @@ _json = JSONRenderer()
 
 @owns_transactions
 class LimitedView(APIView):
-    """A door that counts its callers, before anything else is looked at."""
+    """An endpoint with a rate limit, which is checked before anything else."""
 
     limit = "default"
-    is_counted = False
+    hashes_passwords = False
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        with ExitStack() as self.place:
+        with ExitStack() as self.until_answered:
             return super().dispatch(request, *args, **kwargs)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        self.count(request)
-        self.place.enter_context(limits.hashing_slot(self.limit in limits.SLOW_DOORS))
+        check_rate(request, self.limit)
+        self.until_answered.enter_context(hashing_slot(self.hashes_passwords))
         super().initial(request, *args, **kwargs)
-
-    def count(self, request: Any) -> None:
-        """Once, whichever way the request is answered."""
-        if not self.is_counted:
-            limits.check_rate(request, self.limit)
-            self.is_counted = True
 
 
 class PublicView(LimitedView):
-    """A door without a lock: no bearer is read, and rubbish in its place does no harm."""
+    """An endpoint that reads no bearer token; an invalid one does no harm."""
 
     authentication_classes = ()
     permission_classes = ()
 
 
 class FastPathView(APIView):
-    """A door that is asked so often that DRF's part, a sixth of the work, is worth its sparing.
+    """An endpoint called so often that DRF's share of the work counts: a sixth of a who-am-I request.
 
-    Who comes as expected gets what `fast_response` gives; None sends the rest DRF's way, to the same answers.
+    `fast_response` answers the usual request. If it returns None, DRF handles the request as any other.
     """
 
     def fast_response(self, request: HttpRequest) -> dict[str, Any] | None:
@@ -71,13 +70,14 @@ class FastPathView(APIView):
 
 
 class InfrastructureView(APIView):
-    """For machines around the service: no caller, one form of answer."""
+    """An endpoint for machines around the service, without authentication."""
 
     authentication_classes: tuple[type[BaseAuthentication], ...] = ()
     permission_classes = ()
 
 
 def validated(serializer: type[Serializer], request: Request) -> dict[str, Any]:
+    """The request's data in the form of `serializer`; raises DRF's ValidationError."""
     form = serializer(data=request.data)
     form.is_valid(raise_exception=True)
     data: dict[str, Any] = form.validated_data

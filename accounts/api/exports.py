@@ -79,7 +79,7 @@ class ExportResponse(serializers.Serializer):
     )
 
 
-def answer(document: Mapping[str, Any]) -> HttpResponse | StreamingHttpResponse:
+def export_response(document: Mapping[str, Any]) -> HttpResponse | StreamingHttpResponse:
     """In one piece if it is short, so that its status tells of a failure; else in pieces, as it is read."""
     parts, begun, size = _written(document), [], 0
     for part in parts:

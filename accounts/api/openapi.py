@@ -19,7 +19,6 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import exceptions as drf
 
 from accounts import exceptions as accounts
-from accounts.ratelimits.limits import SLOW_DOORS
 
 from . import openapi_examples
 from .problems import problem_facts
@@ -33,7 +32,7 @@ METHODS = ("get", "post", "patch", "delete")
 
 
 def operation(
-    *refusals: type[Exception],
+    *errors: type[Exception],
     request: Any = None,
     responses: dict[Any, Any],
     optional_bearer: bool = False,
@@ -45,7 +44,8 @@ def operation(
 
     def describe(handler: Handler) -> Handler:
         described: Handler = extend_schema(request=request, responses=responses, **more)(handler)
-        described.refusals = refusals  # type: ignore[attr-defined]
+        described.errors = errors  # type: ignore[attr-defined]
+        described.request_serializer = request  # type: ignore[attr-defined]
         return described
 
     return describe
@@ -75,23 +75,23 @@ class OperationSchema(AutoSchema):
     def _get_response_bodies(self, direction: Any = "response") -> Any:
         bodies: dict[str, Any] = super()._get_response_bodies(direction)
         known: dict[int, dict[str, str]] = {}
-        for refusal in self._refusals():
-            number, code, detail = problem_facts(refusal)
+        for error in self._errors():
+            number, code, detail = problem_facts(error)
             known.setdefault(number, {}).setdefault(code, detail)
         bodies |= {str(number): self._problem(number, codes) for number, codes in known.items()}
         for status, body in bodies.items():
             body["description"] = body.get("description") or HTTPStatus(int(status)).phrase
         return dict(sorted(bodies.items()))
 
-    def _refusals(self) -> Iterator[type[Exception]]:
+    def _errors(self) -> Iterator[type[Exception]]:
         """What this door may answer instead; the first of a code gives its example."""
         handler = getattr(self.view, self.method.lower())
-        yield from getattr(handler, "refusals", ())
+        yield from getattr(handler, "errors", ())
         if self.view.get_authenticators():
             yield accounts.InvalidTokenError
         if self._is_limited():
             yield accounts.RateLimitedError
-            if getattr(self.view, "limit", "") in SLOW_DOORS:
+            if getattr(self.view, "hashes_passwords", False):
                 yield accounts.BusyError
         if self.method in WITH_BODY:
             yield accounts.LengthRequiredError

@@ -1,4 +1,4 @@
-"""Doors to the sessions of a creator, and to those of the creator's visitors."""
+"""Endpoints of a creator's sessions, and of the sessions of a creator's end users."""
 
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.exceptions import CreatorNotFoundError, InvalidTokenError
-from accounts.ratelimits import limits
+from accounts.ratelimits.limits import check_rate
 from accounts.services import end_users, sessions
 from accounts.tokens.jwt import EndUserToken
 from audit.api.pagination import NewestFirst
@@ -27,7 +27,7 @@ from .openapi import operation
 
 
 class SessionsView(ListAPIView):
-    """Where you are signed in, the newest first."""
+    """Your sessions, the newest first."""
 
     pagination_class = NewestFirst
     serializer_class = serializers.SessionResponse
@@ -41,7 +41,7 @@ class SessionsView(ListAPIView):
 
 
 class SessionView(APIView):
-    """End one of your sessions; its tokens die at once."""
+    """End one of your sessions. Its tokens stop working at once."""
 
     @operation(responses={204: None})
     def delete(self, request: Request, session_id: UUID) -> Response:
@@ -53,7 +53,7 @@ class SessionView(APIView):
 
 @owns_transactions
 class EndUserSessionsView(ListAPIView):
-    """One address, two callers: anybody opens a session, a creator lists those of their visitors."""
+    """GET: a creator lists the sessions of its end users. POST: a client without a token opens one."""
 
     limit = "end_user_session"
     unlimited = ("GET",)
@@ -62,8 +62,8 @@ class EndUserSessionsView(ListAPIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         if request.method not in self.unlimited:
-            limits.check_rate(request, self.limit)
-        if request.method not in self.allowed_methods:  # before anybody is asked for a token
+            check_rate(request, self.limit)
+        if request.method not in self.allowed_methods:  # before authentication
             raise MethodNotAllowed(str(request.method))
         super().initial(request, *args, **kwargs)
 
@@ -74,14 +74,14 @@ class EndUserSessionsView(ListAPIView):
         return [] if self._is_open() else super().get_permissions()
 
     def _is_open(self) -> bool:
-        return getattr(self.request, "method", None) == "POST"  # the schema asks without a request, too
+        return getattr(self.request, "method", None) == "POST"  # the OpenAPI generator has no request
 
     def get_queryset(self) -> Any:
         return end_users.live_sessions(caller(self.request).id)
 
     @operation(responses={200: serializers.EndUserSessionResponse(many=True)})
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """The live sessions of your visitors, the newest first."""
+        """The live sessions of your end users, the newest first."""
         with tenant_scope(caller(request).id):
             return super().get(request, *args, **kwargs)
 
@@ -91,13 +91,13 @@ class EndUserSessionsView(ListAPIView):
         responses={201: serializers.OpenEndUserSessionResponse},
     )
     def post(self, request: Request) -> Response:
-        """Open a session for an anonymous visitor of a creator."""
+        """Open a session for an anonymous end user of a creator."""
         opened = end_users.open_session(**validated(serializers.OpenEndUserSessionRequest, request))
         return Response(serializers.OpenEndUserSessionResponse(opened).data, status=201)
 
 
 class EndUserSessionView(APIView):
-    """End the session of one of your visitors."""
+    """End the session of one of your end users."""
 
     @operation(responses={204: None})
     def delete(self, request: Request, session_id: UUID) -> Response:
@@ -108,7 +108,7 @@ class EndUserSessionView(APIView):
 
 
 class EndUserAuthentication(BaseAuthentication):
-    """The visitor's own token; a creator's is none."""
+    """The token of an end user's session; a creator's token is refused."""
 
     def authenticate(self, request: Request) -> tuple[Any, EndUserToken] | None:
         text = bearer_of(request._request)
@@ -123,7 +123,7 @@ class EndUserAuthentication(BaseAuthentication):
 
 @owns_transactions
 class CurrentEndUserSessionView(APIView):
-    """The visitor's own session."""
+    """The end user's own session."""
 
     authentication_classes = (EndUserAuthentication,)
     permission_classes = ()
@@ -134,7 +134,7 @@ class CurrentEndUserSessionView(APIView):
 
     @operation(responses={204: None})
     def delete(self, request: Request) -> Response:
-        """End the visitor's own session."""
+        """End the end user's own session."""
         session: Any = request.user
         end_users.end_session(
             creator_id=session.creator_id, session_id=session.pk, client=client_info(request)

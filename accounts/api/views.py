@@ -1,4 +1,4 @@
-"""The JSON doors of the account: read, call one service, answer."""
+"""Endpoints of sign-up, sign-in, tokens and passwords. Each calls one service."""
 
 from contextlib import suppress
 from dataclasses import asdict
@@ -6,7 +6,6 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
-from rest_framework.exceptions import ParseError
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -31,7 +30,7 @@ from accounts.services import (
     registration,
     sessions,
 )
-from accounts.tokens.jwt import COMPACT, TokenPair
+from accounts.tokens.jwt import TokenPair
 from accounts.tokens.keys import key_ring
 from audit.requests.client_info import client_info
 from tenancy.middleware import owns_transactions
@@ -40,42 +39,39 @@ from . import serializers
 from .authentication import access_token_of, caller
 from .base import FastPathView, InfrastructureView, LimitedView, PublicView, validated
 from .openapi import operation
-from .parsers import StrictJSONParser, parsed
 
-SIGN_UP_ANSWER = "If the address can be used, a mail with a link is on its way."
-RESET_ANSWER = "If there is an account with this address, a mail with a link is on its way."
-RESEND_ANSWER = "If a sign-up waits at this address, a mail with a link is on its way."
-
-
-def token_answer(pair: TokenPair) -> Response:
-    return Response(_token_body(pair))
+REGISTERED = "If the address can be used, a mail with a link is on its way."
+RESET_REQUESTED = "If there is an account with this address, a mail with a link is on its way."
+RESENT = "If a sign-up waits at this address, a mail with a link is on its way."
 
 
-def _token_body(pair: TokenPair) -> dict[str, Any]:
-    return asdict(pair) | {"token_type": "Bearer"}
+def token_response(pair: TokenPair) -> Response:
+    return Response(asdict(pair) | {"token_type": "Bearer"})
 
 
 class RegisterView(PublicView):
-    """Sign up; the answer is the same whether or not the address is taken."""
+    """Sign up. The response is the same whether or not the address is taken."""
 
     limit = "register"
+    hashes_passwords = True
 
     @operation(
         WeakPasswordError, request=serializers.RegisterRequest, responses={202: serializers.DetailResponse}
     )
     def post(self, request: Request) -> Response:
         registration.register(**validated(serializers.RegisterRequest, request), client=client_info(request))
-        return Response({"detail": SIGN_UP_ANSWER}, status=202)
+        return Response({"detail": REGISTERED}, status=202)
 
 
 class VerifyEmailView(PublicView):
-    """Confirm the address with the link's uid and token, and sign in.
+    """Confirm the address with the uid and token of the link, and sign in.
 
-    The password is the one chosen at sign-up; the link takes five attempts. A client that lost the
-    response sends the same request again.
+    The password is the one chosen at sign-up. A link allows five attempts. A client that lost the response
+    can send the same request again.
     """
 
     limit = "email_verify"
+    hashes_passwords = True
 
     @operation(
         InvalidLinkError,
@@ -84,11 +80,11 @@ class VerifyEmailView(PublicView):
     )
     def post(self, request: Request) -> Response:
         data = validated(serializers.VerifyEmailRequest, request)
-        return token_answer(email_verification.verify_email_and_log_in(**data, client=client_info(request)))
+        return token_response(email_verification.verify_email_and_log_in(**data, client=client_info(request)))
 
 
 class ResendVerificationView(PublicView):
-    """Send the confirmation link again; always the same answer."""
+    """Send the confirmation link again. The response is always the same."""
 
     limit = "email_verify_resend"
 
@@ -97,13 +93,14 @@ class ResendVerificationView(PublicView):
         registration.resend_verification(
             **validated(serializers.EmailRequest, request), client=client_info(request)
         )
-        return Response({"detail": RESEND_ANSWER}, status=202)
+        return Response({"detail": RESENT}, status=202)
 
 
 class LoginView(PublicView):
-    """Sign in with e-mail and password."""
+    """Sign in with email and password."""
 
     limit = "login"
+    hashes_passwords = True
 
     @operation(
         InvalidCredentialsError,
@@ -112,25 +109,18 @@ class LoginView(PublicView):
         responses={200: serializers.TokenPairResponse},
     )
     def post(self, request: Request) -> Response:
-        return token_answer(
+        return token_response(
             login.log_in(**validated(serializers.LoginRequest, request), client=client_info(request))
         )
 
 
-class RefreshView(FastPathView, PublicView):
+class RefreshView(PublicView):
     """Exchange a refresh token for the next pair.
 
-    Each token is spent by its use; shown again later, it ends its session.
+    A refresh token can be used once. If it is shown again later, its session ends.
     """
 
     limit = "refresh"
-
-    def fast_response(self, request: HttpRequest) -> dict[str, Any] | None:
-        self.count(request)
-        refresh = _refresh_in(request)
-        if refresh is None:
-            return None
-        return _token_body(sessions.refresh_session(refresh=refresh, client=client_info(request)))
 
     @operation(
         InvalidTokenError,
@@ -140,24 +130,13 @@ class RefreshView(FastPathView, PublicView):
     )
     def post(self, request: Request) -> Response:
         data = validated(serializers.RefreshRequest, request)
-        return token_answer(sessions.refresh_session(**data, client=client_info(request)))
-
-
-def _refresh_in(request: HttpRequest) -> str | None:
-    """The refresh token of a request that is as one should be."""
-    if request.method != "POST" or request.content_type != StrictJSONParser.media_type:
-        return None
-    with suppress(ParseError):
-        body = parsed(request.body)
-        refresh = body.get("refresh") if isinstance(body, dict) else None
-        return refresh if isinstance(refresh, str) and COMPACT.fullmatch(refresh) else None
-    return None
+        return token_response(sessions.refresh_session(**data, client=client_info(request)))
 
 
 class LogoutView(PublicView):
     """End the session of a refresh token.
 
-    A live access token in `Authorization` dies with it; a dead one is ignored.
+    A live access token in `Authorization` is revoked too; a dead one is ignored.
     """
 
     @operation(
@@ -170,7 +149,7 @@ class LogoutView(PublicView):
 
 
 class LogoutAllView(APIView):
-    """End every session of yours at once, access tokens included."""
+    """End all your sessions at once, access tokens included."""
 
     @operation(responses={204: None})
     def post(self, request: Request) -> Response:
@@ -180,7 +159,7 @@ class LogoutAllView(APIView):
 
 @owns_transactions
 class MeView(FastPathView):
-    """Who you are."""
+    """Your profile."""
 
     def fast_response(self, request: HttpRequest) -> dict[str, Any] | None:
         token = access_token_of(request) if request.method == "GET" else None
@@ -201,9 +180,10 @@ class MeView(FastPathView):
 
 
 class PasswordValidateView(PublicView):
-    """Would this password do? If not, what is wrong with it."""
+    """Check a password against the rules."""
 
     limit = "password_validate"
+    hashes_passwords = True
 
     @operation(
         request=serializers.PasswordValidateRequest, responses={200: serializers.PasswordValidateResponse}
@@ -214,7 +194,7 @@ class PasswordValidateView(PublicView):
 
 
 class PasswordResetView(PublicView):
-    """Ask for a link to reset the password; always the same answer."""
+    """Request a link to reset the password. The response is always the same."""
 
     limit = "password_reset"
 
@@ -223,13 +203,14 @@ class PasswordResetView(PublicView):
         password_reset.request_reset(
             **validated(serializers.EmailRequest, request), client=client_info(request)
         )
-        return Response({"detail": RESET_ANSWER}, status=202)
+        return Response({"detail": RESET_REQUESTED}, status=202)
 
 
 class PasswordResetConfirmView(PublicView):
-    """Set a new password with the link's uid and token; every session ends."""
+    """Set a new password with the uid and token of the link. All sessions end."""
 
     limit = "password_reset_confirm"
+    hashes_passwords = True
 
     @operation(
         InvalidLinkError,
@@ -244,9 +225,10 @@ class PasswordResetConfirmView(PublicView):
 
 
 class PasswordChangeView(LimitedView):
-    """Change the password; every other session ends."""
+    """Change the password. All other sessions end."""
 
     limit = "password_change"
+    hashes_passwords = True
 
     @operation(
         WrongPasswordError,
@@ -267,7 +249,7 @@ class JWKSRenderer(JSONRenderer):
 
 @owns_transactions
 class JWKSView(InfrastructureView):
-    """The public keys (RFC 7517); caches may keep them as long as a new key waits to sign."""
+    """The public keys (RFC 7517). They may be cached for as long as a new key waits before it signs."""
 
     renderer_classes = (JWKSRenderer,)
 

@@ -1,13 +1,12 @@
-"""How often, and how many at once: requests at a scope per client network, mails to an address.
+"""Rate limits: requests per endpoint and client network, emails per address, exports per creator.
 
-django-ratelimit counts; here are its quirks' opposites: an unreadable address is a client like any
-other, a counter store that is gone refuses (LimitsUnavailableError), and whoever waits for as long as
-Retry-After says is in the next window.
+django-ratelimit counts. Three of its defaults are reversed here: an unreadable client address is counted
+like any other, a counter store that fails refuses the request (LimitsUnavailableError), and Retry-After
+points past the end of the window.
 """
 
 import ipaddress
 import logging
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +16,7 @@ from django.conf import settings
 from django.core.cache import cache
 from django_ratelimit.core import get_usage
 
-from accounts.exceptions import BusyError, LimitsUnavailableError, RateLimitedError
+from accounts.exceptions import LimitsUnavailableError, RateLimitedError
 from audit.encryption import keyed_digest
 from audit.requests.client_info import ClientInfo, client_info
 
@@ -29,16 +28,11 @@ HOUR = 3600
 MAILS_FROM_ONE_NETWORK = 5  # an hour, of each kind, to one address
 MAILS_TO_ONE_ADDRESS = 20  # an hour, of each kind
 EXPORTS_AN_HOUR = 10  # of one creator
-SLOW_DOORS = {
-    "login", "register", "email_verify", "password_change", "password_reset_confirm", "password_validate"
-}  # fmt: skip
-RESERVED_THREADS = 2  # threads of a worker
-_slots = threading.BoundedSemaphore(max(1, settings.WORKER_THREADS - RESERVED_THREADS))
 
 
 @contextmanager
 def _counting() -> Iterator[None]:
-    """Whatever the counter store fails with: a scope that can't count stays shut."""
+    """Rate limits fail closed: an error of the counter store refuses the request."""
     try:
         yield
     except STORE_ERRORS as error:
@@ -48,11 +42,11 @@ def _counting() -> Iterator[None]:
 
 @_counting()
 def check_rate(request: Any, scope: str) -> None:
-    """Count a request at `scope`, whatever its method.
+    """Count a request in `scope`, whatever its method.
 
     Raises:
-        RateLimitedError: the client's network has had its share of this window.
-        LimitsUnavailableError: nobody can tell.
+        RateLimitedError: the client's network has reached the limit of this window.
+        LimitsUnavailableError: the counter store failed.
 
     """
     usage = get_usage(
@@ -62,32 +56,11 @@ def check_rate(request: Any, scope: str) -> None:
         return
     if usage["limit"] == 0:
         raise LimitsUnavailableError
-    raise RateLimitedError(max(1, usage["time_left"] + 1))  # the window's last second belongs to it
-
-
-@contextmanager
-def hashing_slot(needed: bool) -> Iterator[None]:  # noqa: FBT001
-    """A slot for a request that hashes, calls HaveIBeenPwned or waits on the lockout.
-
-    Such requests hold a thread of the server for up to seconds; some threads are always left to the others.
-
-    Raises:
-        BusyError: no slot is free.
-
-    """
-    if not needed:
-        yield
-        return
-    if not _slots.acquire(blocking=False):
-        raise BusyError
-    try:
-        yield
-    finally:
-        _slots.release()
+    raise RateLimitedError(max(1, usage["time_left"] + 1))  # the last second belongs to the window
 
 
 def network_of(client: ClientInfo) -> str:
-    """What counts as one client: an IPv4 address or an IPv6 /64."""
+    """The network that counts as one client: an IPv4 address or an IPv6 /64."""
     if client.ip_address is None:
         return "unknown"
     address = ipaddress.ip_address(client.ip_address)
@@ -97,20 +70,23 @@ def network_of(client: ClientInfo) -> str:
 
 
 def _network_key(group: str, request: Any) -> str:
-    return _unnamed(network_of(client_info(request)))
+    return _keyed(network_of(client_info(request)))
 
 
-def _unnamed(text: str) -> str:
-    """What the counters know of an address: the app's role can read them, and plain digests be guessed."""
+def _keyed(text: str) -> str:
+    """A keyed digest: the app role can read all counters, and a plain digest of an address can be guessed."""
     return keyed_digest("accounts.limits", text)
 
 
 @_counting()
 def allows_mail(kind: str, email: str, client: ClientInfo) -> bool:
-    """Count a mail of this kind to this address; False once it has had enough this hour.
+    """Count an email of this kind to this address; False if it has reached the limit of the hour.
 
-    Known and unknown addresses count alike. Whoever floods from one network can't use up the
-    address's share for its owner. Raises LimitsUnavailableError where nobody can tell.
+    Known and unknown addresses count alike. One network can't use up the limit of an address.
+
+    Raises:
+        LimitsUnavailableError: the counter store failed.
+
     """
     if _count("mail", kind, email, network_of(client)) > MAILS_FROM_ONE_NETWORK:
         return False
@@ -119,11 +95,11 @@ def allows_mail(kind: str, email: str, client: ClientInfo) -> bool:
 
 @_counting()
 def check_export(creator_id: UUID) -> None:
-    """Count an export of all that is held about the creator.
+    """Count an export of a creator's data.
 
     Raises:
         RateLimitedError: there were EXPORTS_AN_HOUR.
-        LimitsUnavailableError: nobody can tell.
+        LimitsUnavailableError: the counter store failed.
 
     """
     if _count("export", str(creator_id)) > EXPORTS_AN_HOUR:
@@ -131,11 +107,11 @@ def check_export(creator_id: UUID) -> None:
 
 
 def _count(kind: str, *what: str) -> int:
-    """How often within the hour that the first began, this time included."""
-    key = f"{kind}:{_unnamed(' '.join(what))}"
+    """The count within an hour of the first one, this one included."""
+    key = f"{kind}:{_keyed(' '.join(what))}"
     if cache.add(key, 1, HOUR):
         return 1
     try:
         return cache.incr(key)
-    except ValueError:  # its hour has just ended
+    except ValueError:  # it expired since `add`
         return 1

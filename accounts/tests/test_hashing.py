@@ -20,11 +20,12 @@ from django.test import Client
 
 from accounts.passwords import argon2id
 from accounts.passwords.hashers import Argon2Hasher
-from accounts.ratelimits import limits
+from accounts.ratelimits import slots
 from accounts.services import password_hashing
 from config.tests.support.accounts import PASSWORD, Person
 from config.tests.support.client import API
 from config.tests.support.live_server import serving
+from config.tests.support.requests import BODIES, HASHING
 
 pytestmark = pytest.mark.no_database
 
@@ -212,20 +213,8 @@ def test_two_hash_at_a_time_behind_the_requests(monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture
 def one_place(monkeypatch: pytest.MonkeyPatch) -> threading.BoundedSemaphore:
     places = threading.BoundedSemaphore(1)
-    monkeypatch.setattr(limits, "_slots", places)
+    monkeypatch.setattr(slots, "_slots", places)
     return places
-
-
-SLOW = {
-    "register": {"email": EMAIL, "password": PASSWORD},
-    "login": {"email": EMAIL, "password": PASSWORD},
-    "email/verify": {"uid": "x", "token": "x", "password": PASSWORD},
-    "password/validate": {"password": PASSWORD},
-    "password/reset/confirm": {"uid": "x", "token": "x", "new_password": PASSWORD},
-    "password/change": {"current_password": PASSWORD, "new_password": f"{PASSWORD} too"},
-    "me/delete": {"password": PASSWORD},
-    "email/change": {"new_email": "ada@new.example.com", "password": PASSWORD},
-}
 
 
 @pytest.mark.django_db(transaction=True, databases="__all__")
@@ -233,9 +222,9 @@ def test_doors_that_hash_are_busy_once_all_places_are_taken(
     api: API, ada: Person, one_place: threading.BoundedSemaphore
 ) -> None:
     one_place.acquire()
-    for door, body in SLOW.items():
-        refused = api.post(door, body, token=ada.access)
-        assert (refused.status_code, refused.json()["code"]) == (503, "busy"), door
+    for path in HASHING:
+        refused = api.post(path, BODIES[path], token=ada.access)
+        assert (refused.status_code, refused.json()["code"]) == (503, "busy"), path
         assert int(refused["Retry-After"]) >= 1
     page = Client().post("/account/reset/x/y/", {"new_password": PASSWORD})
     assert page.status_code == 503
@@ -243,8 +232,8 @@ def test_doors_that_hash_are_busy_once_all_places_are_taken(
     assert api.get("me", token=ada.access).status_code == 200
     assert api.post("password/reset", {"email": EMAIL}).status_code == 202
     one_place.release()
-    for door, body in SLOW.items():
-        assert api.post(door, body, token=ada.access).status_code != 503, door
+    for path in HASHING:
+        assert api.post(path, BODIES[path], token=ada.access).status_code != 503, path
     assert one_place.acquire(blocking=False)  # given back by each
 
 

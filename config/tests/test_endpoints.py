@@ -10,7 +10,7 @@ from accounts.services import api_keys
 from accounts.tests.support.forged_tokens import FOREIGN, claims_with, signed, unpack
 from config.tests.support.accounts import Person, make_creator, no_lockout, sign_in
 from config.tests.support.client import API
-from config.tests.support.requests import DOORS
+from config.tests.support.requests import BODIES
 from config.tests.support.urls import endpoints
 from tenancy.context import OPERATOR, using_alias
 
@@ -134,7 +134,7 @@ def test_every_endpoint_answers_every_caller_as_the_table_says(
         tokens = cast.tokens()
         visitor = api.post("/api/v1/end-users/sessions", {"creator": str(cast.ada.id)}).json()["session_id"]
         force(on=True)
-        body = DOORS.get(f"/{route}", {}) | ({"creator": str(cast.ada.id)} if "end-users" in route else {})
+        body = BODIES.get(f"/{route}", {}) | ({"creator": str(cast.ada.id)} if "end-users" in route else {})
         statuses = [
             api.call(method, concrete(route, cast, visitor), body or None, token=tokens[who]).status_code
             for who in CALLERS
@@ -175,6 +175,6 @@ def test_visitors_come_in_to_their_own_session_only(api: API, cast: Cast) -> Non
         method, route = endpoint.split(" ")
         if row[0] == 401 and row[5] != 401:  # a creator's door
             path = concrete(route, cast, opened["session_id"])
-            assert api.call(method, path, DOORS.get(f"/{route}"), token=visitor).status_code == 401, endpoint
+            assert api.call(method, path, BODIES.get(f"/{route}"), token=visitor).status_code == 401, endpoint
     assert api.delete(current, token=visitor).status_code == 204
     assert api.get(current, token=visitor).status_code == 401

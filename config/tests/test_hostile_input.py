@@ -12,7 +12,7 @@ from django.test import Client, RequestFactory
 from accounts.services import api_keys
 from config.tests.support.accounts import Person, no_lockout
 from config.tests.support.client import API
-from config.tests.support.requests import AUTH, DOORS, EMAIL, PASSWORD, TOKEN, UID, assert_problem
+from config.tests.support.requests import AUTH, BODIES, EMAIL, PASSWORD, TOKEN, UID, assert_problem
 from tenancy.context import OPERATOR, using_alias
 
 LIMIT = 64 * 1024
@@ -113,7 +113,7 @@ def send(method: str, path: str, body: bytes = b"", *, token: str = "", **more: 
 
 
 def test_broken_body_is_refused(bearer: str) -> None:
-    for door in DOORS:
+    for door in BODIES:
         for why, body in BROKEN.items():
             response = send("POST", door, body, token=bearer)
             assert_problem(response, 400, "invalid_input", why)
@@ -121,7 +121,7 @@ def test_broken_body_is_refused(bearer: str) -> None:
 
 
 def test_impossible_value_is_refused_by_the_name_of_its_field(bearer: str) -> None:
-    for door, good in DOORS.items():
+    for door, good in BODIES.items():
         for field in good:
             for why, value in ODD.items():
                 if why == "empty" and field in OPTIONAL_AND_EMPTY and door.endswith(("register", "validate")):
@@ -139,7 +139,7 @@ def test_impossible_value_is_refused_by_the_name_of_its_field(bearer: str) -> No
 
 def test_text_is_not_made_of_numbers(bearer: str) -> None:
     """A password of 1.10 would be kept as "1.1": not what was sent."""
-    for door, good in DOORS.items():
+    for door, good in BODIES.items():
         for field in good:
             for value in (123456789012345678, 1.10, 10**300):
                 body = json.dumps(good | {field: value}).encode()
@@ -150,7 +150,7 @@ def test_text_is_not_made_of_numbers(bearer: str) -> None:
 
 
 def test_missing_field_is_named(bearer: str) -> None:
-    for door, good in DOORS.items():
+    for door, good in BODIES.items():
         for field in set(good) - {"display_name", "metadata"}:
             if field == "email" and door.endswith("validate"):
                 continue
@@ -160,7 +160,7 @@ def test_missing_field_is_named(bearer: str) -> None:
 
 
 def test_strange_but_legal_json_is_no_bug(bearer: str) -> None:
-    for door, good in DOORS.items():
+    for door, good in BODIES.items():
         first = next(iter(good))
         for body in (
             json.dumps(good | {"more": "x" * 1000, "__proto__": {"a": 1}, "": None}).encode(),
@@ -191,7 +191,7 @@ OTHER_KINDS = (
 
 
 def test_other_content_types_are_refused(bearer: str) -> None:
-    for door, good in DOORS.items():
+    for door, good in BODIES.items():
         body = json.dumps(good).encode()
         for kind in OTHER_KINDS:
             assert_problem(
@@ -225,14 +225,14 @@ def test_doors_for_forms_take_forms(key: str) -> None:
 
 
 def test_long_bodies_are_refused_and_the_longest_are_not(bearer: str) -> None:
-    for door in [*DOORS, *FORM_DOORS, BODILESS, "/account/password-reset/", "/nowhere"]:
+    for door in [*BODIES, *FORM_DOORS, BODILESS, "/account/password-reset/", "/nowhere"]:
         assert_problem(send("POST", door, b" " * (LIMIT + 1), token=bearer), 413, "body_too_large")
         longest = send("POST", door, b'{"a": "' + b"x" * (LIMIT - 9) + b'"}', token=bearer)
         assert longest.status_code not in {413, 500}
 
 
 def test_bodies_without_a_length_are_refused(bearer: str) -> None:
-    for door in [*DOORS, *FORM_DOORS, BODILESS]:
+    for door in [*BODIES, *FORM_DOORS, BODILESS]:
         for value in ("chunked", "gzip, chunked", "identity", "rubbish"):
             response = send("POST", door, b"{}", token=bearer, headers={"Transfer-Encoding": value})
             assert_problem(response, 411, "length_required", value)
@@ -250,7 +250,7 @@ def test_lengths_that_are_none_are_refused() -> None:
         assert_problem(response, status, {400: "invalid_input", 413: "body_too_large"}[status], length[:9])
 
 
-ALLOWED = dict.fromkeys((*DOORS, *FORM_DOORS, BODILESS), frozenset({"POST", "OPTIONS"})) | GETS
+ALLOWED = dict.fromkeys((*BODIES, *FORM_DOORS, BODILESS), frozenset({"POST", "OPTIONS"})) | GETS
 
 
 def test_other_methods_are_refused(bearer: str, key: str) -> None:

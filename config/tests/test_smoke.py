@@ -7,15 +7,16 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.conf import settings
 
 from config.launcher.postgres.cluster import EmbeddedPostgres
-from config.tests.support.environment import DOORS, FAST, ROLES
+from config.tests.support.environment import FAST, ROLES
 from config.tests.support.external_servers import Env, manage, own_postgres
 from config.tests.support.launched_service import live_service
 
 pytestmark = [pytest.mark.slow, pytest.mark.no_database]
-# every door counts, in windows that are over at once
-RATES = {f"RATE_LIMIT_{door}": "4/s" for door in DOORS}
+# low limits in windows of a second
+RATES = {f"RATE_LIMIT_{scope.upper()}": "4/s" for scope in settings.RATE_LIMITS}
 CHECKS = 25
 Faults = dict[str, str]
 Smoke = Callable[..., Faults]

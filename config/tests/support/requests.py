@@ -1,33 +1,19 @@
-"""A valid body for each endpoint that takes one, and what every refusal must look like."""
+"""A valid body for each endpoint that takes one, and what every problem response must look like."""
 
 from typing import Any
 
+from accounts.api.openapi_examples import BY_NAME
+from accounts.api.urls import json_endpoints
+
 AUTH = "/api/v1/auth/"
+EMAIL, PASSWORD, UID, TOKEN = (BY_NAME[name] for name in ("email", "password", "uid", "token"))
 
-
-EMAIL, PASSWORD = "zoe@example.com", "a lovely sentence"
-
-
-UID, TOKEN = "AaIFK3-bcBSW6BR0gZqmRQ", "x" * 43
-
-
-# door → a body that is well-formed, if nothing else
-DOORS: dict[str, dict[str, Any]] = {
-    f"{AUTH}register": {"email": EMAIL, "password": PASSWORD, "display_name": "Zoe"},
-    f"{AUTH}email/verify": {"uid": UID, "token": TOKEN, "password": PASSWORD},
-    f"{AUTH}email/verify/resend": {"email": EMAIL},
-    f"{AUTH}email/change": {"new_email": EMAIL, "password": PASSWORD},
-    f"{AUTH}email/change/confirm": {"uid": UID, "token": TOKEN},
-    f"{AUTH}login": {"email": EMAIL, "password": PASSWORD},
-    f"{AUTH}refresh": {"refresh": "a.b.c"},
-    f"{AUTH}logout": {"refresh": "a.b.c"},
-    f"{AUTH}password/change": {"current_password": PASSWORD, "new_password": PASSWORD},
-    f"{AUTH}password/validate": {"password": PASSWORD, "email": EMAIL},
-    f"{AUTH}password/reset": {"email": EMAIL},
-    f"{AUTH}password/reset/confirm": {"uid": UID, "token": TOKEN, "new_password": PASSWORD},
-    f"{AUTH}me/delete": {"password": PASSWORD},
-    "/api/v1/end-users/sessions": {"creator": "01a2052b-7f68-7014-96e8-1474819aa645", "metadata": {}},
+# path → a well-formed body
+BODIES: dict[str, dict[str, Any]] = {
+    url: {str(name): BY_NAME[str(name)] for name in serializer().fields}
+    for url, _, serializer in json_endpoints()
 }
+HASHING = [url for url, view, _ in json_endpoints() if getattr(view, "hashes_passwords", False)]
 
 
 def assert_problem(response: Any, status: int, code: str, why: Any = "") -> dict[str, Any]:
