@@ -29,15 +29,22 @@ class LimitedView(APIView):
 
     limit = "default"
     hashes_passwords = False
+    is_counted = False
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         with ExitStack() as self.until_answered:
             return super().dispatch(request, *args, **kwargs)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        check_rate(request, self.limit)
+        self.check_rate_once(request)
         self.until_answered.enter_context(hashing_slot(self.hashes_passwords))
         super().initial(request, *args, **kwargs)
+
+    def check_rate_once(self, request: Any) -> None:
+        """Count the request, unless a fast path has counted it before."""
+        if not self.is_counted:
+            check_rate(request, self.limit)
+            self.is_counted = True
 
 
 class PublicView(LimitedView):
@@ -48,7 +55,7 @@ class PublicView(LimitedView):
 
 
 class FastPathView(APIView):
-    """An endpoint called so often that DRF's share of the work counts: a sixth of a who-am-I request.
+    """An endpoint called so often that DRF's share of the work counts: a sixth of who-am-I or refresh.
 
     `fast_response` answers the usual request. If it returns None, DRF handles the request as any other.
     """

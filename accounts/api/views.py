@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
+from rest_framework.exceptions import ParseError
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -30,7 +31,7 @@ from accounts.services import (
     registration,
     sessions,
 )
-from accounts.tokens.jwt import TokenPair
+from accounts.tokens.jwt import COMPACT, TokenPair
 from accounts.tokens.keys import key_ring
 from audit.requests.client_info import client_info
 from tenancy.middleware import owns_transactions
@@ -39,6 +40,7 @@ from . import serializers
 from .authentication import access_token_of, caller
 from .base import FastPathView, InfrastructureView, LimitedView, PublicView, validated
 from .openapi import operation
+from .parsers import StrictJSONParser, parsed
 
 REGISTERED = "If the address can be used, a mail with a link is on its way."
 RESET_REQUESTED = "If there is an account with this address, a mail with a link is on its way."
@@ -46,7 +48,11 @@ RESENT = "If a sign-up waits at this address, a mail with a link is on its way."
 
 
 def token_response(pair: TokenPair) -> Response:
-    return Response(asdict(pair) | {"token_type": "Bearer"})
+    return Response(_token_body(pair))
+
+
+def _token_body(pair: TokenPair) -> dict[str, Any]:
+    return asdict(pair) | {"token_type": "Bearer"}
 
 
 class RegisterView(PublicView):
@@ -114,13 +120,18 @@ class LoginView(PublicView):
         )
 
 
-class RefreshView(PublicView):
+class RefreshView(FastPathView, PublicView):
     """Exchange a refresh token for the next pair.
 
     A refresh token can be used once. If it is shown again later, its session ends.
     """
 
     limit = "refresh"
+
+    def fast_response(self, request: HttpRequest) -> dict[str, Any] | None:
+        self.check_rate_once(request)
+        token = _refresh_token_of(request)
+        return _rotate(token, request) if token else None
 
     @operation(
         InvalidTokenError,
@@ -129,8 +140,22 @@ class RefreshView(PublicView):
         responses={200: serializers.TokenPairResponse},
     )
     def post(self, request: Request) -> Response:
-        data = validated(serializers.RefreshRequest, request)
-        return token_response(sessions.refresh_session(**data, client=client_info(request)))
+        return Response(_rotate(validated(serializers.RefreshRequest, request)["refresh"], request))
+
+
+def _refresh_token_of(request: HttpRequest) -> str | None:
+    """The token of a well-formed request; None if DRF has to find out what is wrong with it."""
+    if request.method != "POST" or request.content_type != StrictJSONParser.media_type:
+        return None
+    with suppress(ParseError):
+        body = parsed(request.body)
+        token = body.get("refresh") if isinstance(body, dict) else None
+        return token if isinstance(token, str) and COMPACT.fullmatch(token) else None
+    return None
+
+
+def _rotate(refresh: str, request: Any) -> dict[str, Any]:
+    return _token_body(sessions.refresh_session(refresh=refresh, client=client_info(request)))
 
 
 class LogoutView(PublicView):
