@@ -4,15 +4,17 @@ from django.contrib.auth.management.commands import createsuperuser
 from django.core.management.base import CommandError
 from django.db import IntegrityError
 
+from accounts.services.operators.accounts import recorded_superusers
 from tenancy.commands import OperatorCommand
 
 
 class Command(OperatorCommand, createsuperuser.Command):
-    """Django's command, as the operator."""
+    """Django's command, as the operator role, with an audit event."""
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            createsuperuser.Command.handle(self, *args, **options)
+            with recorded_superusers():
+                createsuperuser.Command.handle(self, *args, **options)
         except IntegrityError as error:
-            message = "there is an account with this e-mail address"
+            message = "an account with this e-mail address already exists"
             raise CommandError(message) from error
