@@ -16,9 +16,7 @@ from accounts.email_addresses import (
     display_email,
 )
 from accounts.passwords.hashers import normalize
-from audit.events import Event
-from audit.recorder import record
-from audit.requests.client_info import ClientInfo
+from accounts.permissions import CREATOR_PERMISSIONS
 from tenancy.constraints import Grant, Policy, tenant_constraints
 from tenancy.context import tenant_scope
 
@@ -34,7 +32,6 @@ class CreatorManager(BaseUserManager["Creator"]):
         creator.set_password(password)
         with tenant_scope(creator.pk):
             creator.save(force_insert=True)
-            record(Event.OPERATOR_CREATED, client=ClientInfo(), creator_id=creator.pk, role="superuser")
         return creator
 
     def tenants(self) -> models.QuerySet["Creator"]:
@@ -94,13 +91,7 @@ class Creator(AbstractBaseUser, PermissionsMixin):
 
     class Meta:
         db_table = "creators"
-        permissions: ClassVar = [  # beside Django's own; accounts/permissions.py says whose they are
-            ("lift_lock", "Can lift a lock of the sign-in"),
-            ("end_sessions", "Can end sessions"),
-            ("send_reset", "Can send a mail to reset the password"),
-            ("deactivate_creator", "Can deactivate and reactivate"),
-            ("mark_verified", "Can mark an e-mail address as verified"),
-        ]
+        permissions: ClassVar = CREATOR_PERMISSIONS
         indexes: ClassVar = [
             # no pending list: a sign-up pays for itself, and none waits until everybody's is worked off
             GinIndex(AddressParts("email"), name="creators_address_parts", fastupdate=False)

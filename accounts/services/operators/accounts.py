@@ -1,10 +1,14 @@
-"""Who is an operator, and with which rights: chosen by superusers, and on the console."""
+"""Operators and their roles, which only superusers and the console can change."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
+from django.db.models.signals import post_save
 
 from accounts.email_addresses import canonical_email
 from accounts.models import Creator, Operator, SecurityNotice
@@ -18,17 +22,17 @@ SUPERUSER = "superuser"
 
 
 def role_of(operator: Creator) -> str:
-    """The name of the operator's group, SUPERUSER, or "" for one without rights."""
+    """The name of the operator's group, SUPERUSER, or "" if there is no role."""
     if operator.is_superuser:
         return SUPERUSER
     return " ".join(sorted(group.name for group in operator.groups.all()))
 
 
 def create_operator(*, email: str, password: str, role: str) -> bool:
-    """An operator in the group `role`; False where there is an account with this address.
+    """Create an operator in the group `role`; False if an account has this address.
 
     Raises:
-        WeakPasswordError: as everywhere.
+        WeakPasswordError: the password does not pass the validators.
 
     """
     email = canonical_email(email)
@@ -40,24 +44,46 @@ def create_operator(*, email: str, password: str, role: str) -> bool:
         with tenant_scope(operator.pk):
             operator.save(force_insert=True)
             operator.groups.set([Group.objects.get(name=role)])
-            record(Event.OPERATOR_CREATED, client=ClientInfo(), creator_id=operator.pk, role=role)
+            _record_created(operator.pk, role)
     except IntegrityError:
         return False
     return True
 
 
+@contextmanager
+def recorded_superusers() -> Iterator[None]:
+    """Record superusers that `createsuperuser` creates, in the transaction that saves them.
+
+    Django's command calls the model's manager directly and has no hook of its own.
+    """
+
+    def on_save(sender: Any, *, instance: Creator, created: bool, **kwargs: Any) -> None:
+        if created:
+            _record_created(instance.pk, role_of(instance))
+
+    post_save.connect(on_save, sender=Creator)
+    try:
+        yield
+    finally:
+        post_save.disconnect(on_save, sender=Creator)
+
+
+def _record_created(operator_id: UUID, role: str) -> None:
+    record(Event.OPERATOR_CREATED, client=ClientInfo(), creator_id=operator_id, role=role)
+
+
 def change_rights(operator_id: UUID, *, role: str, is_active: bool, by: UUID, client: ClientInfo) -> None:
-    """Give an operator this role and no other, or take the sign-in away; `by` is somebody else, a superuser.
+    """Replace an operator's role, activate or deactivate them. The two rows are locked first.
 
     Raises:
-        PermissionDenied: nobody changes one's own rights, and whoever was demoted a moment ago nobody's.
-            So there is always a superuser left.
+        PermissionDenied: `by` is no longer an active superuser, or is the operator. So at least one superuser
+            always remains.
 
     """
     with tenant_scope(operator_id):
         locked = Operator.objects.select_for_update().filter(pk__in=[by, operator_id]).order_by("pk")
-        people = {person.pk: person for person in locked}
-        actor, operator = people.get(by), people.get(operator_id)
+        operators = {each.pk: each for each in locked}
+        actor, operator = operators.get(by), operators.get(operator_id)
         if operator is None or actor is None or actor == operator:
             raise PermissionDenied
         if not (actor.is_superuser and actor.is_active and operator.is_staff):
