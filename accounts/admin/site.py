@@ -98,5 +98,5 @@ class OperatorSite(AdminSite):
 
 @cache
 def operator_site() -> OperatorSite:
-    """The only instance: Django creates the default site lazily, after models may be registered with it."""
+    """The only instance: models that register while Django creates its default site must not make another."""
     return OperatorSite()

@@ -236,6 +236,18 @@ def test_createsuperuser_is_recorded(superuser: psycopg.Connection, monkeypatch:
     assert events(superuser, of=olga.pk) == ["operator.created"]
 
 
+def test_superuser_without_its_event_is_not_created(transactional_db: None, monkeypatch: Any) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError
+
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", "a quiet sentence of Olga's")
+    monkeypatch.setattr(accounts, "record", fail)
+    with pytest.raises(RuntimeError):
+        call_command("createsuperuser", "--noinput", email="olga@example.com")
+    with using_alias(OPERATOR):
+        assert not Operator.objects.exists()
+
+
 def test_list_allows_no_filter_by_password(olga: Person) -> None:
     assert enter(olga).get(f"{LIST}?password__startswith=argon2").status_code == 400
 

@@ -30,7 +30,8 @@ from config.tests.support.accounts import PASSWORD, Person, make_creator, sign_i
 from config.tests.support.client import API
 from config.tests.support.operators import confirm as step_up
 from config.tests.support.operators import enter, make_operator
-from tenancy.context import OPERATOR, using_alias
+from tenancy.context import OPERATOR, tenant_scope, using_alias
+from tenancy.exceptions import TenantMismatchError
 
 KEYS = "/admin/accounts/apikey/"
 ROLES = ("", "support", "security", "superuser")
@@ -180,6 +181,14 @@ def record_view(creator_id: UUID, operator_id: UUID) -> None:
     )
 
 
+def test_operator_action_is_not_recorded_in_a_tenants_scope(
+    olga: Person, ada: Person, superuser: psycopg.Connection
+) -> None:
+    with using_alias(OPERATOR), pytest.raises(TenantMismatchError), tenant_scope(ada.id):
+        record_view(ada.id, olga.id)
+    assert events(superuser, of=ada.id) == []
+
+
 # --- effects ---------------------------------------------------------------------------------
 def test_unlock_resets_the_counts_of_both_scopes(api: API, ada: Person, justified: Client) -> None:
     for _ in range(5):
@@ -232,7 +241,7 @@ def test_reset_mails_are_rate_limited(ada: Person, justified: Client, run_jobs: 
 def test_reactivation_restores_no_session_or_link(
     api: API, ada: Person, bob: Person, justified: Client, run_jobs: Any
 ) -> None:
-    visitor, bobs = visit(api, ada)["session"], visit(api, bob)["session"]
+    end_user, bobs = visit(api, ada)["session"], visit(api, bob)["session"]
     api.post("password/reset", {"email": ada.email})
     run_jobs()
     uid, token = link_in(mail.outbox.pop())
@@ -241,7 +250,7 @@ def test_reactivation_restores_no_session_or_link(
     def assert_revoked() -> None:
         assert api.get("me", token=ada.access).status_code == 401
         assert api.post("refresh", {"refresh": ada.refresh}).status_code == 401
-        assert api.get(f"{DOOR}/current", token=visitor).status_code == 401
+        assert api.get(f"{DOOR}/current", token=end_user).status_code == 401
         link = {"uid": uid, "token": token, "new_password": "another lovely sentence"}
         assert api.post("password/reset/confirm", link).status_code == 400
 
