@@ -14,16 +14,16 @@ class AccountsConfig(AppConfig):
 
         from .permissions import ensure_roles
 
-        # auth comes after this house's own apps: by then they have their permissions
+        # after `auth`: the permissions of this project's apps, which come before it, exist by then
         post_migrate.connect(
             ensure_roles, sender=apps.get_app_config("auth"), dispatch_uid="accounts.permissions"
         )
         if settings.JWT_SECRET_KEY:
-            key_ring()  # keys that don't fit stop the start
+            key_ring()  # raises if the keys are invalid
 
 
 class OperatorAdminConfig(admin_apps.AdminConfig):
-    """Django's admin, on our site: `django.contrib.admin.site` is that one."""
+    """Makes OperatorSite Django's default admin site."""
 
     default = False
     default_site = "accounts.admin.site.operator_site"

@@ -11,7 +11,7 @@ from .models import Creator
 
 
 class OperatorBackend(ModelBackend):
-    """The admin's sign-in: staff only. Creators sign in at the API, with `services.login`."""
+    """Authenticates operators for the admin. Creators sign in through the API (`services.login`)."""
 
     def authenticate(
         self,
@@ -24,6 +24,6 @@ class OperatorBackend(ModelBackend):
             return None
         client = client_info(request) if request else ClientInfo()
         try:
-            return login.recognise(email=username, password=password, client=client)
-        except InvalidAddressError:  # nobody has it
+            return login.authenticate(email=username, password=password, client=client)
+        except InvalidAddressError:  # no account can have it
             return None

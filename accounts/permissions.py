@@ -1,18 +1,28 @@
-"""What each kind of operator may do. A superuser may do all of it, and alone delete and choose operators."""
+"""What operators may do: the permissions of their roles. Superusers have all permissions.
+
+`services/operators/support.py` names the permission that each support action requires.
+"""
 
 from typing import Any
 
 from django.apps import AppConfig
 
+CREATOR_PERMISSIONS: list[tuple[str, Any]] = [  # of the model, in addition to Django's own
+    ("unlock", "Can unlock sign-in"),
+    ("end_sessions", "Can end sessions"),
+    ("send_reset", "Can send a mail to reset the password"),
+    ("deactivate_creator", "Can deactivate and reactivate"),
+    ("mark_verified", "Can mark an e-mail address as verified"),
+]
 _SUPPORT = {
-    "accounts.view_creator",  # look
-    "accounts.lift_lock",
+    "accounts.view_creator",
+    "accounts.unlock",
     "accounts.end_sessions",
     "accounts.send_reset",
     "accounts.view_refusedmail",
 }
 _SECURITY = _SUPPORT | {
-    "accounts.deactivate_creator",  # and reactivate
+    "accounts.deactivate_creator",
     "accounts.mark_verified",
     "accounts.view_apikey",
     "accounts.revoke_apikey",
@@ -23,18 +33,19 @@ ROLES = {"support": _SUPPORT, "security": _SECURITY}  # name of the group → it
 
 
 def ensure_roles(app_config: AppConfig, *, using: str, apps: Any, **kwargs: Any) -> None:
-    """The groups as above, whatever they were; after each migrate, once all permissions are there.
+    """Create the groups and reset their permissions. Runs after each migrate, when all permissions exist.
 
-    Not a migration: a database that was flushed would have lost them for good.
+    A data migration would not restore them in a flushed database.
     """
     try:
         group_model = apps.get_model("auth", "Group")
         permission_model = apps.get_model("auth", "Permission")
-    except LookupError:  # taken back to zero
+    except LookupError:  # migrated back to zero
         return
     for name, labels in ROLES.items():
         group, _ = group_model.objects.using(using).get_or_create(name=name)
         codenames = {tuple(label.split(".")) for label in labels}
-        found = permission_model.objects.using(using).select_related("content_type")
-        permissions = [one for one in found if (one.content_type.app_label, one.codename) in codenames]
-        group.permissions.set(permissions)
+        existing = permission_model.objects.using(using).select_related("content_type")
+        group.permissions.set(
+            each for each in existing if (each.content_type.app_label, each.codename) in codenames
+        )

@@ -1,4 +1,4 @@
-"""The operators' site, part by part; importing them registers them."""
+"""The operators' site. Importing its modules registers their models."""
 
 from . import api_keys, creators, lockouts, operators, refused_mails
 

@@ -15,12 +15,12 @@ from accounts.models import ApiKey
 from accounts.services import api_keys
 from audit.requests.client_info import client_info
 
-from .reauthentication import has_stepped_up, redirect_to_reauthentication
+from .reauthentication import step_up
 
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
-    """The keys of resource servers; `create_api_key` makes them, where nobody else sees them."""
+    """API keys of resource servers. The command `create_api_key` creates them and prints the key once."""
 
     list_display = ("name", "created_at", "last_used_at", "revoked_at", "revocation")
     list_display_links = None
@@ -62,8 +62,8 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
     def revoke(self, request: HttpRequest, key_id: UUID) -> HttpResponse:
         if not request.user.has_perm("accounts.revoke_apikey"):
             raise PermissionDenied
-        if not has_stepped_up(request):
-            return redirect_to_reauthentication(request)
+        if redirection := step_up(request):
+            return redirection
         key = get_object_or_404(self.get_queryset(request), pk=key_id)
         if request.method == "POST":
             api_keys.revoke_api_key(key.name, operator_id=request.user.pk, client=client_info(request))

@@ -24,27 +24,25 @@ from accounts.exceptions import (
     RateLimitedError,
 )
 from accounts.models import Creator
-from accounts.services.operators import creator_detail, justification, search, support
+from accounts.services.operators import justification, search
+from accounts.services.operators.creator_detail import CreatorDetail, get_detail
+from accounts.services.operators.support import SUPPORT_ACTIONS, SupportAction, perform
 from audit.requests.client_info import client_info
 
-from .actions import ACTION_TEXTS, ActionText, ConfirmationForm, DeletionForm, ReasonForm
 from .email_addresses import AddressColumn
-from .reauthentication import has_stepped_up, redirect_to_reauthentication
+from .forms import ConfirmationForm, DeletionForm, JustificationForm
+from .helpers import operator_of
+from .reauthentication import step_up
 
-REFUSALS = {
-    AddressTakenError: _lazy("Another account has confirmed this address; it can't be marked here."),
-    RateLimitedError: _lazy("This address has had enough mails for now. Try again in an hour."),
-    LimitsUnavailableError: _lazy("The service can't count mails at the moment. Try again later."),
+ERRORS = {
+    AddressTakenError: _lazy("Another account has verified this address, so it can't be marked here."),
+    RateLimitedError: _lazy("This address got too many mails. Try again in an hour."),
+    LimitsUnavailableError: _lazy("The rate limits are unavailable at the moment. Try again later."),
 }
 
 
-def _operator(request: HttpRequest) -> UUID:
-    user: Any = request.user
-    return UUID(str(user.pk))
-
-
 @contextmanager
-def _found() -> Iterator[None]:
+def _not_found_as_404() -> Iterator[None]:
     try:
         yield
     except CreatorNotFoundError as error:
@@ -52,58 +50,58 @@ def _found() -> Iterator[None]:
 
 
 class BoundedPaginator(Paginator):
-    """Pages of the first so many rows: neither the count nor the last page reads the whole table."""
+    """Counts only the first rows: counting all would read the whole table, and so would the last page."""
 
     @cached_property
     def count(self) -> int:
         rows: Any = self.object_list
-        return int(rows[: search.MOST].count())
+        return int(rows[: search.MAX_RESULTS].count())
 
 
 @admin.register(Creator)
 class CreatorAdmin(AddressColumn, admin.ModelAdmin[Creator]):
-    """A list to search, and a page for each creator. What may be done to an account is services.support's.
+    """A searchable list, a page for each creator, and the support actions.
 
-    None of Django's own pages for an object: they would show and change it without a reason given.
+    Django's own pages of an object are left out: they would show and change it without a justification.
     """
 
     list_display = ("address", "display_name", "is_verified", "is_active", "created_at")
     ordering = ("-id",)
     sortable_by = ()
-    search_fields = ("email",)  # for the box; see get_search_results
+    search_fields = ("email",)  # shows the search box; get_search_results searches
     search_help_text = _lazy("An id, or beginnings of parts of the address: ada.love, lovel, example.com")
     paginator = BoundedPaginator
     show_full_result_count = False
-    preserve_filters = False  # no address in the URLs that come after
+    preserve_filters = False  # keeps the searched address out of later URLs
     actions = None
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view
         return [
             path("", view(self.changelist_view), name="accounts_creator_changelist"),
-            path("<uuid:creator_id>/change/", view(self.page), name="accounts_creator_change"),
-            path("<uuid:creator_id>/<slug:act>/", view(self.action_view), name="accounts_creator_act"),
+            path("<uuid:creator_id>/change/", view(self.detail_view), name="accounts_creator_change"),
+            path("<uuid:creator_id>/<slug:name>/", view(self.action_view), name="accounts_creator_action"),
         ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Creator]:
-        """Without the staff, whom superusers alone look after."""
+        """Without operators, who have an admin of their own."""
         return Creator.objects.tenants().defer("password")
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         if not search_term.strip():
             return queryset, False
         try:
-            found = search.find_creators(search_term)
+            result = search.find_creators(search_term)
         except InvalidAddressError as error:
             messages.warning(request, error.message)
             return queryset.none(), False
-        if not found.is_all:
-            sentence = _("More than %(number)d creators have such an address; here are some of them.")
-            messages.warning(request, sentence % {"number": search.MOST})
-        return queryset.filter(pk__in=found.ids), False
+        if not result.is_complete:
+            message = _("More than %(number)d creators have such an address; here are some of them.")
+            messages.warning(request, message % {"number": search.MAX_RESULTS})
+        return queryset.filter(pk__in=result.ids), False
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """No filters by URL: they could ask, letter by letter, for the hash of a password."""
+        """Allow no filters in the URL: they could reveal a password hash letter by letter."""
         return False
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -119,76 +117,73 @@ class CreatorAdmin(AddressColumn, admin.ModelAdmin[Creator]):
     def is_verified(self, creator: Creator) -> bool:
         return creator.email_verified_at is not None
 
-    def page(self, request: HttpRequest, creator_id: UUID) -> HttpResponse:
-        """The creator's record, once the operator has said why."""
-        with _found():
+    def detail_view(self, request: HttpRequest, creator_id: UUID) -> HttpResponse:
+        """Show the creator's account, or ask for a justification first."""
+        with _not_found_as_404():
             try:
-                record = self._record(request, creator_id)
+                detail = self._get_detail(request, creator_id)
             except JustificationRequiredError:
-                return self._ask_reason(request, creator_id)
-        offered = record.acts & {name for name, button in ACTION_TEXTS.items() if self._may(request, button)}
-        buttons = [(name, button) for name, button in ACTION_TEXTS.items() if name in offered]
-        return self._show(
-            request, "page", {"title": str(record.creator), "record": record, "buttons": buttons}
-        )
+                return self._ask_justification(request, creator_id)
+        actions = {name: each for name, each in detail.actions.items() if self._may(request, each)}
+        context = {"title": str(detail.creator), "detail": detail, "actions": actions}
+        return self._render(request, "detail", context)
 
-    def action_view(self, request: HttpRequest, creator_id: UUID, act: str) -> HttpResponse:
-        """Ask once more, then do it."""
-        button = ACTION_TEXTS.get(act)
-        if button is None:
+    def action_view(self, request: HttpRequest, creator_id: UUID, name: str) -> HttpResponse:
+        """Ask for a confirmation, then run the support action."""
+        action = SUPPORT_ACTIONS.get(name)
+        if action is None:
             raise Http404
-        if not self._may(request, button):
+        if not self._may(request, action):
             raise PermissionDenied
-        if button.is_dangerous and not has_stepped_up(request):
-            return redirect_to_reauthentication(request)
-        with _found():
+        if action.is_dangerous and (redirection := step_up(request)):
+            return redirection
+        with _not_found_as_404():
             try:
-                return self._confirm(request, creator_id, act)
+                return self._confirm(request, creator_id, name)
             except JustificationRequiredError:
                 return redirect("admin:accounts_creator_change", creator_id)
 
-    def _confirm(self, request: HttpRequest, creator_id: UUID, act: str) -> HttpResponse:
-        creator, button = self._record(request, creator_id).creator, ACTION_TEXTS[act]
-        form_class = DeletionForm if act == "delete" else ConfirmationForm
+    def _confirm(self, request: HttpRequest, creator_id: UUID, name: str) -> HttpResponse:
+        creator, action = self._get_detail(request, creator_id).creator, SUPPORT_ACTIONS[name]
+        form_class = DeletionForm if name == "delete" else ConfirmationForm
         form = form_class(request.POST if request.method == "POST" else None, email=creator.email)
         if not form.is_valid():
-            context = {"title": button.label, "button": button, "creator": creator, "form": form}
-            return self._show(request, "act", context)
-        self._execute(request, creator_id, act)
-        if act == "delete":
+            context = {"title": action.label, "action": action, "creator": creator, "form": form}
+            return self._render(request, "action", context)
+        self._execute(request, creator_id, name)
+        if name == "delete":
             return redirect("admin:accounts_creator_changelist")
         return redirect("admin:accounts_creator_change", creator_id)
 
-    def _execute(self, request: HttpRequest, creator_id: UUID, act: str) -> None:
+    def _execute(self, request: HttpRequest, creator_id: UUID, name: str) -> None:
+        operator_id, client = operator_of(request).pk, client_info(request)
         try:
-            done = support.perform(
-                act, creator_id=creator_id, operator_id=_operator(request), client=client_info(request)
-            )
+            done = perform(name, creator_id=creator_id, operator_id=operator_id, client=client)
         except (AddressTakenError, RateLimitedError, LimitsUnavailableError) as error:
-            messages.error(request, str(REFUSALS[type(error)]))
+            messages.error(request, str(ERRORS[type(error)]))
         else:
-            messages.info(request, str(ACTION_TEXTS[act].done) if done else _("There was nothing to do."))
+            messages.info(request, str(SUPPORT_ACTIONS[name].done) if done else _("There was nothing to do."))
 
-    def _record(self, request: HttpRequest, creator_id: UUID) -> creator_detail.CreatorRecord:
+    def _get_detail(self, request: HttpRequest, creator_id: UUID) -> CreatorDetail:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        return creator_detail.read(creator_id=creator_id, operator_id=_operator(request))
+        return get_detail(creator_id=creator_id, operator_id=operator_of(request).pk)
 
-    def _ask_reason(self, request: HttpRequest, creator_id: UUID) -> HttpResponse:
-        form = ReasonForm(request.POST if request.method == "POST" else None)
-        if form.is_valid():
-            justification.record_justification(
-                creator_id=creator_id,
-                operator_id=_operator(request),
-                reason=form.cleaned_data["reason"],
-                client=client_info(request),
-            )
-            return redirect("admin:accounts_creator_change", creator_id)
-        return self._show(request, "reason", {"title": _("A creator's account"), "form": form})
+    def _ask_justification(self, request: HttpRequest, creator_id: UUID) -> HttpResponse:
+        form = JustificationForm(request.POST if request.method == "POST" else None)
+        if not form.is_valid():
+            return self._render(request, "justification", {"title": _("A creator's account"), "form": form})
+        justification.record_justification(
+            creator_id=creator_id,
+            operator_id=operator_of(request).pk,
+            reason=form.cleaned_data["reason"],
+            client=client_info(request),
+        )
+        return redirect("admin:accounts_creator_change", creator_id)
 
-    def _may(self, request: HttpRequest, button: ActionText) -> bool:
-        return request.user.has_perm(f"accounts.{button.permission}")
+    def _may(self, request: HttpRequest, action: SupportAction) -> bool:
+        return request.user.has_perm(f"accounts.{action.permission}")
 
-    def _show(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
-        whole = {**self.admin_site.each_context(request), "opts": self.opts, **context}
-        return TemplateResponse(request, f"admin/accounts/creator/{template}.html", whole)
+    def _render(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
+        context = {**self.admin_site.each_context(request), "opts": self.opts, **context}
+        return TemplateResponse(request, f"admin/accounts/creator/{template}.html", context)

@@ -15,7 +15,7 @@ class AddressColumn:
 
 
 class AddressSearch:
-    """A list whose search goes by the stored form, in whichever form it is asked for."""
+    """Search by the stored form of an address, whichever form is entered."""
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         try:
@@ -23,5 +23,5 @@ class AddressSearch:
         except InvalidAddressError as error:
             messages.warning(request, error.message)
             return queryset.none(), False
-        found: tuple[Any, bool] = super().get_search_results(request, queryset, " ".join(words))  # type: ignore[misc]
-        return found
+        results: tuple[Any, bool] = super().get_search_results(request, queryset, " ".join(words))  # type: ignore[misc]
+        return results

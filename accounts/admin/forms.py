@@ -1,30 +1,32 @@
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django import forms
 from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordChangeForm
 from django.core.exceptions import ValidationError
+from django.core.validators import MinLengthValidator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
 from accounts.exceptions import AccountLockedError, RateLimitedError
+from accounts.forms import AddressField
 from accounts.services.operators import login
 from audit.requests.client_info import ClientInfo
 
 
 def lockout_error(error: AccountLockedError | RateLimitedError) -> ValidationError:
-    """When to come back, in a form's words."""
     if isinstance(error, RateLimitedError):
         return ValidationError(_("Too many attempts at once. Try again."), code=error.code)
-    sentence = _("Too many wrong attempts. You can try again at %(time)s UTC.")
+    message = _("Too many wrong attempts. You can try again at %(time)s UTC.")
     time = error.until.strftime("%H:%M:%S")
-    return ValidationError(sentence, code=error.code, params={"time": time})
+    return ValidationError(message, code=error.code, params={"time": time})
 
 
 class OperatorSignInForm(AdminAuthenticationForm):
-    """Django's, which says when to come back where no password is looked at."""
+    """Django's form, with an error that says when a locked operator can try again."""
 
-    # Django's field normalizes to NFKC: what is no address elsewhere would be one here
+    # Django's field normalizes to NFKC, which would turn some invalid addresses into valid ones
     username = forms.CharField(
         widget=forms.TextInput(
             attrs={"autofocus": True, "autocapitalize": "none", "autocomplete": "username"}
@@ -39,47 +41,43 @@ class OperatorSignInForm(AdminAuthenticationForm):
 
 
 class AnswerForm(forms.Form):
-    """One answer, which `judge` looks at; `found` is what came of it, falsy where the answer is wrong."""
+    """One answer, which the view verifies."""
 
-    wrong: Any
-    found: Any = None
+    wrong_answer: Any
 
-    def __init__(self, data: Any, *, judge: Callable[[str], Any]) -> None:
-        super().__init__(data)
-        self.judge = judge
+    def add_wrong_answer(self) -> None:
+        self.add_error("answer", ValidationError(self.wrong_answer, code="wrong"))
 
-    def clean_answer(self) -> None:
+    @contextmanager
+    def lockout_as_error(self) -> Iterator[None]:
+        """Turn a lockout into an error of the form."""
         try:
-            self.found = self.judge(self.cleaned_data["answer"])
+            yield
         except (AccountLockedError, RateLimitedError) as error:
-            raise lockout_error(error) from error
-        if not self.found:
-            raise ValidationError(self.wrong, code="wrong")
+            self.add_error("answer", lockout_error(error))
 
 
 class CodeInput(forms.PasswordInput):
-    """Shown while it is typed, and empty again after a wrong one."""
+    """Shows the code while it is typed, but not again after a wrong one."""
 
     input_type = "text"
 
 
 class CodeForm(AnswerForm):
-    """A code of an app, which may be written in groups."""
-
-    wrong = _lazy("This code is wrong, or was used before. Wait for the next one.")
+    wrong_answer = _lazy("This code is wrong, or was used before. Wait for the next one.")
     answer = forms.CharField(
         label=_lazy("Code"),
         max_length=40,
         widget=CodeInput(attrs={"autocomplete": "one-time-code", "autofocus": True, "spellcheck": "false"}),
     )
 
-    def clean_answer(self) -> None:
-        self.cleaned_data["answer"] = "".join(self.cleaned_data["answer"].split())
-        super().clean_answer()
+    def clean_answer(self) -> str:
+        """Remove spaces: apps show codes in groups."""
+        return "".join(self.cleaned_data["answer"].split())
 
 
-class ConfirmForm(AnswerForm):
-    wrong = _lazy("This is neither your password nor a code that your app shows now.")
+class ReauthenticationForm(AnswerForm):
+    wrong_answer = _lazy("This is neither your password nor a code that your app shows now.")
     answer = forms.CharField(
         label=_lazy("Password or code"),
         strip=False,
@@ -88,7 +86,7 @@ class ConfirmForm(AnswerForm):
 
 
 class OperatorPasswordChangeForm(AdminPasswordChangeForm):
-    """Django's; the old password counts as at the sign-in, and the book and the mail tell of the new one."""
+    """Django's form; wrong old passwords count towards the lockout, and the change is recorded and mailed."""
 
     def __init__(self, *args: Any, client: ClientInfo, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -97,7 +95,7 @@ class OperatorPasswordChangeForm(AdminPasswordChangeForm):
     def clean_old_password(self) -> str:
         password: str = self.cleaned_data["old_password"]
         try:
-            if login.confirm_password(self.user, password=password, client=self.client):
+            if login.verify_password(self.user, password=password, client=self.client):
                 return password
         except (AccountLockedError, RateLimitedError) as error:
             raise lockout_error(error) from error
@@ -106,3 +104,43 @@ class OperatorPasswordChangeForm(AdminPasswordChangeForm):
     def save(self, commit: bool = True) -> Any:  # noqa: FBT001, FBT002  Django's
         login.change_password(self.user, new_password=self.cleaned_data["new_password1"], client=self.client)
         return self.user
+
+
+class JustificationForm(forms.Form):
+    reason = forms.CharField(
+        label=_lazy("Why are you opening this account?"),
+        help_text=_lazy(
+            "For example a ticket number. The creator can read it, and it is kept permanently: give no names "
+            "and no addresses."
+        ),
+        validators=[MinLengthValidator(10)],
+        max_length=200,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "autofocus": True}),
+    )
+
+    def clean_reason(self) -> str:
+        reason: str = self.cleaned_data["reason"]
+        if "@" in reason or not reason.isprintable():
+            raise ValidationError(_("Use plain text without email addresses."), code="not_plain")
+        return reason
+
+
+class ConfirmationForm(forms.Form):
+    """Has no fields: sending it is the confirmation."""
+
+    def __init__(self, *args: Any, email: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.email = email
+
+
+class DeletionForm(ConfirmationForm):
+    typed = AddressField(
+        label=_lazy("Type the email address of the account"),
+        widget=forms.TextInput(attrs={"autocomplete": "off", "autofocus": True, "spellcheck": "false"}),
+    )
+
+    def clean_typed(self) -> str:
+        typed: str = self.cleaned_data["typed"]
+        if typed != self.email:
+            raise ValidationError(_("That is not the address of this account."), code="other_address")
+        return typed

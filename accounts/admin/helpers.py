@@ -1,4 +1,4 @@
-"""What the pages of the sign-in have in common."""
+"""Helpers of the sign-in pages."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,38 +15,38 @@ from django.views.decorators.cache import never_cache
 
 from accounts.models import Authenticator, Creator
 
-Page = Callable[[HttpRequest], HttpResponse]
+View = Callable[[HttpRequest], HttpResponse]
 
 
 def operator_of(request: HttpRequest) -> Creator:
-    """Who has signed in, at least halfway."""
+    """The operator who gave the password, and possibly no code yet."""
     return request.user  # type: ignore[return-value]
 
 
-def authenticator_in(request: HttpRequest) -> Authenticator | None:
-    """The app that vouched for this session, None before it has."""
+def verified_authenticator(request: HttpRequest) -> Authenticator | None:
+    """The authenticator that verified this session, None before a code was given."""
     return getattr(request.user, "otp_device", None)
 
 
-def next_page(request: HttpRequest) -> str:
-    """Where the operator was going: of this site, or its first page."""
-    wanted = request.GET.get("next", "")
-    if url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure()):
-        return wanted
+def next_url(request: HttpRequest) -> str:
+    """The `next` parameter if it is a URL of this site, else the admin's index."""
+    url = request.GET.get("next", "")
+    if url_has_allowed_host_and_scheme(url, {request.get_host()}, require_https=request.is_secure()):
+        return url
     return reverse("admin:index")
 
 
-def go_to(name: str, *, then: str) -> HttpResponse:
-    return redirect(f"{reverse(f'admin:{name}')}?{urlencode({'next': then})}")
+def redirect_with_next(name: str, *, next_url: str) -> HttpResponse:
+    return redirect(f"{reverse(f'admin:{name}')}?{urlencode({'next': next_url})}")
 
 
-def show(request: HttpRequest, template: str, title: str, **context: Any) -> HttpResponse:
-    context |= {**admin.site.each_context(request), "title": title, "next": next_page(request)}
+def render_page(request: HttpRequest, template: str, title: str, **context: Any) -> HttpResponse:
+    context |= {**admin.site.each_context(request), "title": title, "next": next_url(request)}
     return TemplateResponse(request, f"admin/{template}.html", context)
 
 
-def password_verified_required(view: Page) -> Page:
-    """For staff who have given their password, whether or not a code has followed."""
+def password_verified_required(view: View) -> View:
+    """Allow staff who gave their password, even if no code has followed."""
 
     @never_cache
     def checked(request: HttpRequest) -> HttpResponse:

@@ -16,7 +16,7 @@ from .email_addresses import AddressSearch
 
 @admin.register(AccessAttempt)
 class LockoutAdmin(AddressSearch, AccessAttemptAdmin):  # type: ignore[misc]
-    """axes' list of failed sign-ins, one row for each address and scope; deleting one lifts its lock."""
+    """Axes' list of failure counts, one row per address and scope. Deleting a row unlocks the account."""
 
     list_display = ("address", "scope", "failures_since_start", "status", "attempt_time")
     list_filter = ()
@@ -36,12 +36,12 @@ class LockoutAdmin(AddressSearch, AccessAttemptAdmin):  # type: ignore[misc]
         return str(attempt.user_agent)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AccessAttempt]:
-        """Locks of operators are for superusers: who lifts them again and again can guess again and again."""
+        """Only superusers unlock operators: a colleague could unlock and guess again and again."""
         attempts: QuerySet[AccessAttempt] = super().get_queryset(request)
         return attempts if request.user.is_superuser else attempts.filter(user_agent=LoginScope.API)
 
     def has_view_permission(self, request: HttpRequest, obj: AccessAttempt | None = None) -> bool:
-        return request.user.has_perm("accounts.lift_lock")
+        return request.user.has_perm("accounts.unlock")
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)

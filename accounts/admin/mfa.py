@@ -1,6 +1,4 @@
-"""Setting up an authenticator app, giving its code at each sign-in, and new recovery codes."""
-
-from typing import Any
+"""The pages of the second factor: setting it up, verifying a code at sign-in, new recovery codes."""
 
 import django_otp
 import segno
@@ -13,78 +11,79 @@ from accounts.services.operators import mfa
 from audit.requests.client_info import client_info
 
 from .forms import CodeForm
-from .helpers import authenticator_in, go_to, next_page, operator_of, show
-from .reauthentication import has_stepped_up, redirect_to_reauthentication
+from .helpers import next_url, operator_of, redirect_with_next, render_page, verified_authenticator
+from .reauthentication import step_up
 
-_NEW_SECRET = "new_secret"  # noqa: S105  in the session: encrypted, of the app that is being set up
+_NEW_SECRET = "new_secret"  # noqa: S105  session key of the encrypted secret that is being set up
 
 
-def verify_code(request: HttpRequest) -> HttpResponse:
-    """Asks for the code; once it was given, tells how things stand."""
-    if authenticator := authenticator_in(request):
-        left = mfa.recovery_codes_left(authenticator)
-        return show(
-            request,
-            "second_factor",
-            _("Second factor"),
-            authenticator=authenticator,
-            recovery_codes_left=left,
-        )
+def second_factor(request: HttpRequest) -> HttpResponse:
+    """Show the operator's second factor, or verify it if the sign-in is not complete."""
+    if authenticator := verified_authenticator(request):
+        context = {"authenticator": authenticator, "codes_left": mfa.recovery_codes_left(authenticator)}
+        return render_page(request, "second_factor", _("Second factor"), **context)
     if mfa.authenticator_of(operator_of(request).pk) is None:
-        return go_to("second_factor_set_up", then=next_page(request))
+        return redirect_with_next("second_factor_set_up", next_url=next_url(request))
+    return _verify_code(request)
 
-    def judge(code: str) -> Authenticator | None:
-        return mfa.sign_in(operator_of(request), code=code, client=client_info(request))
 
-    form = CodeForm(request.POST or None, judge=judge)
+def _verify_code(request: HttpRequest) -> HttpResponse:
+    form = CodeForm(request.POST or None)
     if form.is_valid():
-        _complete_login(request, form.found)
-        return redirect(next_page(request))
-    return show(request, "second_factor_code", _("Second factor"), form=form)
+        with form.lockout_as_error():
+            authenticator = mfa.authenticate(
+                operator_of(request), code=form.cleaned_data["answer"], client=client_info(request)
+            )
+            if authenticator:
+                _complete_login(request, authenticator)
+                return redirect(next_url(request))
+            form.add_wrong_answer()
+    return render_page(request, "second_factor_code", _("Second factor"), form=form)
 
 
 def set_up(request: HttpRequest) -> HttpResponse:
-    """The first app, or another one in its place."""
-    replacing = authenticator_in(request)
+    """Set up the first authenticator, or replace it after a reauthentication."""
+    replacing = verified_authenticator(request)
     if replacing is None and mfa.authenticator_of(operator_of(request).pk):
-        return go_to("second_factor", then=next_page(request))
-    if replacing and not has_stepped_up(request):
-        return redirect_to_reauthentication(request)
-    secret = _secret_of(request)
+        return redirect_with_next("second_factor", next_url=next_url(request))
+    if replacing and (redirection := step_up(request)):
+        return redirection
+    return _set_up(request, _new_secret(request), replacing)
 
-    def judge(code: str) -> Any:
-        return mfa.set_up(
-            operator_of(request), secret=secret, code=code, replacing=replacing, client=client_info(request)
-        )
 
-    form = CodeForm(request.POST or None, judge=judge)
-    try:
-        if form.is_valid():
-            authenticator, codes = form.found
+def _set_up(request: HttpRequest, secret: bytes, replacing: Authenticator | None) -> HttpResponse:
+    operator, form = operator_of(request), CodeForm(request.POST or None)
+    if form.is_valid():
+        code, client = form.cleaned_data["answer"], client_info(request)
+        try:
+            result = mfa.set_up(operator, secret=secret, code=code, replacing=replacing, client=client)
+        except mfa.AlreadySetUpError:
+            return redirect("admin:index")
+        if result:
+            authenticator, codes = result
             _complete_login(request, authenticator)
             return _show_codes(request, codes)
-    except mfa.AlreadySetUpError:  # in another window
-        return redirect("admin:index")
-    uri = mfa.provisioning_uri(secret, str(operator_of(request)))
-    return show(
+        form.add_wrong_answer()
+    uri = mfa.provisioning_uri(secret, str(operator))
+    return render_page(
         request, "second_factor_set_up", _("Set up your second factor"),
-        form=form, uri=uri, spelled=mfa.spelled(secret), replacing=replacing,
+        form=form, uri=uri, base32_secret=mfa.base32_secret(secret), replacing=replacing,
         qr_code=segno.make(uri, error="m").svg_data_uri(scale=5, light="#fff"),
     )  # fmt: skip
 
 
 def recovery_codes(request: HttpRequest) -> HttpResponse:
-    """New ones, in place of those that were lost or used."""
-    authenticator = authenticator_in(request)
+    """Replace the recovery codes."""
+    authenticator = verified_authenticator(request)
     if authenticator is None or request.method != "POST":
         return redirect("admin:second_factor")
-    if not has_stepped_up(request):
-        return redirect_to_reauthentication(request)
+    if redirection := step_up(request):
+        return redirection
     return _show_codes(request, mfa.renew_recovery_codes(authenticator, client=client_info(request)))
 
 
-def _secret_of(request: HttpRequest) -> bytes:
-    """One for each session that sets up an app: nobody finds the secret of another's window."""
+def _new_secret(request: HttpRequest) -> bytes:
+    """The secret to set up. Each session has its own, so that another session can't learn it."""
     if _NEW_SECRET not in request.session:
         request.session[_NEW_SECRET] = mfa.new_secret().decode()
     return str(request.session[_NEW_SECRET]).encode()
@@ -97,4 +96,4 @@ def _complete_login(request: HttpRequest, authenticator: Authenticator) -> None:
 
 
 def _show_codes(request: HttpRequest, codes: list[str]) -> HttpResponse:
-    return show(request, "recovery_codes", _("Your recovery codes"), codes=codes)
+    return render_page(request, "recovery_codes", _("Your recovery codes"), codes=codes)

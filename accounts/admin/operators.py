@@ -4,7 +4,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Exists, OuterRef, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Authenticator, Operator
@@ -14,7 +14,7 @@ from audit.requests.client_info import client_info
 
 from .email_addresses import AddressColumn, AddressSearch
 from .helpers import operator_of
-from .reauthentication import has_stepped_up, redirect_to_reauthentication, step_up_required
+from .reauthentication import step_up
 
 
 class RightsForm(forms.ModelForm):
@@ -35,7 +35,7 @@ class RightsForm(forms.ModelForm):
 
 @admin.register(Operator)
 class OperatorAdmin(AddressColumn, AddressSearch, admin.ModelAdmin[Operator]):
-    """For superusers: no group has rights on operators. Nobody changes one's own rights here or elsewhere."""
+    """For superusers only: no role has permissions on operators. Nobody can change their own rights."""
 
     list_display = ("address", "role", "is_active", "has_second_factor", "last_login")
     search_fields = ("email__startswith",)
@@ -52,7 +52,7 @@ class OperatorAdmin(AddressColumn, AddressSearch, admin.ModelAdmin[Operator]):
         return staff_only.annotate(has_app=has_app).prefetch_related("groups")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return False  # `create_operator` asks for the password where nobody else sees it
+        return False  # the command `create_operator` asks for the password
 
     def has_delete_permission(self, request: HttpRequest, obj: Operator | None = None) -> bool:
         return False
@@ -69,13 +69,13 @@ class OperatorAdmin(AddressColumn, AddressSearch, admin.ModelAdmin[Operator]):
         return bool(operator.has_app)
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        return False  # they could ask, letter by letter, for the hash of a password
+        return False  # filters in the URL could reveal a password hash letter by letter
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> Any:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        if not has_stepped_up(request):
-            return redirect_to_reauthentication(request)
+        if redirection := step_up(request):
+            return redirection
         return super().change_view(request, object_id, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Operator, form: Any, change: Any) -> None:
@@ -88,13 +88,12 @@ class OperatorAdmin(AddressColumn, AddressSearch, admin.ModelAdmin[Operator]):
         )
 
     @admin.action(description=_("Reset the second factor"), permissions=["change"])
-    @step_up_required
-    def reset_second_factor(self, request: HttpRequest, queryset: QuerySet[Operator]) -> None:
-        others = [operator for operator in queryset if operator != request.user]
-        client = client_info(request)
-        done = sum(mfa.reset(one.pk, by=operator_of(request).pk, client=client) for one in others)
-        messages.info(
-            request,
-            _("Second factors reset: %(number)d. Each is set up anew at the next sign-in.")
-            % {"number": done},
-        )
+    def reset_second_factor(self, request: HttpRequest, queryset: QuerySet[Operator]) -> HttpResponse | None:
+        if redirection := step_up(request):
+            return redirection
+        actor, client = operator_of(request).pk, client_info(request)
+        others = queryset.exclude(pk=actor).values_list("pk", flat=True)
+        number = sum(mfa.reset(pk, by=actor, client=client) for pk in others)
+        message = _("Second factors reset: %(number)d. A new one is set up at the next sign-in.")
+        messages.info(request, message % {"number": number})
+        return None

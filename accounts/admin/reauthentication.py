@@ -1,19 +1,7 @@
-"""Dangerous things want the password, or a code, given again within the last minutes.
-
-    @admin.action(description="Deactivate", permissions=["deactivate_creator"])
-    @step_up_required
-    def deactivate(self, request, queryset): ...
-
-Around a method of a ModelAdmin or of the site: a view or an action. Who has not confirmed lately is sent to
-the confirmation, and from there back to the page where he was. What he posted is not done silently: he sees
-the page again and decides again.
-"""
+"""Dangerous actions require the password or a TOTP code again, given within the last minutes."""
 
 import time
-from collections.abc import Callable
 from datetime import timedelta
-from functools import wraps
-from typing import Any
 from urllib.parse import urlsplit
 
 from django.contrib import messages
@@ -25,48 +13,39 @@ from django.utils.translation import gettext as _
 from accounts.services.operators import login
 from audit.requests.client_info import client_info
 
-from .forms import ConfirmForm
-from .helpers import go_to, next_page, operator_of, show
+from .forms import ReauthenticationForm
+from .helpers import next_url, operator_of, redirect_with_next, render_page
 
-LASTS = timedelta(minutes=5)
+LIFETIME = timedelta(minutes=5)
 _CONFIRMED_AT = "confirmed_at"  # in the session
 
 
-def step_up_required(method: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(method)
-    def guarded(self: Any, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        if has_stepped_up(request):
-            return method(self, request, *args, **kwargs)
-        return redirect_to_reauthentication(request)
+def step_up(request: HttpRequest) -> HttpResponse | None:
+    """A redirect to the reauthentication page, None if the operator reauthenticated recently.
 
-    return guarded
-
-
-def has_stepped_up(request: HttpRequest) -> bool:
-    return bool(time.time() - request.session.get(_CONFIRMED_AT, 0) < LASTS.total_seconds())
+    The page redirects back, but does not repeat a POST: the operator has to send the form again.
+    """
+    if time.time() - request.session.get(_CONFIRMED_AT, 0) < LIFETIME.total_seconds():
+        return None
+    return redirect_with_next("confirm", next_url=_current_page(request))
 
 
-def redirect_to_reauthentication(request: HttpRequest) -> HttpResponse:
-    return go_to("confirm", then=_page_of(request))
-
-
-def confirm(request: HttpRequest) -> HttpResponse:
-    """The password or a code again."""
-
-    def judge(answer: str) -> bool:
-        return login.confirm(operator_of(request), answer=answer, client=client_info(request))
-
-    form = ConfirmForm(request.POST or None, judge=judge)
+def reauthenticate(request: HttpRequest) -> HttpResponse:
+    form = ReauthenticationForm(request.POST or None)
     if form.is_valid():
-        request.session.cycle_key()
-        request.session[_CONFIRMED_AT] = time.time()
-        messages.info(request, _("Thank you. What you were about to do is not done yet: please do it now."))
-        return redirect(next_page(request))
-    return show(request, "confirm", _("Is it you?"), form=form)
+        with form.lockout_as_error():
+            answer = form.cleaned_data["answer"]
+            if login.reauthenticate(operator_of(request), answer=answer, client=client_info(request)):
+                request.session.cycle_key()
+                request.session[_CONFIRMED_AT] = time.time()
+                messages.info(request, _("Identity confirmed. Please repeat the action."))
+                return redirect(next_url(request))
+            form.add_wrong_answer()
+    return render_page(request, "reauthenticate", _("Confirm your identity"), form=form)
 
 
-def _page_of(request: HttpRequest) -> str:
-    """Where a form was sent from (our Referrer-Policy tells), else what is asked for."""
+def _current_page(request: HttpRequest) -> str:
+    """The requested page, or for a POST the page of its form (our Referrer-Policy sends its path)."""
     if request.method == "GET":
         return request.get_full_path()
     referrer = urlsplit(request.headers.get("Referer", ""))

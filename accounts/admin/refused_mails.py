@@ -8,7 +8,7 @@ from accounts.models import RefusedMail
 
 @admin.register(RefusedMail)
 class RefusedMailAdmin(admin.ModelAdmin[RefusedMail]):
-    """Mails that the server refused for good, the newest first; nobody adds, changes or deletes one."""
+    """A read-only list of mails that the mail server rejected permanently."""
 
     list_display = ("at", "email", "kind", "stage", "code", "words")
     list_display_links = None
@@ -17,7 +17,7 @@ class RefusedMailAdmin(admin.ModelAdmin[RefusedMail]):
     search_fields = ("email__startswith",)
     search_help_text = _("The beginning of the address")
     show_full_result_count = False
-    preserve_filters = False  # no address in the URLs that come after
+    preserve_filters = False  # keeps the searched address out of later URLs
     actions = None
 
     def get_urls(self) -> list[URLPattern]:

@@ -20,16 +20,16 @@ from audit.requests.client_info import client_info
 
 from . import mfa, reauthentication
 from .forms import OperatorPasswordChangeForm, OperatorSignInForm
-from .helpers import authenticator_in, go_to, next_page, password_verified_required
+from .helpers import next_url, password_verified_required, redirect_with_next, verified_authenticator
 
 ADMIN_APPS = {"accounts", "audit"}
-WITHOUT = {"login", "logout", "view_on_site"}  # of Django's: two are ours, the third answers 500 to odd ids
+EXCLUDED_URLS = {"login", "logout", "view_on_site"}  # two are replaced, the third answers 500 to invalid ids
 
 
 class OperatorSite(AdminSite):
-    """Django's admin behind password and second factor.
+    """Django's admin, for operators who gave their password and second factor.
 
-    Who has given the password alone is sent from every page to that of the second factor.
+    After the password alone, every page redirects to the page of the second factor.
     """
 
     site_title = site_header = _("Creator accounts")
@@ -38,39 +38,42 @@ class OperatorSite(AdminSite):
     login_form = OperatorSignInForm
 
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
-        """Only what this house wrote an admin for: others' would come without its rights and records."""
+        """Ignore the admins of other apps, which know neither our permissions nor the audit log."""
         if admin_class is not None and admin_class.__module__.split(".")[0] in ADMIN_APPS:
             super().register(model_or_iterable, admin_class, **options)
 
     def has_permission(self, request: HttpRequest) -> bool:
-        return super().has_permission(request) and authenticator_in(request) is not None
+        return super().has_permission(request) and verified_authenticator(request) is not None
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         return super().get_app_list(request, app_label) if self.has_permission(request) else []
 
     def get_urls(self) -> list[Any]:
-        limited = page("login", hashes_passwords=True)  # a guess is a guess, at whichever of these
-        given, set_up = (password_verified_required(view) for view in (mfa.verify_code, mfa.set_up))
-        renewed = self.admin_view(mfa.recovery_codes)
+        limited = page(
+            "login", hashes_passwords=True
+        )  # all pages that verify a password or code share one rate limit
+        reauthenticate = self.admin_view(reauthentication.reauthenticate)
+        second_factor, set_up = map(password_verified_required, (mfa.second_factor, mfa.set_up))
+        recovery_codes = self.admin_view(mfa.recovery_codes)
         return [
             path("login/", limited(self.login), name="login"),
             path("logout/", password_verified_required(self.logout), name="logout"),
-            path("confirm/", limited(self.admin_view(reauthentication.confirm)), name="confirm"),
-            path("second-factor/", limited(given), name="second_factor"),
+            path("confirm/", limited(reauthenticate), name="confirm"),
+            path("second-factor/", limited(second_factor), name="second_factor"),
             path("second-factor/set-up/", limited(set_up), name="second_factor_set_up"),
-            path("second-factor/recovery-codes/", renewed, name="recovery_codes"),
-            *(url for url in super().get_urls() if getattr(url, "name", "") not in WITHOUT),
+            path("second-factor/recovery-codes/", recovery_codes, name="recovery_codes"),
+            *(url for url in super().get_urls() if getattr(url, "name", "") not in EXCLUDED_URLS),
         ]
 
     @method_decorator(never_cache)
     def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Every sign-in begins with an empty session, and leads to the second factor."""
+        """Verify the password in a new session, then redirect to the second factor."""
         if request.method == "POST":
             logout(request)
         elif self.has_permission(request):
-            return redirect(next_page(request))
+            return redirect(next_url(request))
         elif super().has_permission(request):
-            return go_to("second_factor", then=next_page(request))
+            return redirect_with_next("second_factor", next_url=next_url(request))
         response = super().login(request, extra_context)
         if request.user.is_authenticated:
             request.session[SIGNED_IN_AT] = time.time()
@@ -82,12 +85,8 @@ class OperatorSite(AdminSite):
         return super().logout(request, extra_context)
 
     def step_up(self, request: HttpRequest) -> HttpResponse | None:
-        """The way to the confirmation, None where it was just given; for rooms that know no accounts."""
-        return (
-            None
-            if reauthentication.has_stepped_up(request)
-            else reauthentication.redirect_to_reauthentication(request)
-        )
+        """See `reauthentication.step_up`; for apps that can't import `accounts`."""
+        return reauthentication.step_up(request)
 
     def password_change(self, request: HttpRequest, extra_context: Any = None) -> Any:
         view = PasswordChangeView.as_view(
@@ -101,5 +100,5 @@ class OperatorSite(AdminSite):
 
 @cache
 def operator_site() -> OperatorSite:
-    """One site, also where its parts register themselves while Django is about to make it."""
+    """The only instance: models that register while Django creates its default site must not make another."""
     return OperatorSite()

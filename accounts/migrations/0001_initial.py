@@ -76,7 +76,7 @@ class Migration(migrations.Migration):
             options={
                 "db_table": "creators",
                 "permissions": [
-                    ("lift_lock", "Can lift a lock of the sign-in"),
+                    ("unlock", "Can unlock sign-in"),
                     ("end_sessions", "Can end sessions"),
                     ("send_reset", "Can send a mail to reset the password"),
                     ("deactivate_creator", "Can deactivate and reactivate"),

@@ -16,6 +16,7 @@ from accounts.email_addresses import (
     display_email,
 )
 from accounts.passwords.hashers import normalize
+from accounts.permissions import CREATOR_PERMISSIONS
 from audit.events import Event
 from audit.recorder import record
 from audit.requests.client_info import ClientInfo
@@ -34,6 +35,7 @@ class CreatorManager(BaseUserManager["Creator"]):
         creator.set_password(password)
         with tenant_scope(creator.pk):
             creator.save(force_insert=True)
+            # here and not in a service, so that no way to make a superuser goes unrecorded
             record(Event.OPERATOR_CREATED, client=ClientInfo(), creator_id=creator.pk, role="superuser")
         return creator
 
@@ -94,13 +96,7 @@ class Creator(AbstractBaseUser, PermissionsMixin):
 
     class Meta:
         db_table = "creators"
-        permissions: ClassVar = [  # beside Django's own; accounts/permissions.py says whose they are
-            ("lift_lock", "Can lift a lock of the sign-in"),
-            ("end_sessions", "Can end sessions"),
-            ("send_reset", "Can send a mail to reset the password"),
-            ("deactivate_creator", "Can deactivate and reactivate"),
-            ("mark_verified", "Can mark an e-mail address as verified"),
-        ]
+        permissions: ClassVar = CREATOR_PERMISSIONS
         indexes: ClassVar = [
             # no pending list: a sign-up pays for itself, and none waits until everybody's is worked off
             GinIndex(AddressParts("email"), name="creators_address_parts", fastupdate=False)

@@ -236,6 +236,21 @@ def test_unlocking_somebody_who_is_not_locked_is_no_event(api: API, ada: Person,
     assert "account.unlocked" not in events(superuser)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["axes_reset_ip", "192.0.2.1"],
+        ["axes_reset_ip_username", "192.0.2.1", "ada@example.com"],
+        ["axes_reset_logs"],
+        ["axes_reset_failure_logs"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_axes_commands_that_match_no_row_are_refused(command: list[str]) -> None:
+    with pytest.raises(CommandError, match="use axes_reset_username ADDRESS"):
+        call_command(*command)
+
+
 def test_axes_commands_need_the_operator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tenancy.commands.OPERATOR", "an alias that is not set")
     for command in ("axes_list_attempts", "axes_reset"):

@@ -248,9 +248,9 @@ def test_owner_of_a_marked_address_is_told_after_the_next_sign_in(
 
 
 def test_marking_again_changes_nothing(ada: Person, superuser: psycopg.Connection) -> None:
-    assert [mark(ada.email), mark(ada.email, reason="again")] == ["Marked.", "It was marked before."]
+    assert [mark(ada.email), mark(ada.email, reason="again")] == ["Marked.", "Already marked."]
     assert events(superuser).count("email.undeliverable") == 1
-    assert mark("stranger@example.com") == "No account holds this address."
+    assert mark("stranger@example.com") == "No account has this address."
     with pytest.raises(CommandError):
         mark("rubbish")
 
@@ -274,7 +274,7 @@ def test_address_that_is_called_sender_is_a_recipient_all_the_same(serve: Serve,
 
 def test_sign_up_that_waits_is_not_marked(ada: Person) -> None:
     waiting = make_creator("zoe@example.com", holds_email=False, email_verified_at=None)
-    assert mark(waiting.email) == "No account holds this address."
+    assert mark(waiting.email) == "No account has this address."
 
 
 def test_mark_ends_with_another_address(

@@ -13,7 +13,8 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from accounts.models import Creator, Operator
-from accounts.tests.support.creator_pages import LIST, page_of, record_justification, says
+from accounts.tests.support.creator_pages import LIST, page_of, record_justification
+from accounts.tests.support.creator_pages import text_of as says
 from accounts.tests.support.flows import LINK, confirm, link_in, log_in, sign_up
 from config.tests.support.accounts import PASSWORD, Person, make_creator, sign_in
 from config.tests.support.client import API
@@ -246,7 +247,6 @@ COMMANDS: dict[str, Callable[[str], Any]] = {
     "changepassword": lambda address: call_command("changepassword", address),
     "reset_second_factor": lambda address: call_command("reset_second_factor", address),
     "axes_reset_username": lambda address: call_command("axes_reset_username", address),
-    "axes_reset_ip_username": lambda address: call_command("axes_reset_ip_username", "192.0.2.1", address),
 }
 
 

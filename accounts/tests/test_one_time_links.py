@@ -141,7 +141,7 @@ def _fail(ada: Ada, link: Link) -> None:
 
 def _unlock(ada: Ada, link: Link) -> None:
     _fail(ada, link)
-    ada.support("lift_lock")
+    ada.support("unlock")
 
 
 def _use_another(ada: Ada, link: Link) -> None:

@@ -1,4 +1,4 @@
-"""Who is an operator and with which rights: superusers choose, and nobody for oneself."""
+"""Operators and their roles: only superusers and the console can change them."""
 
 import io
 from collections import Counter
@@ -35,7 +35,7 @@ def sam(transactional_db: None) -> Person:
     return make_operator("sam@example.com", "support")
 
 
-def confirmed(person: Person) -> Client:
+def enter_and_reauthenticate(person: Person) -> Client:
     client = enter(person)
     confirm(client, person)
     return client
@@ -55,7 +55,7 @@ def rights(superuser: psycopg.Connection, person: Person) -> tuple[Any, ...]:
     return row
 
 
-def test_groups_are_as_the_table_of_roles_says_whatever_they_were(olga: Person) -> None:
+def test_groups_are_reset_to_the_declared_permissions(olga: Person) -> None:
     with using_alias(OPERATOR):
         Group.objects.get(name="support").permissions.set(
             Group.objects.get(name="security").permissions.all()
@@ -63,13 +63,13 @@ def test_groups_are_as_the_table_of_roles_says_whatever_they_were(olga: Person) 
         make_operator("x@example.com", "")
         for name, labels in ROLES.items():
             found = Group.objects.get(name=name).permissions.select_related("content_type")
-            assert {f"{one.content_type.app_label}.{one.codename}" for one in found} == labels
+            assert {f"{each.content_type.app_label}.{each.codename}" for each in found} == labels
 
 
-def test_superuser_gives_and_takes_roles(
+def test_superuser_changes_roles(
     olga: Person, sam: Person, superuser: psycopg.Connection, run_jobs: Any
 ) -> None:
-    client = confirmed(olga)
+    client = enter_and_reauthenticate(olga)
     for form, found in (
         ({"role": "security"}, (True, False, ["security"])),
         ({"role": "superuser"}, (True, True, [None])),
@@ -83,15 +83,15 @@ def test_superuser_gives_and_takes_roles(
     assert [message.to for message in mail.outbox] == [[sam.email]]
 
 
-def test_saving_what_is_so_already_tells_nothing(
+def test_saving_unchanged_rights_records_nothing(
     olga: Person, sam: Person, superuser: psycopg.Connection
 ) -> None:
-    assert change(confirmed(olga), sam).status_code == 302
+    assert change(enter_and_reauthenticate(olga), sam).status_code == 302
     assert events(superuser, of=sam.id) == []
 
 
-def test_nobody_changes_own_rights(olga: Person, superuser: psycopg.Connection) -> None:
-    client = confirmed(olga)
+def test_superusers_cannot_change_their_own_rights(olga: Person, superuser: psycopg.Connection) -> None:
+    client = enter_and_reauthenticate(olga)
     assert client.get(f"{LIST}{olga.id}/change/").status_code == 200
     assert change(client, olga).status_code == 403
     assert change(client, olga, role="superuser", is_active="").status_code == 403
@@ -101,9 +101,11 @@ def test_nobody_changes_own_rights(olga: Person, superuser: psycopg.Connection) 
 
 
 @pytest.mark.parametrize("role", ["support", "security", ""])
-def test_others_see_and_change_no_operator(role: str, sam: Person, superuser: psycopg.Connection) -> None:
+def test_other_roles_cannot_see_or_change_operators(
+    role: str, sam: Person, superuser: psycopg.Connection
+) -> None:
     person = make_operator("eve@example.com", role)
-    client = confirmed(person)
+    client = enter_and_reauthenticate(person)
     assert client.get(LIST).status_code == 403
     for victim in (sam, person):
         assert change(client, victim, role="superuser").status_code == 403
@@ -114,17 +116,17 @@ def test_others_see_and_change_no_operator(role: str, sam: Person, superuser: ps
         accounts.change_rights(sam.id, role="superuser", is_active=True, by=person.id, client=ClientInfo())
 
 
-def test_two_superusers_that_demote_each_other_leave_one(olga: Person, superuser: psycopg.Connection) -> None:
-    others = [olga, make_operator("otto@example.com")]
+def test_two_superusers_demoting_each_other_leave_one(olga: Person, superuser: psycopg.Connection) -> None:
+    superusers = [olga, make_operator("otto@example.com")]
 
     def demote(number: int) -> str:
         with using_alias(OPERATOR):
             try:
                 accounts.change_rights(
-                    others[1 - number].id,
+                    superusers[1 - number].id,
                     role="support",
                     is_active=True,
-                    by=others[number].id,
+                    by=superusers[number].id,
                     client=ClientInfo(),
                 )
             except PermissionDenied:
@@ -132,34 +134,32 @@ def test_two_superusers_that_demote_each_other_leave_one(olga: Person, superuser
             return "done"
 
     assert Counter(all_at_once(2, demote)) == {"done": 1, "refused": 1}
-    assert Counter(rights(superuser, one)[1] for one in others) == {True: 1, False: 1}
+    assert Counter(rights(superuser, each)[1] for each in superusers) == {True: 1, False: 1}
 
 
-def test_a_creator_is_not_made_an_operator_by_the_way(
-    olga: Person, ada: Person, superuser: psycopg.Connection
-) -> None:
-    change(confirmed(olga), ada, role="superuser")
+def test_creator_cannot_be_made_an_operator(olga: Person, ada: Person, superuser: psycopg.Connection) -> None:
+    change(enter_and_reauthenticate(olga), ada, role="superuser")
     with using_alias(OPERATOR), pytest.raises(PermissionDenied):
         accounts.change_rights(ada.id, role="superuser", is_active=True, by=olga.id, client=ClientInfo())
     assert rights(superuser, ada) == (True, False, [None])
 
 
-def test_changing_rights_wants_a_confirmation_and_does_nothing_silently(
+def test_changing_rights_requires_reauthentication(
     olga: Person, sam: Person, superuser: psycopg.Connection
 ) -> None:
     client = enter(olga)
     page = f"{LIST}{sam.id}/change/"
-    answer = client.post(
+    response = client.post(
         page, {"role": "security", "is_active": "on"}, headers={"Referer": f"http://testserver{page}"}
     )
-    assert answer.url == f"/admin/confirm/?next={page.replace('/', '%2F')}"
-    confirmation = client.post(answer.url, {"answer": olga.password})
+    assert response.url == f"/admin/confirm/?next={page.replace('/', '%2F')}"
+    confirmation = client.post(response.url, {"answer": olga.password})
     assert confirmation.url == page
     assert rights(superuser, sam) == (True, False, ["support"])
-    assert "not done yet" in client.get(page).content.decode()
+    assert "Please repeat the action" in client.get(page).content.decode()
 
 
-def test_superuser_resets_the_second_factor_of_others_and_not_the_own(
+def test_superuser_resets_second_factors_except_their_own(
     olga: Person, sam: Person, superuser: psycopg.Connection, run_jobs: Any
 ) -> None:
     client, sams = enter(olga), enter(sam)
@@ -180,14 +180,14 @@ def test_superuser_resets_the_second_factor_of_others_and_not_the_own(
     assert [message.to for message in mail.outbox] == [[sam.email]]
 
 
-def test_last_superuser_gets_in_again_by_the_console(olga: Person, superuser: psycopg.Connection) -> None:
+def test_console_resets_the_second_factor_of_a_superuser(olga: Person, superuser: psycopg.Connection) -> None:
     client = enter(olga)
     call_command("reset_second_factor", "OLGA@example.com", stdout=io.StringIO())
     assert client.get("/admin/").status_code == 302
     assert events(superuser, of=olga.id)[-1] == "second_factor.reset"
-    for who in (olga.email, "nobody@example.com"):
+    for email in (olga.email, "nobody@example.com"):
         with pytest.raises(CommandError, match="no operator"):
-            call_command("reset_second_factor", who)
+            call_command("reset_second_factor", email)
 
 
 def create(monkeypatch: pytest.MonkeyPatch, email: str, password: str, group: str = "support") -> None:
@@ -195,7 +195,7 @@ def create(monkeypatch: pytest.MonkeyPatch, email: str, password: str, group: st
     call_command("create_operator", email, "--group", group, stdout=io.StringIO())
 
 
-def test_console_makes_operators_of_a_group(
+def test_console_creates_operators_of_a_role(
     olga: Person, api: API, monkeypatch: Any, superuser: psycopg.Connection
 ) -> None:
     create(monkeypatch, "Sue@Example.com", "a quiet sentence of Sue's", "security")
@@ -214,10 +214,12 @@ def test_console_makes_operators_of_a_group(
         ("sue@example.com", "short", "at least 15"),
         ("sue@example.com", "sue@example.com.sue", "similar"),
         ("sue", "a quiet sentence of Sue's", "valid email"),
-        ("taken@example.com", "a quiet sentence of Sue's", "there is an account"),
+        ("taken@example.com", "a quiet sentence of Sue's", "already exists"),
     ],
 )
-def test_console_refuses(olga: Person, monkeypatch: Any, email: str, password: str, words: str) -> None:
+def test_console_rejects_invalid_operators(
+    olga: Person, monkeypatch: Any, email: str, password: str, words: str
+) -> None:
     make_creator("taken@example.com")
     with pytest.raises(CommandError, match=words):
         create(monkeypatch, email, password)
@@ -225,9 +227,7 @@ def test_console_refuses(olga: Person, monkeypatch: Any, email: str, password: s
         assert not Creator.objects.filter(email__startswith="sue").exists()
 
 
-def test_console_makes_the_first_operator_and_the_book_tells(
-    superuser: psycopg.Connection, monkeypatch: Any
-) -> None:
+def test_createsuperuser_is_recorded(superuser: psycopg.Connection, monkeypatch: Any) -> None:
     monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", "a quiet sentence of Olga's")
     call_command("createsuperuser", "--noinput", email="Olga@example.com", stdout=io.StringIO())
     with using_alias(OPERATOR):
@@ -236,12 +236,24 @@ def test_console_makes_the_first_operator_and_the_book_tells(
     assert events(superuser, of=olga.pk) == ["operator.created"]
 
 
-def test_no_list_is_asked_for_a_hash_letter_by_letter(olga: Person) -> None:
+def test_superuser_without_its_event_is_not_created(transactional_db: None, monkeypatch: Any) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError
+
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", "a quiet sentence of Olga's")
+    monkeypatch.setattr(accounts, "record", fail)
+    with pytest.raises(RuntimeError):
+        call_command("createsuperuser", "--noinput", email="olga@example.com")
+    with using_alias(OPERATOR):
+        assert not Operator.objects.exists()
+
+
+def test_list_allows_no_filter_by_password(olga: Person) -> None:
     assert enter(olga).get(f"{LIST}?password__startswith=argon2").status_code == 400
 
 
-def test_console_asks_twice(olga: Person, monkeypatch: Any) -> None:
-    answers = iter(["a quiet sentence of Sue's", "another one"])
+def test_console_asks_for_the_password_twice(olga: Person, monkeypatch: Any) -> None:
+    answers = iter(["a quiet sentence of Sue's", "another each"])
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("getpass.getpass", lambda _prompt: next(answers))
     with pytest.raises(CommandError, match="not the same"):

@@ -1,6 +1,6 @@
-"""Finding, opening and deactivating an account in a real browser: small and large, light and dark, by keyboard.
+"""The admin's pages of creators in a real browser: small and large, light and dark, by keyboard.
 
-SCREENSHOTS=/some/directory keeps a picture of each page.
+SCREENSHOTS=/some/directory saves a screenshot of each page.
 """
 
 import base64
@@ -26,8 +26,8 @@ from tenancy.context import OPERATOR, using_alias
 pytestmark = [pytest.mark.slow, requires_chromium]
 
 SCREENS = (390, 844), (1280, 900)
-OURS = CONTRASTS.replace("body *", ".creator *")
-SMALL = """
+CREATOR_CONTRASTS = CONTRASTS.replace("body *", ".creator *")
+SMALL_TARGETS = """
 return [...document.querySelectorAll('.creator :is(.button, input:not([type=hidden]))')]
   .map(e => e.getBoundingClientRect()).filter(box => box.height < 44).length;
 """
@@ -35,7 +35,7 @@ return [...document.querySelectorAll('.creator :is(.button, input:not([type=hidd
 
 @pytest.fixture(scope="module")
 def served(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(tmp_path_factory.mktemp("people"), workers=1, **NO_LIMITS) as service:
+    with serving(tmp_path_factory.mktemp("creators"), workers=1, **NO_LIMITS) as service:
         yield service
 
 
@@ -54,11 +54,11 @@ def browser(served: Served, tmp_path: Path) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def busy(browser: Browser) -> Person:
-    """Ada, to whom something has happened."""
+def ada_with_history(browser: Browser) -> Person:
+    """Ada, with a session and a lockout."""
     ada = sign_in(make_creator("ada.lovelace-with-a-long-name@studio.example", display_name="Ada Lovelace"))
     for number in range(8):
-        make_creator(f"visitor-{number}@studio.example", display_name=f"Visitor {number}")
+        make_creator(f"creator-{number}@studio.example", display_name=f"Creator {number}")
     agent = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
     API().post("login", {"email": ada.email, "password": PASSWORD}, **agent)
     for _ in range(5):
@@ -66,12 +66,12 @@ def busy(browser: Browser) -> Person:
     return ada
 
 
-def faint(browser: Browser) -> list[object]:
-    """Once the colours have changed: Django's links take a moment."""
-    return [found for found in browser.execute_script(OURS) if found[2] < 4.5]
+def low_contrast(browser: Browser) -> list[object]:
+    """Elements with too little contrast. Links of Django fade from one colour to the other."""
+    return [found for found in browser.execute_script(CREATOR_CONTRASTS) if found[2] < 4.5]
 
 
-def look(browser: Browser, name: str) -> None:
+def check_page(browser: Browser, name: str) -> None:
     for scheme in ("light", "dark"):
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
@@ -82,57 +82,61 @@ def look(browser: Browser, name: str) -> None:
                 whole = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
                 Path(directory, f"{name}-{scheme}-{width}.png").write_bytes(base64.b64decode(whole["data"]))
             assert browser.execute_script("return document.documentElement.scrollWidth") <= width, name
-            assert wait_until(lambda: faint(browser) == [], within=2), (scheme, name, faint(browser))
-            assert browser.execute_script(SMALL) == 0, name
+            assert wait_until(lambda: low_contrast(browser) == [], within=2), (
+                scheme,
+                name,
+                low_contrast(browser),
+            )
+            assert browser.execute_script(SMALL_TARGETS) == 0, name
     assert browser.heading()
-    # of the Content-Security-Policy, of a missing file; not Chromium's wish for a name beside a password
+    # errors of the Content-Security-Policy or of missing files; [DOM] is Chromium's advice on password fields
     logged = [entry["message"] for entry in browser.get_log("browser")]
     assert [line for line in logged if "[DOM]" not in line] == []
 
 
-def test_account_is_found_opened_and_deactivated_by_keyboard(browser: Browser, busy: Person) -> None:
+def test_account_is_deactivated_by_keyboard(browser: Browser, ada_with_history: Person) -> None:
     for _ in range(40):
         if browser.switch_to.active_element.get_attribute("name") != "q":
             browser.press(Keys.TAB)
     browser.press("lovelace", Keys.ENTER)
     assert wait_until(lambda: "q=lovelace" in browser.current_url, within=5)
-    look(browser, "search")
-    browser.find_element(By.LINK_TEXT, busy.email).send_keys(Keys.ENTER)
-    browser.arrive(page_of(busy))
-    look(browser, "reason")
+    check_page(browser, "search")
+    browser.find_element(By.LINK_TEXT, ada_with_history.email).send_keys(Keys.ENTER)
+    browser.arrive(page_of(ada_with_history))
+    check_page(browser, "justification")
     assert browser.switch_to.active_element.get_attribute("name") == "reason"
     browser.press("short", Keys.ENTER)
     wrong = "[name=reason][aria-invalid=true]"
     assert wait_until(lambda: bool(browser.find_elements(By.CSS_SELECTOR, wrong)), within=5)
-    look(browser, "reason-wrong")
+    check_page(browser, "justification-wrong")
     browser.find_element(By.NAME, "reason").clear()
     browser.find_element(By.NAME, "reason").send_keys(REASON, Keys.ENTER)
-    assert wait_until(lambda: busy.email in browser.heading(), within=5)
-    look(browser, "record")
+    assert wait_until(lambda: ada_with_history.email in browser.heading(), within=5)
+    check_page(browser, "detail")
     browser.find_element(By.LINK_TEXT, "Deactivate").send_keys(Keys.ENTER)
     assert wait_until(lambda: bool(browser.find_elements(By.NAME, "answer")), within=5)
     browser.find_element(By.NAME, "answer").send_keys(PASSWORD, Keys.ENTER)
-    browser.arrive(f"{LIST}{busy.id}/deactivate/")
-    look(browser, "deactivate")
+    browser.arrive(f"{LIST}{ada_with_history.id}/deactivate/")
+    check_page(browser, "deactivate")
     browser.find_element(By.CSS_SELECTOR, ".creator input[type=submit]").send_keys(Keys.ENTER)
-    browser.arrive(page_of(busy))
+    browser.arrive(page_of(ada_with_history))
     assert "Deactivated" in browser.find_element(By.CSS_SELECTOR, ".states").text
-    look(browser, "deactivated")
+    check_page(browser, "deactivated")
     browser.find_element(By.LINK_TEXT, "Delete the account").send_keys(Keys.ENTER)
     browser.arrive("/delete/")
     browser.find_element(By.NAME, "typed").send_keys("someone@else.example", Keys.ENTER)
     assert wait_until(lambda: bool(browser.find_elements(By.CSS_SELECTOR, "[aria-invalid=true]")), within=5)
-    look(browser, "delete-wrong")
+    check_page(browser, "delete-wrong")
 
 
-def test_keys_on_every_screen(browser: Browser) -> None:
+def test_key_is_revoked_by_keyboard(browser: Browser) -> None:
     with using_alias(OPERATOR):
         for name in ("the shop", "the app of a partner"):
             api_keys.create_api_key(name)
     browser.go("/admin/accounts/apikey/")
-    look(browser, "keys")
+    check_page(browser, "keys")
     browser.find_element(By.LINK_TEXT, "Revoke").send_keys(Keys.ENTER)
     assert wait_until(lambda: bool(browser.find_elements(By.NAME, "answer")), within=5)
     browser.find_element(By.NAME, "answer").send_keys(PASSWORD, Keys.ENTER)
     browser.arrive("/revoke/")
-    look(browser, "revoke")
+    check_page(browser, "revoke")

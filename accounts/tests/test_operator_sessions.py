@@ -1,4 +1,4 @@
-"""How long Olga stays signed in, and when she is asked again."""
+"""Sessions of operators: their end, and reauthentication."""
 
 import time
 from typing import Any
@@ -9,6 +9,7 @@ from django.test import Client
 
 from accounts.services.operators import mfa
 from accounts.tests.support.flows import events
+from audit.requests.client_info import ClientInfo
 from config.tests.support.accounts import Person
 from config.tests.support.client import API
 from config.tests.support.operators import code_of, confirm, enter, give_password, make_operator
@@ -24,7 +25,7 @@ def olga(transactional_db: None) -> Person:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """`clock(seconds)`: so much later, as far as sessions' ages go."""
+    """`clock(seconds)` moves `time.time()`, by which the ages of sessions are measured."""
     real = time.time
 
     def move(seconds: float) -> None:
@@ -39,7 +40,7 @@ def unused_for(superuser: psycopg.Connection, minutes: int) -> None:
     )
 
 
-def is_in(client: Client) -> bool:
+def is_signed_in(client: Client) -> bool:
     return client.get("/admin/").status_code == 200
 
 
@@ -47,11 +48,11 @@ def key_of(client: Client) -> str:
     return client.cookies["sessionid"].value
 
 
-def test_session_ends_after_half_an_hour_unused(olga: Person, superuser: psycopg.Connection) -> None:
+def test_session_ends_after_thirty_minutes_unused(olga: Person, superuser: psycopg.Connection) -> None:
     client = enter(olga)
     for _ in range(3):
         unused_for(superuser, 29)
-        assert is_in(client)
+        assert is_signed_in(client)
     unused_for(superuser, 30)
     assert client.get("/admin/").url.startswith("/admin/login/")
 
@@ -61,13 +62,13 @@ def test_session_ends_twelve_hours_after_the_sign_in(
 ) -> None:
     client = enter(olga)
     clock(12 * 3600 - 60)
-    assert is_in(client)
+    assert is_signed_in(client)
     clock(12 * 3600 + 60)
-    assert not is_in(client)
+    assert not is_signed_in(client)
     assert superuser.execute("SELECT count(*) FROM django_session").fetchone() == (0,)
 
 
-def test_key_changes_with_each_step(olga: Person) -> None:
+def test_session_key_changes_with_each_step(olga: Person) -> None:
     client = give_password(olga)
     keys = [key_of(client)]
     client.post("/admin/second-factor/", {"answer": code_of(olga)})
@@ -81,15 +82,17 @@ def test_key_changes_with_each_step(olga: Person) -> None:
         assert mallory.get("/admin/second-factor/").url.startswith("/admin/login/")
 
 
-def test_giving_the_password_again_does_not_keep_the_second_factor(olga: Person) -> None:
+def test_signing_in_again_requires_the_second_factor_again(olga: Person) -> None:
     client = enter(olga)
     confirm(client, olga)
     give_password(olga, client)
-    assert not is_in(client)
+    assert not is_signed_in(client)
     assert client.get("/admin/", follow=True).redirect_chain[-1][0].startswith("/admin/second-factor/")
 
 
-def test_signing_out_ends_the_session_also_halfway(olga: Person, superuser: psycopg.Connection) -> None:
+def test_signing_out_ends_complete_and_incomplete_sessions(
+    olga: Person, superuser: psycopg.Connection
+) -> None:
     for client in (enter(olga), give_password(olga)):
         key = key_of(client)
         assert client.get("/admin/logout/").status_code == 405
@@ -99,72 +102,64 @@ def test_signing_out_ends_the_session_also_halfway(olga: Person, superuser: psyc
     assert events(superuser, of=olga.id).count("operator.signed_out") == 2
 
 
-def test_deactivated_operator_is_out_at_once(olga: Person, superuser: psycopg.Connection) -> None:
+def test_deactivation_ends_the_session(olga: Person, superuser: psycopg.Connection) -> None:
     client = enter(olga)
     superuser.execute("UPDATE creators SET is_active = false WHERE id = %s", [olga.id])
-    assert not is_in(client)
+    assert not is_signed_in(client)
 
 
-def test_operator_whose_second_factor_is_reset_is_out_at_once(olga: Person) -> None:
+def test_reset_of_the_second_factor_ends_the_session(olga: Person) -> None:
     client = enter(olga)
     with using_alias(OPERATOR):
-        assert mfa.reset(olga.id, client=_nobody())
+        assert mfa.reset(olga.id, client=ClientInfo())
     assert client.get("/admin/second-factor/set-up/").url.startswith("/admin/login/")
 
 
-def _nobody() -> Any:
-    from audit.requests.client_info import ClientInfo
-
-    return ClientInfo()
-
-
-def test_session_of_before_a_change_of_password_is_out(olga: Person) -> None:
+def test_password_change_ends_other_sessions(olga: Person) -> None:
     here, elsewhere = enter(olga), enter(olga)
     new = "another sentence of Olga's"
     form = {"old_password": "wrong", "new_password1": new, "new_password2": new}
     assert here.post("/admin/password_change/", form).status_code == 200
     assert here.post("/admin/password_change/", form | {"old_password": olga.password}).status_code == 302
-    assert is_in(here)
-    assert not is_in(elsewhere)
+    assert is_signed_in(here)
+    assert not is_signed_in(elsewhere)
     olga.password = new
-    assert is_in(enter(olga))
+    assert is_signed_in(enter(olga))
 
 
-def test_old_password_is_not_guessed_where_it_is_changed(olga: Person) -> None:
+def test_wrong_old_passwords_lock_the_account(olga: Person) -> None:
     client, new = enter(olga), "another sentence of Olga's"
     form = {"old_password": "wrong", "new_password1": new, "new_password2": new}
     for _ in range(5):
         client.post("/admin/password_change/", form)
-    answer = client.post("/admin/password_change/", form | {"old_password": olga.password})
-    assert "You can try again at" in answer.content.decode()
+    response = client.post("/admin/password_change/", form | {"old_password": olga.password})
+    assert "You can try again at" in response.content.decode()
 
 
-def test_confirmation_takes_password_or_code_and_leads_back(
-    olga: Person, superuser: psycopg.Connection
-) -> None:
+def test_reauthentication_takes_password_or_code(olga: Person, superuser: psycopg.Connection) -> None:
     client = enter(olga)
     path = "/admin/confirm/?next=%2Fadmin%2Faxes%2Faccessattempt%2F%3Fq%3Dada"
     assert "neither your password nor a code" in client.post(path, {"answer": "wrong"}).content.decode()
     assert client.post(path, {"answer": code_of(olga, steps=-1)}).url == f"{LOCKS}?q=ada"
     assert client.post(path, {"answer": olga.password}).url == f"{LOCKS}?q=ada"
-    told = events(superuser, of=olga.id)
-    assert told.count("operator.confirmed") == 2
-    assert told.count("password.check_failed") == 1
+    recorded = events(superuser, of=olga.id)
+    assert recorded.count("operator.confirmed") == 2
+    assert recorded.count("password.check_failed") == 1
 
 
 @pytest.mark.parametrize(
     "elsewhere", ["https://evil.example/", "//evil.example/", "javascript:alert(1)", "\\\\evil"]
 )
-def test_nobody_is_led_off_the_site(olga: Person, elsewhere: str) -> None:
+def test_next_never_redirects_to_another_site(olga: Person, elsewhere: str) -> None:
     client = enter(olga)
-    for path, form in (("/admin/confirm/", {"answer": olga.password}),):
-        assert client.post(f"{path}?next={elsewhere}", form).url == "/admin/"
-    half = give_password(olga)
+    form = {"answer": olga.password}
+    assert client.post(f"/admin/confirm/?next={elsewhere}", form).url == "/admin/"
+    client = give_password(olga)
     code = code_of(olga, steps=-1)
-    assert half.post(f"/admin/second-factor/?next={elsewhere}", {"answer": code}).url == "/admin/"
+    assert client.post(f"/admin/second-factor/?next={elsewhere}", {"answer": code}).url == "/admin/"
 
 
-def test_guesses_at_the_confirmation_count_as_at_the_sign_in(olga: Person) -> None:
+def test_failed_reauthentications_lock_the_account(olga: Person) -> None:
     client = enter(olga)
     for _ in range(5):
         client.post("/admin/confirm/", {"answer": "wrong"})
@@ -185,13 +180,13 @@ def test_steps_of_the_sign_in_share_a_rate_limit(olga: Person, settings: Any) ->
     assert statuses[-1] == 429
 
 
-def test_cookie_of_the_admin_means_nothing_to_the_api(api: API, olga: Person) -> None:
+def test_api_ignores_the_session_cookie_of_the_admin(api: API, olga: Person) -> None:
     api.cookies["sessionid"] = key_of(enter(olga))
     assert api.get("me").status_code == 401
     assert api.get("/healthz").status_code == 200
 
 
-def test_bearer_of_a_creator_means_nothing_to_the_admin(ada: Person, olga: Person) -> None:
+def test_admin_ignores_the_access_token_of_a_creator(ada: Person, olga: Person) -> None:
     mallory = {"Authorization": f"Bearer {ada.access}"}
     assert Client().get("/admin/", headers=mallory).status_code == 302
     client, new = enter(olga), "another sentence of Olga's"

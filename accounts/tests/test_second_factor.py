@@ -1,4 +1,4 @@
-"""Olga's second factor: she must set one up, each code works once, and five wrong ones mean five."""
+"""The second factor of operators: set-up, sign-in and recovery codes."""
 
 import re
 from collections import Counter
@@ -34,16 +34,16 @@ def newcomer(transactional_db: None) -> Person:
     return make_operator("nora@example.com", "support", with_app=False)
 
 
-def give(client: Client, code: str) -> Any:
+def submit_code(client: Client, code: str) -> Any:
     return client.post(CODES, {"answer": code})
 
 
-def is_in(client: Client) -> bool:
+def is_signed_in(client: Client) -> bool:
     return client.get("/admin/").status_code == 200
 
 
 def shown_secret(client: Client) -> bytes:
-    """Of the app that this browser is setting up."""
+    """The encrypted secret that this client is setting up."""
     client.get(SET_UP)
     with using_alias(OPERATOR):
         return str(client.session["new_secret"]).encode()
@@ -54,7 +54,7 @@ def set_up(client: Client) -> list[str]:
     return RECOVERY_CODE.findall(page.content.decode())
 
 
-def test_password_alone_leads_from_everywhere_to_setting_up(newcomer: Person) -> None:
+def test_password_alone_redirects_every_page_to_set_up(newcomer: Person) -> None:
     client = give_password(newcomer)
     for path in (
         "/admin/",
@@ -63,47 +63,47 @@ def test_password_alone_leads_from_everywhere_to_setting_up(newcomer: Person) ->
         "/admin/password_change/",
         "/admin/jsi18n/",
     ):
-        answer = client.get(path, follow=True)
-        assert answer.redirect_chain[-1][0].startswith(SET_UP), path
-        assert "Creators" not in answer.content.decode()
+        response = client.get(path, follow=True)
+        assert response.redirect_chain[-1][0].startswith(SET_UP), path
+        assert "Creators" not in response.content.decode()
 
 
-def test_set_up_shows_key_then_ten_codes_and_lets_in(newcomer: Person, superuser: psycopg.Connection) -> None:
+def test_set_up_shows_key_and_codes_and_signs_in(newcomer: Person, superuser: psycopg.Connection) -> None:
     client = give_password(newcomer)
     page = client.get(SET_UP).content.decode()
     secret = shown_secret(client)
-    assert mfa.spelled(secret) in page
+    assert mfa.base32_secret(secret) in page
     assert 'src="data:image/svg+xml' in page
-    assert not is_in(client)
+    assert not is_signed_in(client)
     codes = set_up(client)
     assert len(set(codes)) == 10
-    assert is_in(client)
+    assert is_signed_in(client)
     assert events(superuser, of=newcomer.id) == ["login.succeeded", "second_factor.set_up"]
 
 
-def test_set_up_wants_a_code_of_the_key_it_shows(newcomer: Person) -> None:
+def test_set_up_requires_a_code_of_the_shown_key(newcomer: Person) -> None:
     client = give_password(newcomer)
     wrong = client.post(SET_UP, {"answer": "000000"})
     assert "This code is wrong" in wrong.content.decode()
     assert client.post(SET_UP, {"answer": "\u0661\u0662\u0663456"}).status_code == 200
-    assert not is_in(client)
+    assert not is_signed_in(client)
 
 
-def test_nobody_else_sees_the_key_that_is_being_set_up(newcomer: Person) -> None:
+def test_each_session_sets_up_its_own_key(newcomer: Person) -> None:
     mallory, nora = give_password(newcomer), give_password(newcomer)
     assert shown_secret(mallory) != shown_secret(nora)
     key = shown_secret(mallory)
     assert len(set_up(nora)) == 10
     assert mallory.post(SET_UP, {"answer": code_for(key)}).status_code == 302
-    assert not is_in(mallory)
+    assert not is_signed_in(mallory)
     assert code_of(newcomer) != code_for(key)
 
 
-def test_of_two_that_set_up_at_once_one_has(newcomer: Person) -> None:
+def test_one_of_several_concurrent_set_ups_succeeds(newcomer: Person) -> None:
     with using_alias(OPERATOR):
         nora = Creator.objects.get(pk=newcomer.id)
 
-    def try_it(_number: int) -> bool:
+    def attempt(_number: int) -> bool:
         secret = mfa.new_secret()
         with using_alias(OPERATOR):
             try:
@@ -112,90 +112,88 @@ def test_of_two_that_set_up_at_once_one_has(newcomer: Person) -> None:
                 return False
             return True
 
-    assert Counter(all_at_once(8, try_it)) == {True: 1, False: 7}
+    assert Counter(all_at_once(8, attempt)) == {True: 1, False: 7}
 
 
-def test_secrets_lie_encrypted_or_as_digests(newcomer: Person, superuser: psycopg.Connection) -> None:
+def test_secrets_are_stored_encrypted_or_as_digests(newcomer: Person, superuser: psycopg.Connection) -> None:
     client = give_password(newcomer)
     secret = shown_secret(client)
     raw = mfa.fernet_for(mfa.PURPOSE).decrypt(secret)
     with log_lines() as lines:
         codes = set_up(client)
-    spellings = [raw.hex(), mfa.spelled(secret), *codes, *(code.replace("-", "") for code in codes)]
+    spellings = [raw.hex(), mfa.base32_secret(secret), *codes, *(code.replace("-", "") for code in codes)]
     tables = superuser.execute(
         "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
     )
     for (table,) in tables.fetchall():
         rows = superuser.execute(f"SELECT t::text FROM {table} t".encode()).fetchall()
         text = " ".join(row for (row,) in rows)
-        assert not [one for one in spellings if one in text], table
-    assert not [one for one in spellings if one in lines.getvalue()]
+        assert not [each for each in spellings if each in text], table
+    assert not [each for each in spellings if each in lines.getvalue()]
 
 
-def test_a_code_lets_in_once(olga: Person) -> None:
+def test_code_works_once(olga: Person) -> None:
     code = code_of(olga)
     first, second = give_password(olga), give_password(olga)
-    assert give(first, f" {code[:3]} {code[3:]} ").status_code == 302
-    assert is_in(first)
-    assert "used before" in give(second, code).content.decode()
-    assert not is_in(second)
+    assert submit_code(first, f" {code[:3]} {code[3:]} ").status_code == 302
+    assert is_signed_in(first)
+    assert "used before" in submit_code(second, code).content.decode()
+    assert not is_signed_in(second)
 
 
-def test_codes_of_a_clock_half_a_minute_off_let_in_and_older_ones_do_not(olga: Person) -> None:
+def test_code_of_the_adjacent_step_works_and_others_fail(olga: Person) -> None:
     client = give_password(olga)
-    assert give(client, code_of(olga, steps=3)).status_code == 200
-    assert give(client, code_of(olga, steps=-3)).status_code == 200
-    assert give(client, code_of(olga, steps=1)).status_code == 302
+    assert submit_code(client, code_of(olga, steps=3)).status_code == 200
+    assert submit_code(client, code_of(olga, steps=-3)).status_code == 200
+    assert submit_code(client, code_of(olga, steps=1)).status_code == 302
 
 
-def test_one_code_sent_many_times_at_once_lets_in_once(olga: Person, settings: Any) -> None:
+def test_code_works_once_in_concurrent_requests(olga: Person, settings: Any) -> None:
     settings.MAX_FAILED_LOGIN_ATTEMPTS = 100
     with using_alias(OPERATOR):
         operator = Creator.objects.get(pk=olga.id)
     code = code_of(olga)
 
-    def try_it(_number: int) -> bool:
+    def attempt(_number: int) -> bool:
         with using_alias(OPERATOR):
-            return mfa.sign_in(operator, code=code, client=ClientInfo()) is not None
+            return mfa.authenticate(operator, code=code, client=ClientInfo()) is not None
 
-    assert Counter(all_at_once(20, try_it)) == {True: 1, False: 19}
+    assert Counter(all_at_once(20, attempt)) == {True: 1, False: 19}
 
 
-def test_a_recovery_code_lets_in_once_however_often_it_is_sent(newcomer: Person, settings: Any) -> None:
+def test_recovery_code_works_once_in_concurrent_requests(newcomer: Person, settings: Any) -> None:
     settings.MAX_FAILED_LOGIN_ATTEMPTS = 100
     code = set_up(give_password(newcomer))[0]
     with using_alias(OPERATOR):
         operator = Creator.objects.get(pk=newcomer.id)
 
-    def try_it(_number: int) -> bool:
+    def attempt(_number: int) -> bool:
         with using_alias(OPERATOR):
-            return mfa.sign_in(operator, code=code, client=ClientInfo()) is not None
+            return mfa.authenticate(operator, code=code, client=ClientInfo()) is not None
 
-    assert Counter(all_at_once(20, try_it)) == {True: 1, False: 19}
+    assert Counter(all_at_once(20, attempt)) == {True: 1, False: 19}
 
 
-def test_recovery_code_stands_in_for_the_app_in_any_spelling(
-    newcomer: Person, superuser: psycopg.Connection
-) -> None:
+def test_recovery_code_works_with_and_without_dashes(newcomer: Person, superuser: psycopg.Connection) -> None:
     first, second, *_ = set_up(give_password(newcomer))
     for code in (first.lower().replace("-", ""), second):
         client = give_password(newcomer)
-        assert give(client, code).status_code == 302
-        assert is_in(client)
+        assert submit_code(client, code).status_code == 302
+        assert is_signed_in(client)
     assert "8" in client.get(CODES).content.decode()
     assert events(superuser, of=newcomer.id).count("recovery_code.used") == 2
 
 
 @pytest.mark.parametrize("parallel", [1, 30])
-def test_five_wrong_codes_mean_five(
+def test_sixth_wrong_code_is_not_checked(
     olga: Person, superuser: psycopg.Connection, monkeypatch: Any, parallel: int
 ) -> None:
-    verified_hash: list[str] = []
+    checked: list[str] = []
 
     def counted(_secret: bytes, code: str) -> None:
-        verified_hash.append(code)
+        checked.append(code)
 
-    monkeypatch.setattr(mfa, "_step_of", counted)
+    monkeypatch.setattr(mfa, "_matching_step", counted)
     monkeypatch.setattr(lockout, "LONGEST_WAIT", 30)
     with using_alias(OPERATOR):
         operator = Creator.objects.get(pk=olga.id)
@@ -203,37 +201,37 @@ def test_five_wrong_codes_mean_five(
     def guess(number: int) -> str:
         with using_alias(OPERATOR):
             try:
-                mfa.sign_in(operator, code=f"{number:06}", client=ClientInfo())
+                mfa.authenticate(operator, code=f"{number:06}", client=ClientInfo())
             except lockout.AccountLockedError:
                 return "locked"
             return "wrong"
 
-    found: Counter[str] = Counter()
+    results: Counter[str] = Counter()
     for start in range(0, 30, parallel):
-        found += Counter(all_at_once(parallel, lambda number, start=start: guess(start + number)))  # type: ignore[misc]
-    assert len(verified_hash) == 5
-    assert found == {"wrong": 5, "locked": 25}
+        results += Counter(all_at_once(parallel, lambda number, start=start: guess(start + number)))  # type: ignore[misc]
+    assert len(checked) == 5
+    assert results == {"wrong": 5, "locked": 25}
     monkeypatch.undo()
     client = give_password(olga)
-    assert "You can try again at" in give(client, code_of(olga)).content.decode()
+    assert "You can try again at" in submit_code(client, code_of(olga)).content.decode()
     assert events(superuser, of=olga.id).count("account.locked") == 1
     superuser.execute(
         "UPDATE axes_accessattempt SET attempt_time = attempt_time - %s", [timedelta(minutes=30)]
     )
-    assert give(client, code_of(olga)).status_code == 302
+    assert submit_code(client, code_of(olga)).status_code == 302
 
 
-def test_wrong_recovery_codes_count_with_wrong_codes(olga: Person) -> None:
+def test_wrong_recovery_codes_share_the_count(olga: Person) -> None:
     client = give_password(olga)
     for guess in ("AAAA-AAAA-AAAA-AAAA", "000000", "BBBB-BBBB-BBBB-BBBB", "000001", "x"):
-        assert "This code is wrong" in give(client, guess).content.decode()
-    assert "You can try again at" in give(client, code_of(olga)).content.decode()
+        assert "This code is wrong" in submit_code(client, guess).content.decode()
+    assert "You can try again at" in submit_code(client, code_of(olga)).content.decode()
 
 
-def test_owner_hears_of_five_wrong_codes(olga: Person, run_jobs: Any) -> None:
+def test_operator_is_notified_of_five_wrong_codes(olga: Person, run_jobs: Any) -> None:
     client = give_password(olga)
     for _ in range(5):
-        give(client, "000000")
+        submit_code(client, "000000")
     run_jobs()
     (message,) = mail.outbox
     assert message.to == [olga.email]
@@ -242,7 +240,7 @@ def test_owner_hears_of_five_wrong_codes(olga: Person, run_jobs: Any) -> None:
     assert "password-reset" not in message.body
 
 
-def test_new_recovery_codes_end_the_old_ones_and_want_a_confirmation(newcomer: Person) -> None:
+def test_renewing_recovery_codes_requires_reauthentication(newcomer: Person) -> None:
     client = give_password(newcomer)
     old = set_up(client)
     renew = "/admin/second-factor/recovery-codes/"
@@ -251,11 +249,11 @@ def test_new_recovery_codes_end_the_old_ones_and_want_a_confirmation(newcomer: P
     new = RECOVERY_CODE.findall(client.post(renew).content.decode())
     assert len(set(new) - set(old)) == 10
     again = give_password(newcomer)
-    assert give(again, old[0]).status_code == 200
-    assert give(again, new[0]).status_code == 302
+    assert submit_code(again, old[0]).status_code == 200
+    assert submit_code(again, new[0]).status_code == 302
 
 
-def test_another_app_wants_a_confirmation_and_ends_the_other_sessions(olga: Person) -> None:
+def test_replacing_the_app_ends_the_other_sessions(olga: Person) -> None:
     here, elsewhere = enter(olga), enter(olga)
     assert here.get(SET_UP).url.startswith("/admin/confirm/")
     assert here.post(SET_UP, {"answer": "000000"}).url.startswith("/admin/confirm/")
@@ -263,20 +261,20 @@ def test_another_app_wants_a_confirmation_and_ends_the_other_sessions(olga: Pers
     before = code_of(olga)
     assert len(set_up(here)) == 10
     assert code_of(olga) != before
-    assert is_in(here)
-    assert not is_in(elsewhere)
-    assert elsewhere.get(CODES).url.startswith("/admin/login/"), "not even halfway"
+    assert is_signed_in(here)
+    assert not is_signed_in(elsewhere)
+    assert elsewhere.get(CODES).url.startswith("/admin/login/"), "the password has to be given again too"
 
 
-def test_with_another_secret_key_a_recovery_code_still_lets_in(newcomer: Person, settings: Any) -> None:
+def test_recovery_code_works_after_a_change_of_secret_key(newcomer: Person, settings: Any) -> None:
     codes, code = set_up(give_password(newcomer)), code_of(newcomer, steps=-1)
     settings.SECRET_KEY = "another " * 8
     client = give_password(newcomer)
-    assert give(client, code).status_code == 200
-    assert give(client, codes[0]).status_code == 302
+    assert submit_code(client, code).status_code == 200
+    assert submit_code(client, codes[0]).status_code == 302
 
 
-def test_app_of_another_operator_vouches_for_nobody(olga: Person, newcomer: Person) -> None:
+def test_authenticator_of_another_operator_verifies_nothing(olga: Person, newcomer: Person) -> None:
     client = enter(olga)
     with using_alias(OPERATOR):
         session = client.session
@@ -285,4 +283,4 @@ def test_app_of_another_operator_vouches_for_nobody(olga: Person, newcomer: Pers
         )
         session["otp_device_id"] = foreign.persistent_id
         session.save()
-    assert not is_in(client)
+    assert not is_signed_in(client)

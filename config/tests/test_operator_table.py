@@ -1,7 +1,7 @@
-"""Every page and action of the operators' site by every kind of caller. What is missing here fails.
+"""Permissions of the admin: every page and action for every kind of caller. A missing row fails a test.
 
-Rows are `METHOD route`, with what stands after the route in brackets: `POST accounts_creator_act deactivate`.
-An action of a list is `ACTION list.action`.
+A row is `METHOD route`, or `METHOD route argument`: `POST accounts_creator_action deactivate`.
+An action of a changelist is `ACTION changelist.action`.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,25 +16,25 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.test import Client, RequestFactory
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from accounts.admin.actions import ACTION_TEXTS
 from accounts.models import Creator
 from accounts.services.operators import justification
+from accounts.services.operators.support import SUPPORT_ACTIONS
 from audit.requests.client_info import ClientInfo
 from config.tests.support.accounts import Person, make_creator, sign_in
 from config.tests.support.operators import confirm, enter, give_password, make_operator
 from tenancy.context import OPERATOR, using_alias
 
-GO = "go"  # it is shown or done
-STEP = "step"  # it is once the password, or a code, is given again
-NO = "no"  # not to this caller, or there is no such thing
-IN = "in"  # to the sign-in
-CODE = "code"  # to the second factor
+GO = "go"  # allowed
+STEP = "step"  # allowed after reauthentication
+NO = "no"  # forbidden or not found
+IN = "in"  # redirected to the sign-in
+CODE = "code"  # redirected to the second factor
 CALLERS = ("support", "security", "superuser", "creator", "anonymous", "no second factor", "no code yet")
 Row = tuple[str, ...]
 
 
 def of(support: str, security: str, superuser: str) -> Row:
-    """What operators get; everybody else is asked to sign in, and who has come halfway for the second factor."""
+    """A row that redirects everyone but operators to the sign-in or to the second factor."""
     return (support, security, superuser, IN, IN, CODE, CODE)
 
 
@@ -58,14 +58,14 @@ TABLE: dict[str, Row] = {
     "GET catch_all": NOBODY,
     "GET accounts_creator_changelist": ALL,
     "GET accounts_creator_change": ALL,
-    "POST accounts_creator_change": ALL,  # the reason
-    "POST accounts_creator_act lift_lock": ALL,
-    "POST accounts_creator_act end_sessions": ALL,
-    "POST accounts_creator_act send_reset": ALL,
-    "POST accounts_creator_act mark_verified": SECURITY_CONFIRMED,
-    "POST accounts_creator_act deactivate": SECURITY_CONFIRMED,
-    "POST accounts_creator_act reactivate": SECURITY_CONFIRMED,
-    "POST accounts_creator_act delete": SUPERUSERS_CONFIRMED,
+    "POST accounts_creator_change": ALL,  # gives the justification
+    "POST accounts_creator_action unlock": ALL,
+    "POST accounts_creator_action end_sessions": ALL,
+    "POST accounts_creator_action send_reset": ALL,
+    "POST accounts_creator_action mark_verified": SECURITY_CONFIRMED,
+    "POST accounts_creator_action deactivate": SECURITY_CONFIRMED,
+    "POST accounts_creator_action reactivate": SECURITY_CONFIRMED,
+    "POST accounts_creator_action delete": SUPERUSERS_CONFIRMED,
     "GET accounts_apikey_changelist": SECURITY,
     "GET accounts_apikey_revoke": SECURITY_CONFIRMED,
     "POST accounts_apikey_revoke": SECURITY_CONFIRMED,
@@ -95,7 +95,7 @@ TABLE: dict[str, Row] = {
     "POST audit_auditlog_change": NOBODY,
     "POST audit_auditlog_delete": NOBODY,
     "GET logout": (NO, NO, NO, IN, IN, NO, NO),
-    "POST logout": (GO, GO, GO, IN, IN, GO, GO),  # the last one
+    "POST logout": (GO, GO, GO, IN, IN, GO, GO),  # must be the last row
 }
 
 
@@ -105,19 +105,19 @@ class Caller:
     person: Person | None = None  # an operator
 
 
-class Cast:
-    """Whom and what the callers act on: made anew for each of them, since a row may use it up."""
+class Fixtures:
+    """Objects of the requests. Most are created for each request, since it may delete or change them."""
 
     def __init__(self, superuser: psycopg.Connection) -> None:
         self.superuser = superuser
         self.ada = sign_in(make_creator("ada@example.com"))
         self.sam = make_operator("sam@example.com", "support")
 
-    def creator(self, caller: Caller, act: str = "") -> Any:
-        """A new one, for whom the operator has said why."""
-        waiting: Any = {"holds_email": False, "email_verified_at": None} if act == "mark_verified" else {}
+    def creator(self, caller: Caller, action: str = "") -> Any:
+        """Create a creator, and a justification of the operator."""
+        waiting: Any = {"holds_email": False, "email_verified_at": None} if action == "mark_verified" else {}
         email = f"{uuid4()}@example.com"
-        creator = make_creator(email, is_active=act != "reactivate", **waiting)
+        creator = make_creator(email, is_active=action != "reactivate", **waiting)
         if caller.person:
             with using_alias(OPERATOR):
                 justification.record_justification(
@@ -126,16 +126,16 @@ class Cast:
                     reason="a row of a table",
                     client=ClientInfo(),
                 )
-        FORMS["accounts_creator_act"] = {"typed": email}
+        FORMS["accounts_creator_action"] = {"typed": email}
         return creator.id
 
-    def attempt(self, door: str) -> Any:
-        """A count of failures at `door`."""
+    def attempt(self, scope: str) -> Any:
+        """Create a lockout in `scope`."""
         return self._made(
             "INSERT INTO axes_accessattempt (username, user_agent, ip_address, http_accept, path_info, attempt_time, "
             "get_data, post_data, failures_since_start) VALUES (%s, %s, NULL, '', '', now(), '', '', 5) RETURNING id",
             self.ada.email,
-            door,
+            scope,
         )
 
     def api_key(self) -> Any:
@@ -153,11 +153,11 @@ class Cast:
         return row[0]
 
 
-# what a route's variables are filled with
-OBJECTS: dict[str, Callable[[Cast, Caller, str], list[Any]]] = {
+# the arguments of a route
+OBJECTS: dict[str, Callable[[Fixtures, Caller, str], list[Any]]] = {
     "app_list": lambda _cast, _caller, label: [label],
     "accounts_creator_change": lambda cast, caller, _: [cast.creator(caller)],
-    "accounts_creator_act": lambda cast, caller, act: [cast.creator(caller, act), act],
+    "accounts_creator_action": lambda cast, caller, action: [cast.creator(caller, action), action],
     "accounts_operator_": lambda cast, _caller, _: [cast.sam.id],
     "accounts_apikey_revoke": lambda cast, _caller, _: [cast.api_key()],
     "axes_accessattempt_": lambda cast, _caller, whose: [cast.attempt("admin" if whose else "api")],
@@ -173,7 +173,7 @@ FORMS: dict[str, dict[str, Any]] = {
 
 
 def routes() -> Iterator[str]:
-    """Names of all that is served under /admin/."""
+    """Names of all routes under /admin/."""
 
     def walk(patterns: list[Any], prefix: str = "") -> Iterator[tuple[str, str]]:
         for pattern in patterns:
@@ -187,25 +187,25 @@ def routes() -> Iterator[str]:
 
 
 def actions() -> Iterator[str]:
-    """What a superuser can do with the rows of a list."""
+    """Actions of the changelists that a superuser can use."""
     request = RequestFactory().get("/admin/")
     request.user = Creator(is_staff=True, is_superuser=True)
     for model, model_admin in admin.site._registry.items():
-        place = f"{model._meta.app_label}_{model._meta.model_name}"
-        yield from (f"{place}.{name}" for name in model_admin.get_actions(request))
+        target = f"{model._meta.app_label}_{model._meta.model_name}"
+        yield from (f"{target}.{name}" for name in model_admin.get_actions(request))
 
 
-def test_table_has_every_page_and_every_action_and_no_other() -> None:
-    told = [row.split()[1] for row in TABLE if not row.startswith("ACTION")]
-    assert set(told) == set(routes())
+def test_table_has_exactly_the_existing_pages_and_actions() -> None:
+    names = [row.split()[1] for row in TABLE if not row.startswith("ACTION")]
+    assert set(names) == set(routes())
     assert {row.split()[1] for row in TABLE if row.startswith("ACTION")} == set(actions())
-    assert {row.split()[2] for row in TABLE if " accounts_creator_act " in row} == set(ACTION_TEXTS)
+    assert {row.split()[2] for row in TABLE if " accounts_creator_action " in row} == set(SUPPORT_ACTIONS)
     assert {len(row) for row in TABLE.values()} == {len(CALLERS)}
 
 
 @pytest.fixture
-def cast(superuser: psycopg.Connection, transactional_db: None) -> Cast:
-    return Cast(superuser)
+def cast(superuser: psycopg.Connection, transactional_db: None) -> Fixtures:
+    return Fixtures(superuser)
 
 
 def operator(role: str) -> Caller:
@@ -213,8 +213,8 @@ def operator(role: str) -> Caller:
     return Caller(enter(person), person)
 
 
-def callers(cast: Cast) -> dict[str, Caller]:
-    """Each as far as he comes."""
+def callers(cast: Fixtures) -> dict[str, Caller]:
+    """A client for each kind of caller, signed in as far as possible."""
     creator = Client(headers={"Authorization": f"Bearer {cast.ada.access}"})
     creator.post("/admin/login/", {"username": cast.ada.email, "password": cast.ada.password})
     return {
@@ -222,43 +222,43 @@ def callers(cast: Cast) -> dict[str, Caller]:
         "creator": Caller(creator),
         "anonymous": Caller(Client()),
         "no second factor": Caller(give_password(make_operator("new@example.com", with_app=False))),
-        "no code yet": Caller(give_password(make_operator("halfway@example.com"))),
+        "no code yet": Caller(give_password(make_operator("password-only@example.com"))),
     }
 
 
-def ask(caller: Caller, row: str, cast: Cast) -> Any:
-    """The answer, for a row on an object of its own."""
-    method, place, more = f"{row} ".split(" ", 2)
-    route, _, action = place.partition(".")
+def ask(caller: Caller, row: str, cast: Fixtures) -> Any:
+    """Send the request of a row."""
+    method, target, more = f"{row} ".split(" ", 2)
+    route, _, action = target.partition(".")
     make = next((make for name, make in OBJECTS.items() if f"{route}_".startswith(name)), None)
     has_object = make and not route.endswith(WITHOUT_OBJECT)
-    found = make(cast, caller, more.strip()) if make and has_object else []
+    arguments = make(cast, caller, more.strip()) if make and has_object else []
     if method == "ACTION":
-        form = {"action": action, ACTION_CHECKBOX_NAME: [str(one) for one in found]}
+        form = {"action": action, ACTION_CHECKBOX_NAME: [str(each) for each in arguments]}
         return caller.client.post(reverse(f"admin:{route}_changelist"), form)
-    path = "/admin/nothing/" if route == "catch_all" else reverse(f"admin:{route}", args=found)
+    path = "/admin/nothing/" if route == "catch_all" else reverse(f"admin:{route}", args=arguments)
     return caller.client.get(path) if method == "GET" else caller.client.post(path, FORMS.get(route, {}))
 
 
-def verdict(client: Client, answer: Any) -> str:
-    where = answer.headers.get("Location", "")
-    if where.startswith("/admin/login/"):
-        onward = client.get(where).headers.get("Location", "")
+def outcome(client: Client, response: Any) -> str:
+    location = response.headers.get("Location", "")
+    if location.startswith("/admin/login/"):
+        onward = client.get(location).headers.get("Location", "")
         return CODE if onward.startswith("/admin/second-factor/") else IN
-    for page, word in (("/admin/second-factor/", CODE), ("/admin/confirm/", STEP)):
-        if where.startswith(page):
-            return word
-    if answer.status_code in {403, 404, 405} or (where == "/admin/" and _is_missing(client)):
+    for page, result in (("/admin/second-factor/", CODE), ("/admin/confirm/", STEP)):
+        if location.startswith(page):
+            return result
+    if response.status_code in {403, 404, 405} or (location == "/admin/" and _is_missing(client)):
         return NO
-    return GO if answer.status_code in {200, 302} else str(answer.status_code)
+    return GO if response.status_code in {200, 302} else str(response.status_code)
 
 
 def _is_missing(client: Client) -> bool:
-    """Django's way of a 404 for an object that the caller can't see: on the next page."""
+    """Django redirects to the index, with a message, if the caller can't see the object."""
     return "Perhaps it was deleted?" in client.get("/admin/").content.decode()
 
 
-def rights(cast: Cast) -> list[Any]:
+def rights(cast: Fixtures) -> list[Any]:
     query = "SELECT id, is_active, is_superuser, email, password FROM creators WHERE is_staff ORDER BY id"
     return [
         *cast.superuser.execute(query),
@@ -266,19 +266,21 @@ def rights(cast: Cast) -> list[Any]:
     ]
 
 
-def test_every_page_answers_every_caller_as_the_table_says(cast: Cast) -> None:
-    people = callers(cast)
+def test_every_page_is_allowed_as_the_table_says(cast: Fixtures) -> None:
+    by_role = callers(cast)
     before = rights(cast)
-    found = {row: tuple(verdict(one.client, ask(one, row, cast)) for one in people.values()) for row in TABLE}
-    assert found == TABLE
+    results = {
+        row: tuple(outcome(each.client, ask(each, row, cast)) for each in by_role.values()) for row in TABLE
+    }
+    assert results == TABLE
     assert rights(cast) == before
 
 
 @pytest.mark.parametrize("role", CALLERS[:3])
-def test_what_wants_a_confirmation_is_done_after_it(cast: Cast, role: str) -> None:
+def test_reauthentication_allows_what_requires_it(cast: Fixtures, role: str) -> None:
     caller = operator(role)
     assert caller.person
     confirm(caller.client, caller.person)
     for row, cells in TABLE.items():
         if cells[CALLERS.index(role)] == STEP:
-            assert verdict(caller.client, ask(caller, row, cast)) == GO, row
+            assert outcome(caller.client, ask(caller, row, cast)) == GO, row

@@ -9,14 +9,14 @@ from tenancy.commands import OperatorCommand
 
 
 class VisibleOutput(OutputWrapper):
-    """The addresses are as strangers gave them; none steers the terminal."""
+    """Escapes control characters of the addresses, which are untrusted input."""
 
     def write(self, msg: str = "", *more: Any, **named: Any) -> None:  # type: ignore[override]
         super().write(visible(msg, keep="\t\n"), *more, **named)
 
 
 class Command(OperatorCommand, axes_list_attempts.Command):  # type: ignore[misc]
-    """The axes command, as the operator."""
+    """Axes' command, as the operator role."""
 
     def execute(self, *args: Any, **options: Any) -> Any:
         options["stdout"] = VisibleOutput(options.get("stdout") or sys.stdout)

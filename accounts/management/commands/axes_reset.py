@@ -4,4 +4,4 @@ from tenancy.commands import OperatorCommand
 
 
 class Command(OperatorCommand, axes_reset.Command):  # type: ignore[misc]
-    """The axes command, as the operator."""
+    """Axes' command, as the operator role."""

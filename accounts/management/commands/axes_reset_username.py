@@ -6,7 +6,7 @@ from tenancy.commands import OperatorCommand
 
 
 class Command(OperatorCommand, axes_reset_username.Command):  # type: ignore[misc]
-    """The axes command, as the operator."""
+    """Axes' command, as the operator role."""
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username", nargs="+", type=address)

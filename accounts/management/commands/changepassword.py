@@ -9,7 +9,7 @@ from tenancy.commands import OperatorCommand
 
 
 class Command(OperatorCommand, changepassword.Command):
-    """Django's command, as the operator."""
+    """Django's command, as the operator role."""
 
     def handle(self, *args: Any, username: str | None, **options: Any) -> str | None:
         try:

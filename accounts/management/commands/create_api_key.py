@@ -7,7 +7,7 @@ from tenancy.commands import OperatorCommand
 
 
 class Command(OperatorCommand):
-    help = "Make an API key for a resource server; it is printed once and can't be read again."
+    help = "Create an API key for a resource server. It is printed once and can't be read later."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name")
@@ -15,6 +15,6 @@ class Command(OperatorCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         key = create_api_key(options["name"])
         if key is None:
-            message = f"there is an API key named {options['name']}"
+            message = f"an API key named {options['name']} already exists"
             raise CommandError(message)
         self.stdout.write(key)

@@ -12,7 +12,7 @@ from tenancy.commands import OperatorCommand
 
 
 class Command(OperatorCommand):
-    help = "Make an operator who is not a superuser; asks for the password."
+    help = "Create an operator who is not a superuser. Asks for the password."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("email", type=address)
@@ -20,17 +20,17 @@ class Command(OperatorCommand):
 
     def handle(self, *args: Any, email: str, group: str, **options: Any) -> None:
         try:
-            made = accounts.create_operator(email=email, password=_password(), role=group)
+            created = accounts.create_operator(email=email, password=_password(), role=group)
         except WeakPasswordError as error:
             raise CommandError(" ".join(sentence for _code, sentence in error.errors)) from error
-        if not made:
-            message = "there is an account with this e-mail address"
+        if not created:
+            message = "an account with this e-mail address already exists"
             raise CommandError(message)
-        self.stdout.write("Made. The second factor is set up at the first sign-in.")
+        self.stdout.write("Created. The second factor is set up at the first sign-in.")
 
 
 def _password() -> str:
-    """Twice from the keyboard; or from a pipe, as one line."""
+    """Prompt twice on a terminal; otherwise read one line from standard input."""
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\n")
     password = getpass.getpass("Password: ")

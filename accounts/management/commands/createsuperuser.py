@@ -8,11 +8,11 @@ from tenancy.commands import OperatorCommand
 
 
 class Command(OperatorCommand, createsuperuser.Command):
-    """Django's command, as the operator."""
+    """Django's command, as the operator role."""
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             createsuperuser.Command.handle(self, *args, **options)
         except IntegrityError as error:
-            message = "there is an account with this e-mail address"
+            message = "an account with this email address already exists"
             raise CommandError(message) from error

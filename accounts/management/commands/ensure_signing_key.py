@@ -5,8 +5,8 @@ from tenancy.commands import OperatorCommand
 
 
 class Command(OperatorCommand):
-    help = "Make the first signing key, or the next one when it is due."
+    help = "Create the first signing key, or the next one if it is due."
 
     def handle(self, *args: Any, **options: Any) -> None:
         if ensure_signing_key():
-            self.stdout.write("A new signing key was made.")
+            self.stdout.write("Created a new signing key.")

@@ -8,18 +8,18 @@ from tenancy.commands import OperatorCommand
 
 
 class Command(OperatorCommand):
-    help = "Mark the account that holds ADDRESS, to which mail comes back. The owner is told at sign-in."
+    help = "Mark mail to ADDRESS as undeliverable. The owner of the account sees it at the next sign-in."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("address", type=stored_address)
         parser.add_argument(
-            "--reason", default="", help="for example the words of the report; the owner reads it"
+            "--reason", default="", help="for example the text of the bounce report; the owner can read it"
         )
 
     def handle(self, *args: Any, address: str, reason: str, **options: Any) -> None:
         if refusals.mark_undeliverable(address, reason=reason):
             self.stdout.write("Marked.")
         elif refusals.holds(address):
-            self.stdout.write("It was marked before.")
+            self.stdout.write("Already marked.")
         else:
-            self.stdout.write("No account holds this address.")
+            self.stdout.write("No account has this address.")

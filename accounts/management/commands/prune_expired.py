@@ -5,7 +5,7 @@ from tenancy.commands import OperatorCommand
 
 
 class Command(OperatorCommand):
-    help = "Delete expired sessions, tokens, unconfirmed sign-ups, finished jobs and dead keys."
+    help = "Delete expired sessions and tokens, unconfirmed sign-ups, finished jobs and expired keys."
 
     def handle(self, *args: Any, **options: Any) -> None:
         for table, rows in prune_expired().items():

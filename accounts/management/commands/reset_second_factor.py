@@ -10,7 +10,7 @@ from tenancy.commands import OperatorCommand
 
 
 class Command(OperatorCommand):
-    help = "Take an operator's app and recovery codes away; new ones are set up at the next sign-in."
+    help = "Delete an operator's authenticator and recovery codes. New ones are set up at the next sign-in."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("email", type=address)
@@ -18,6 +18,6 @@ class Command(OperatorCommand):
     def handle(self, *args: Any, email: str, **options: Any) -> None:
         operator = Operator.objects.filter(email=email, holds_email=True, is_staff=True).first()
         if operator is None or not mfa.reset(operator.pk, client=ClientInfo()):
-            message = "there is no operator of this address with a second factor"
+            message = "no operator with this address has a second factor"
             raise CommandError(message)
         self.stdout.write("Reset.")

@@ -7,12 +7,12 @@ from tenancy.commands import OperatorCommand
 
 
 class Command(OperatorCommand):
-    help = "Revoke an API key; it opens nothing from the next request on."
+    help = "Revoke an API key, effective with the next request."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not revoke_api_key(options["name"]):
-            message = f"there is no API key named {options['name']}, or it is revoked"
+            message = f"no active API key is named {options['name']}"
             raise CommandError(message)

@@ -8,12 +8,12 @@ from tenancy.commands import OperatorCommand
 
 
 class Command(OperatorCommand):
-    help = "Publish a new signing key; it takes over once every cached JWKS has it."
+    help = "Publish a new signing key. It starts signing when every cached JWKS contains it."
 
     def handle(self, *args: Any, **options: Any) -> None:
         if settings.JWT_SECRET_KEY:
-            message = "JWT_SECRET_KEY is set: put it into JWT_RETIRED_KEYS, and a new key in its place"
+            message = "JWT_SECRET_KEY is set: move it to JWT_RETIRED_KEYS and set a new one"
             raise CommandError(message)
         kid = rotate_signing_key()
         minutes = settings.JWKS_MAX_AGE.total_seconds() // 60
-        self.stdout.write(f"{kid} is published and signs in {minutes:.0f} minutes, if it is not the first.")
+        self.stdout.write(f"Published {kid}. It signs in {minutes:.0f} minutes, or now if it is the first.")

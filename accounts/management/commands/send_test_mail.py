@@ -10,14 +10,14 @@ from accounts.management.arguments import address as stored_address
 
 
 class Command(BaseCommand):
-    help = "Send a mail to ADDRESS and tell what was sent, to which server, as whom, and what it answered."
+    help = "Send a mail to ADDRESS and print its headers, the server, the user and the server's reply."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("address", type=stored_address)
 
     def handle(self, *args: Any, address: str, **options: Any) -> None:
         mail = messages.compose("test", to=address, language=settings.LANGUAGE_CODE)
-        self._tell_mail(mail)
+        self._print_headers(mail)
         backend = get_connection()
         if isinstance(backend, EmailBackend):
             self._deliver(backend, mail)
@@ -25,7 +25,7 @@ class Command(BaseCommand):
             mail.send()
             self.stdout.write(f"Server: none, EMAIL_URL is not set; written to {settings.EMAIL_FILE_PATH}")
 
-    def _tell_mail(self, mail: EmailMultiAlternatives) -> None:
+    def _print_headers(self, mail: EmailMultiAlternatives) -> None:
         self.stdout.write(f"From: {settings.DEFAULT_FROM_EMAIL}, bounces to {settings.EMAIL_SENDER}")
         self.stdout.write(f"Reply-To: {settings.EMAIL_REPLY_TO or 'none'}")
         self.stdout.write(f"To: {mail.to[0]}")

@@ -1,4 +1,4 @@
-"""Who is an operator, and with which rights: chosen by superusers, and on the console."""
+"""Operators and their roles, which only superusers and the console can change."""
 
 from uuid import UUID
 
@@ -18,17 +18,17 @@ SUPERUSER = "superuser"
 
 
 def role_of(operator: Creator) -> str:
-    """The name of the operator's group, SUPERUSER, or "" for one without rights."""
+    """The name of the operator's group, SUPERUSER, or "" if there is no role."""
     if operator.is_superuser:
         return SUPERUSER
     return " ".join(sorted(group.name for group in operator.groups.all()))
 
 
 def create_operator(*, email: str, password: str, role: str) -> bool:
-    """An operator in the group `role`; False where there is an account with this address.
+    """Create an operator in the group `role`; False if an account has this address.
 
     Raises:
-        WeakPasswordError: as everywhere.
+        WeakPasswordError: the password does not pass the validators.
 
     """
     email = canonical_email(email)
@@ -47,17 +47,17 @@ def create_operator(*, email: str, password: str, role: str) -> bool:
 
 
 def change_rights(operator_id: UUID, *, role: str, is_active: bool, by: UUID, client: ClientInfo) -> None:
-    """Give an operator this role and no other, or take the sign-in away; `by` is somebody else, a superuser.
+    """Replace an operator's role, activate or deactivate them. The two rows are locked first.
 
     Raises:
-        PermissionDenied: nobody changes one's own rights, and whoever was demoted a moment ago nobody's.
-            So there is always a superuser left.
+        PermissionDenied: `by` is no longer an active superuser, or is the operator. So at least one superuser
+            always remains.
 
     """
     with tenant_scope(operator_id):
         locked = Operator.objects.select_for_update().filter(pk__in=[by, operator_id]).order_by("pk")
-        people = {person.pk: person for person in locked}
-        actor, operator = people.get(by), people.get(operator_id)
+        operators = {each.pk: each for each in locked}
+        actor, operator = operators.get(by), operators.get(operator_id)
         if operator is None or actor is None or actor == operator:
             raise PermissionDenied
         if not (actor.is_superuser and actor.is_active and operator.is_staff):

@@ -1,4 +1,4 @@
-"""A creator's record, as operators see it: no password, no token, no digest."""
+"""What operators see of one creator: no password, token or digest."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -7,42 +7,41 @@ from accounts.exceptions import CreatorNotFoundError
 from accounts.models import Creator, Session
 from accounts.services import end_users, lockout, sessions
 from audit import queries
-from audit.queries import events_of
 
 from . import justification, support
 
-SHOWN = 25  # sessions and events, the newest
+MAX_ROWS = 25  # of sessions and of events, the newest
 
 
 @dataclass(frozen=True)
-class CreatorRecord:
+class CreatorDetail:
     creator: Creator
-    reason: str  # why it is open
+    reason: str  # the operator's justification
     sessions: list[Session]
-    counts: list[lockout.FailureCount]
+    failure_counts: list[lockout.FailureCount]
     end_user_sessions: int
     events: list[queries.Entry]
-    acts: set[str]  # of support.SUPPORT_ACTIONS, those that would change something
+    actions: dict[str, support.SupportAction]  # those that apply
 
 
-def read(*, creator_id: UUID, operator_id: UUID) -> CreatorRecord:
-    """All that an operator may see of the creator.
+def get_detail(*, creator_id: UUID, operator_id: UUID) -> CreatorDetail:
+    """Read the account for an operator who gave a justification.
 
     Raises:
-        CreatorNotFoundError: there is none of this id; staff are none.
-        JustificationRequiredError: the operator has not said why within the hour.
+        CreatorNotFoundError: no creator has this id; operators are not creators.
+        JustificationRequiredError: the operator gave none within the last hour.
 
     """
     creator = Creator.objects.tenants().defer("password").filter(pk=creator_id).first()
     if creator is None:
         raise CreatorNotFoundError
     reason = justification.current_justification(creator_id=creator_id, operator_id=operator_id)
-    return CreatorRecord(
+    return CreatorDetail(
         creator,
         reason,
-        sessions=list(sessions.live_sessions(creator_id).order_by("-last_used_at")[:SHOWN]),
-        counts=lockout.failure_counts(creator.email) if creator.holds_email else [],
+        sessions=list(sessions.live_sessions(creator_id).order_by("-last_used_at")[:MAX_ROWS]),
+        failure_counts=lockout.failure_counts(creator.email) if creator.holds_email else [],
         end_user_sessions=end_users.live_sessions(creator_id).count(),
-        events=queries.entries(events_of(creator_id).order_by("-id")[:SHOWN]),
-        acts={name for name, act in support.SUPPORT_ACTIONS.items() if act.applies(creator)},
+        events=queries.entries(queries.events_of(creator_id).order_by("-id")[:MAX_ROWS]),
+        actions={name: each for name, each in support.SUPPORT_ACTIONS.items() if each.applies_to(creator)},
     )

@@ -1,7 +1,7 @@
-"""Access transparency: an operator says why, the creator reads it, and who it was stays in the house.
+"""Access justification: an operator gives a reason before opening an account, and the creator can read it.
 
-What an operator does is two events of one transaction. The creator's has neither the operator's id nor
-address or device; the one that has them belongs to the operator, and so lies behind another wall.
+Each action of an operator is two events. The creator's event has the reason, but neither the operator's id
+nor their address or device. The operator's event has both ids; RLS hides it from the creator.
 """
 
 from datetime import timedelta
@@ -24,34 +24,40 @@ JUSTIFICATION_LIFETIME = timedelta(hours=1)  # for one operator and one creator
 
 
 def record_justification(*, creator_id: UUID, operator_id: UUID, reason: str, client: ClientInfo) -> None:
-    """Say why, which opens the creator's record for an hour; raises CreatorNotFoundError."""
+    """Record the reason, which opens the account for an hour; raises CreatorNotFoundError."""
     if not Creator.objects.tenants().filter(pk=creator_id).exists():
         raise CreatorNotFoundError
-    with transaction.atomic(using=current_alias()):
-        record_operator_action(
-            Event.ACCOUNT_VIEWED, creator_id=creator_id, operator_id=operator_id, client=client, reason=reason
-        )
+    record_operator_action(
+        Event.ACCOUNT_VIEWED, creator_id=creator_id, operator_id=operator_id, client=client, reason=reason
+    )
 
 
 def current_justification(*, creator_id: UUID, operator_id: UUID) -> str:
-    """What the operator said within the last hour; raises JustificationRequiredError."""
-    given = AuditLog.objects.filter(
+    """The newest reason of the last hour; raises JustificationRequiredError."""
+    views = AuditLog.objects.filter(
         creator_id=operator_id,
         id__gte=lowest_id(timezone.now() - JUSTIFICATION_LIFETIME),
         type=Event.OPERATOR_ACTED,
         detail__act=Event.ACCOUNT_VIEWED,
         detail__creator=str(creator_id),
     )
-    last = given.order_by("-id").first()
-    if last is None:
+    newest = views.order_by("-id").first()
+    if newest is None:
         raise JustificationRequiredError
-    return str(last.detail["reason"])
+    return str(newest.detail["reason"])
 
 
 def record_operator_action(
     event: Event, *, creator_id: UUID, operator_id: UUID, client: ClientInfo, **detail: Any
 ) -> None:
-    """Both events; called inside the transaction of what they tell of, and outside any scope."""
-    told = record(event, client=ClientInfo(request_id=client.request_id), creator_id=creator_id, **detail)
-    facts = {"act": event, "creator": str(creator_id), "event_id": str(told), **detail}
-    record(Event.OPERATOR_ACTED, client=client, creator_id=operator_id, **facts)
+    """Record both events together, in the caller's transaction if there is one.
+
+    Raises:
+        TenantMismatchError: called inside a tenant's scope; the events belong to two tenants.
+
+    """
+    anonymous = ClientInfo(request_id=client.request_id)
+    with transaction.atomic(using=current_alias()):
+        event_id = record(event, client=anonymous, creator_id=creator_id, **detail)
+        detail |= {"act": event, "creator": str(creator_id), "event_id": str(event_id)}
+        record(Event.OPERATOR_ACTED, client=client, creator_id=operator_id, **detail)

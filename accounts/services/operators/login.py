@@ -1,4 +1,4 @@
-"""Operators at the admin's scope: staff only, with a count of their own."""
+"""The password of operators: sign-in to the admin, reauthentication and change."""
 
 from datetime import datetime
 
@@ -15,11 +15,11 @@ from . import mfa
 SCOPE = lockout.LoginScope.ADMIN
 
 
-def recognise(*, email: str, password: str, client: ClientInfo) -> Creator | None:
-    """The operator with this address and password, None where there is none.
+def authenticate(*, email: str, password: str, client: ClientInfo) -> Creator | None:
+    """The operator with this address and password, None if there is none.
 
     Raises:
-        InvalidAddressError, AccountLockedError, RateLimitedError: the password was not looked at.
+        InvalidAddressError, AccountLockedError, RateLimitedError: the password was not checked.
 
     """
     email = canonical_email(email)
@@ -27,7 +27,7 @@ def recognise(*, email: str, password: str, client: ClientInfo) -> Creator | Non
     encoded = operator.password if operator else None
     outcome = lockout.verify_password(email=email, password=password, encoded=encoded, scope=SCOPE)
     if operator is None or not outcome.verdict.is_right:
-        _refuse(email, operator, outcome.locked_until, client)
+        _record_failure(Event.LOGIN_FAILED, email, operator, outcome.locked_until, client)
         return None
     if outcome.verdict.needs_upgrade:
         new_hash = password_hashing.hash_password(password)
@@ -37,34 +37,34 @@ def recognise(*, email: str, password: str, client: ClientInfo) -> Creator | Non
     return operator
 
 
-def confirm(operator: Creator, *, answer: str, client: ClientInfo) -> bool:
-    """Is it still the signed-in operator? `answer` is the password, or a code of the app.
+def reauthenticate(operator: Creator, *, answer: str, client: ClientInfo) -> bool:
+    """Check the password or a TOTP code of an operator who is signed in.
 
     Raises:
-        AccountLockedError, RateLimitedError: the answer was not looked at.
+        AccountLockedError, RateLimitedError: the answer was not checked.
 
     """
-    if mfa.is_of_app(answer):
-        is_right = mfa.confirm(operator, code=answer, client=client)
+    if mfa.is_totp_code(answer):
+        is_right = mfa.verify_totp_code(operator, code=answer, client=client)
     else:
-        is_right = confirm_password(operator, password=answer, client=client)
+        is_right = verify_password(operator, password=answer, client=client)
     if is_right:
         record(Event.OPERATOR_CONFIRMED, client=client, creator_id=operator.pk)
     return is_right
 
 
-def confirm_password(operator: Creator, *, password: str, client: ClientInfo) -> bool:
-    """Wrong ones count as at the sign-in. Raises as confirm does."""
+def verify_password(operator: Creator, *, password: str, client: ClientInfo) -> bool:
+    """Failures count as at the sign-in. Raises as reauthenticate does."""
     outcome = lockout.verify_password(
         email=operator.email, password=password, encoded=operator.password, scope=SCOPE
     )
     if not outcome.verdict.is_right:
-        _refuse(operator.email, operator, outcome.locked_until, client, Event.PASSWORD_CHECK_FAILED)
+        _record_failure(Event.PASSWORD_CHECK_FAILED, operator.email, operator, outcome.locked_until, client)
     return outcome.verdict.is_right
 
 
 def change_password(operator: Creator, *, new_password: str, client: ClientInfo) -> None:
-    """Set it, once the validators and the old one have been asked; Django ends the other sessions."""
+    """Store a new, validated password. Django ends the operator's other sessions."""
     operator.password = password_hashing.hash_password(new_password)
     with tenant_scope(operator.pk):
         Creator.objects.filter(pk=operator.pk).update(password=operator.password)
@@ -72,12 +72,8 @@ def change_password(operator: Creator, *, new_password: str, client: ClientInfo)
         notices.add(SecurityNotice.Kind.PASSWORD_CHANGED, creator_id=operator.pk, client=client)
 
 
-def _refuse(
-    email: str,
-    operator: Creator | None,
-    locked_until: datetime | None,
-    client: ClientInfo,
-    event: Event = Event.LOGIN_FAILED,
+def _record_failure(
+    event: Event, email: str, operator: Creator | None, locked_until: datetime | None, client: ClientInfo
 ) -> None:
     creator_id = operator.pk if operator else NO_TENANT
     with tenant_scope(creator_id):

@@ -1,11 +1,11 @@
-"""The second factor of operators: codes of an app (TOTP, RFC 6238), and recovery codes for when it is lost.
+"""The second factor of operators: TOTP codes of an authenticator app (RFC 6238), and recovery codes.
 
-Wrong codes are counted as wrong passwords are, at a scope of their own that opens after the password only.
+Wrong codes lock the account like wrong passwords, with a count of their own. Only an operator who gave the
+right password can add to it.
 """
 
 import base64
 import hashlib
-import hmac
 import secrets
 import time
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from uuid import UUID
 from cryptography.fernet import InvalidToken
 from django.conf import settings
 from django.utils import timezone
-from django_otp.oath import hotp
+from django_otp.oath import TOTP
 
 from accounts.models import Authenticator, Creator, RecoveryCode, SecurityNotice
 from accounts.services import lockout, notices
@@ -27,57 +27,57 @@ from audit.requests.client_info import ClientInfo
 from tenancy.context import tenant_scope
 
 SCOPE = lockout.LoginScope.SECOND_FACTOR
-STEP = 30  # seconds
+STEP_SECONDS = 30
 DIGITS = 6
 TOLERANCE = 1  # steps before and after, for clocks that differ
-SECRET_BYTES = 20  # RFC 4226, 4: 160 bits
+SECRET_BYTES = 20  # 160 bits (RFC 4226 § 4)
 RECOVERY_CODES = 10
-RECOVERY_CODE_BYTES = 10  # 80 random bits: a plain digest is enough
+RECOVERY_CODE_BYTES = 10  # 80 random bits need no slow hash
 PURPOSE = "accounts.second_factor"
 Kind = SecurityNotice.Kind
 
 
 class AlreadySetUpError(Exception):
-    """The operator has an app, and it is not the one that was to be replaced."""
+    """The operator already has an authenticator, and it is not the one to be replaced."""
 
 
 def new_secret() -> bytes:
-    """For an app that is being set up; encrypted, as it may be kept."""
+    """An encrypted random secret for an authenticator that is being set up."""
     return fernet_for(PURPOSE).encrypt(secrets.token_bytes(SECRET_BYTES))
 
 
-def spelled(secret: bytes) -> str:
-    """An encrypted secret in base32, for typing it into an app."""
+def base32_secret(secret: bytes) -> str:
+    """Decrypt a secret and encode it for typing into an app."""
     return base64.b32encode(fernet_for(PURPOSE).decrypt(secret)).decode()
 
 
 def provisioning_uri(secret: bytes, email: str) -> str:
-    """What the QR code says, in the format that Google Authenticator began."""
+    """The `otpauth` URI of the QR code, in Google Authenticator's key URI format."""
     label = quote(f"{settings.SERVICE_NAME}:{email}")
     return f"otpauth://totp/{label}?" + urlencode(
-        {"secret": spelled(secret), "issuer": settings.SERVICE_NAME}, quote_via=quote
+        {"secret": base32_secret(secret), "issuer": settings.SERVICE_NAME}, quote_via=quote
     )
 
 
 def authenticator_of(operator_id: UUID) -> Authenticator | None:
-    found: Authenticator | None = Authenticator.objects.filter(user_id=operator_id).first()
-    return found
+    authenticator: Authenticator | None = Authenticator.objects.filter(user_id=operator_id).first()
+    return authenticator
 
 
 def set_up(
     operator: Creator, *, secret: bytes, code: str, replacing: Authenticator | None, client: ClientInfo
 ) -> tuple[Authenticator, list[str]] | None:
-    """The operator's app and its recovery codes; None where the code is not one of the secret's.
+    """Store a new authenticator and return it with its recovery codes; None if the code is wrong.
 
     Raises:
-        AlreadySetUpError: nothing is changed.
+        AlreadySetUpError: another request was faster; nothing is changed.
 
     """
-    step = _step_of(secret, code)
+    step = _matching_step(secret, code)
     if step is None:
         return None
     with tenant_scope(operator.pk):
-        Creator.objects.select_for_update().get(pk=operator.pk)  # one after the other
+        Creator.objects.select_for_update().get(pk=operator.pk)  # serializes concurrent set-ups
         current = authenticator_of(operator.pk)
         if current != replacing:
             raise AlreadySetUpError
@@ -87,41 +87,40 @@ def set_up(
             user_id=operator.pk, secret=secret, last_step=step, created_at=timezone.now()
         )
         codes = _new_recovery_codes(authenticator)
-        _tell(Event.SECOND_FACTOR_SET_UP, Kind.SECOND_FACTOR_SET_UP, operator.pk, client)
+        _record_and_notify(Event.SECOND_FACTOR_SET_UP, Kind.SECOND_FACTOR_SET_UP, operator.pk, client)
     return authenticator, codes
 
 
-def is_of_app(code: str) -> bool:
-    """A code as apps show it, and so neither a recovery code nor a password."""
-    return len(code) == DIGITS and code.isdecimal() and code.isascii()
+def is_totp_code(text: str) -> bool:
+    """Whether this has the form of a TOTP code. Recovery codes and valid passwords are longer."""
+    return len(text) == DIGITS and text.isdecimal() and text.isascii()
 
 
-def sign_in(operator: Creator, *, code: str, client: ClientInfo) -> Authenticator | None:
-    """The operator's app, if this is a code of it or a recovery code; each works once.
+def authenticate(operator: Creator, *, code: str, client: ClientInfo) -> Authenticator | None:
+    """Complete the sign-in with a TOTP code or a recovery code; None if it is wrong. Each code works once.
 
     Raises:
-        AccountLockedError, RateLimitedError: the code was not looked at.
+        AccountLockedError, RateLimitedError: the code was not checked.
 
     """
     authenticator = authenticator_of(operator.pk)
     if authenticator is None:
         return None
-    by_recovery = not is_of_app(code)
-    judge = _spend_recovery_code if by_recovery else _spend_code
-    if not _looked_at(operator, lambda: judge(authenticator, code), client):
+    use_code = _use_totp_code if is_totp_code(code) else _use_recovery_code
+    if not _count_attempt(operator, lambda: use_code(authenticator, code), client):
         return None
     with tenant_scope(operator.pk):
-        if by_recovery:
-            _tell(Event.RECOVERY_CODE_USED, Kind.RECOVERY_CODE_USED, operator.pk, client)
+        if use_code is _use_recovery_code:
+            _record_and_notify(Event.RECOVERY_CODE_USED, Kind.RECOVERY_CODE_USED, operator.pk, client)
         record(Event.OPERATOR_SIGNED_IN, client=client, creator_id=operator.pk)
     return authenticator
 
 
-def confirm(operator: Creator, *, code: str, client: ClientInfo) -> bool:
-    """Is this a code of the app of an operator who is signed in? Raises as sign_in does."""
+def verify_totp_code(operator: Creator, *, code: str, client: ClientInfo) -> bool:
+    """Check a TOTP code of an operator who is signed in. Raises as authenticate does."""
     authenticator = authenticator_of(operator.pk)
-    return authenticator is not None and _looked_at(
-        operator, lambda: _spend_code(authenticator, code), client
+    return authenticator is not None and _count_attempt(
+        operator, lambda: _use_totp_code(authenticator, code), client
     )
 
 
@@ -130,48 +129,50 @@ def recovery_codes_left(authenticator: Authenticator) -> int:
 
 
 def renew_recovery_codes(authenticator: Authenticator, *, client: ClientInfo) -> list[str]:
-    """Ten new ones; the old ones are void."""
+    """Replace all recovery codes."""
     with tenant_scope(authenticator.user_id):
         codes = _new_recovery_codes(authenticator)
-        _tell(Event.RECOVERY_CODES_RENEWED, Kind.RECOVERY_CODES_RENEWED, authenticator.user_id, client)
+        _record_and_notify(
+            Event.RECOVERY_CODES_RENEWED, Kind.RECOVERY_CODES_RENEWED, authenticator.user_id, client
+        )
     return codes
 
 
 def reset(operator_id: UUID, *, client: ClientInfo, by: UUID | None = None) -> bool:
-    """Take app and recovery codes away, by a superuser or (None) on the console; False where there is no app.
+    """Delete the authenticator and its recovery codes; False if there is none. `by` is None on the console.
 
-    The operator's sessions end with it, and the next sign-in sets up a new one.
+    The operator's sessions end too, and the next sign-in sets up a new authenticator.
     """
     with tenant_scope(operator_id):
         deleted, _ = Authenticator.objects.filter(user_id=operator_id).delete()
         if deleted:
-            _tell(Event.SECOND_FACTOR_RESET, Kind.SECOND_FACTOR_RESET, operator_id, client, by=str(by or ""))
+            _record_and_notify(
+                Event.SECOND_FACTOR_RESET, Kind.SECOND_FACTOR_RESET, operator_id, client, by=str(by or "")
+            )
     return bool(deleted)
 
 
-def _step_of(secret: bytes, code: str) -> int | None:
-    """The time step whose code this is; None where it is of none around now, or SECRET_KEY is another."""
+def _matching_step(secret: bytes, code: str) -> int | None:
+    """The time step of a TOTP code; None if it is wrong now, or if SECRET_KEY has changed."""
     try:
-        key = fernet_for(PURPOSE).decrypt(secret)
+        totp = TOTP(fernet_for(PURPOSE).decrypt(secret), STEP_SECONDS, digits=DIGITS)
     except InvalidToken:
         return None
-    now = int(time.time()) // STEP
-    for step in range(now - TOLERANCE, now + TOLERANCE + 1):
-        if hmac.compare_digest(f"{hotp(key, step, DIGITS):0{DIGITS}}".encode(), code.encode()):
-            return step
-    return None
+    totp.time = time.time()  # fixed, so that `t` gives the step that `verify` has matched
+    is_right = is_totp_code(code) and totp.verify(int(code), TOLERANCE)
+    return totp.t() if is_right else None
 
 
-def _spend_code(authenticator: Authenticator, code: str) -> VerificationResult:
-    """RFC 6238, 5.2: no code twice, however many come at once."""
-    step = _step_of(bytes(authenticator.secret), code)
-    unspent = Authenticator.objects.filter(pk=authenticator.pk, last_step__lt=step or 0)
-    return VerificationResult(is_right=step is not None and unspent.update(last_step=step) == 1)
+def _use_totp_code(authenticator: Authenticator, code: str) -> VerificationResult:
+    """Accept no code twice, not even in concurrent requests (RFC 6238 § 5.2)."""
+    step = _matching_step(bytes(authenticator.secret), code)
+    unused = Authenticator.objects.filter(pk=authenticator.pk, last_step__lt=step or 0)
+    return VerificationResult(is_right=step is not None and unused.update(last_step=step) == 1)
 
 
-def _spend_recovery_code(authenticator: Authenticator, code: str) -> VerificationResult:
-    unspent = RecoveryCode.objects.filter(authenticator=authenticator, digest=_digest(code), used_at=None)
-    return VerificationResult(is_right=unspent.update(used_at=timezone.now()) == 1)
+def _use_recovery_code(authenticator: Authenticator, code: str) -> VerificationResult:
+    unused = RecoveryCode.objects.filter(authenticator=authenticator, digest=_digest(code), used_at=None)
+    return VerificationResult(is_right=unused.update(used_at=timezone.now()) == 1)
 
 
 def _new_recovery_codes(authenticator: Authenticator) -> list[str]:
@@ -192,20 +193,22 @@ def _digest(code: str) -> bytes:
     return hashlib.sha256(code.replace("-", "").upper().encode()).digest()
 
 
-def _looked_at(operator: Creator, look: Callable[[], VerificationResult], client: ClientInfo) -> bool:
-    outcome = lockout.count_attempt(look, email=operator.email, scope=SCOPE)
+def _count_attempt(operator: Creator, verify: Callable[[], VerificationResult], client: ClientInfo) -> bool:
+    outcome = lockout.count_attempt(verify, email=operator.email, scope=SCOPE)
     if outcome.verdict.is_right:
         return True
     with tenant_scope(operator.pk):
         record(Event.SECOND_FACTOR_FAILED, client=client, creator_id=operator.pk)
-        if outcome.locked_until:  # by somebody who knows the password
-            _tell(Event.ACCOUNT_LOCKED, Kind.SECOND_FACTOR_LOCKED, operator.pk, client, scope=SCOPE)
+        if outcome.locked_until:  # the sender knows the password
+            _record_and_notify(
+                Event.ACCOUNT_LOCKED, Kind.SECOND_FACTOR_LOCKED, operator.pk, client, scope=SCOPE
+            )
     return False
 
 
-def _tell(
+def _record_and_notify(
     event: Event, kind: SecurityNotice.Kind, operator_id: UUID, client: ClientInfo, **detail: str
 ) -> None:
-    """The book, and the operator by mail; inside the operator's scope."""
-    record(event, client=client, creator_id=operator_id, **detail)
-    notices.add(kind, creator_id=operator_id, client=client)
+    with tenant_scope(operator_id):
+        record(event, client=client, creator_id=operator_id, **detail)
+        notices.add(kind, creator_id=operator_id, client=client)

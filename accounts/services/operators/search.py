@@ -1,7 +1,7 @@
-"""Finding creators by parts of their address, in milliseconds at a million rows.
+"""Search for creators by parts of their address, in milliseconds at a million rows.
 
-A part is what stands between separators, and is found by its beginning: `ada.love` and `lovel` and
-`example.com` find `ada.lovelace@example.com`, `ace` does not. Several words must all be found.
+Separators split an address into parts, and a search matches the beginnings of parts: `ada.love`, `lovel` and
+`example.com` find `ada.lovelace@example.com`, `ace` does not. Several words must all match.
 """
 
 import re
@@ -18,13 +18,13 @@ from accounts.email_addresses import LONGEST, SEPARATORS, AddressParts, search_w
 from accounts.models import Creator
 from tenancy.context import current_alias
 
-MOST = 1000  # creators; who gets so many says more of the address
+MAX_RESULTS = 1000
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     ids: list[UUID]
-    is_all: bool
+    is_complete: bool
 
 
 class _Matches(Func):
@@ -33,39 +33,40 @@ class _Matches(Func):
     output_field = BooleanField()
 
 
-def find_creators(text: str) -> Found:
-    """Those with this id, or with all these words in their address; an operator's search.
+def find_creators(text: str) -> SearchResult:
+    """The creator with this id, or those with all words of the text in their address.
 
-    PostgreSQL would look for frequent parts by reading the table, or by walking it from its newest row on:
-    fast where they are evenly spread, seconds where they are not. The index takes 170 ms at worst.
+    Sequential scans are disabled, so that PostgreSQL uses the GIN index, which takes 170 ms at worst. For
+    frequent parts it would scan the table, which takes seconds if they are unevenly distributed.
 
-    Raises InvalidAddressError: no address has such a part.
+    Raises:
+        InvalidAddressError: no address can contain the text.
+
     """
     with suppress(ValueError):
-        return Found([UUID(text.strip())], is_all=True)
+        return SearchResult([UUID(text.strip())], is_complete=True)
     words = [search_word(word) for word in text.split()] if len(text.strip()) <= LONGEST else []
     with transaction.atomic(using=current_alias()):
         with connections[current_alias()].cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off")
-        ids = list(_matching(words).values_list("pk", flat=True)[: MOST + 1]) if words else []
-    return Found(ids[:MOST], is_all=len(ids) <= MOST)
+        ids = list(_matching(words).values_list("pk", flat=True)[: MAX_RESULTS + 1]) if words else []
+    return SearchResult(ids[:MAX_RESULTS], is_complete=len(ids) <= MAX_RESULTS)
 
 
 def _matching(words: list[str]) -> QuerySet[Creator]:
     query = " & ".join(lexeme for word in words for lexeme in _lexemes(word))
     if not query:
         return Creator.objects.none()
-    parts = _Matches(AddressParts("email"), Cast(Value(query), SearchQueryField()))
-    found = Creator.objects.filter(parts)
+    creators = Creator.objects.filter(_Matches(AddressParts("email"), Cast(Value(query), SearchQueryField())))
     for word in words:
-        found = found.filter(email__contains=word)  # side by side, and in this order
-    return found
+        creators = creators.filter(email__contains=word)  # the parts of a word are adjacent and in order
+    return creators
 
 
 def _lexemes(word: str) -> list[str]:
-    """`ada.lo` as PostgreSQL's `'ada'` and `'lo':*`: the last part may go on.
+    """Lexemes of a tsquery: `ada.lo` becomes `'ada'` and the prefix match `'lo':*`.
 
-    Behind a whole domain it is left out: `com` narrows nothing, and is looked at all the same (`contains`).
+    The last part of a domain is left out: `com` excludes few rows, and `contains` checks it anyway.
     """
     *whole, last = re.split(f"[{re.escape(SEPARATORS)}]", word)
     if "." in word.partition("@")[2]:

@@ -1,4 +1,4 @@
-"""Olga and her colleagues: made, signed in with both factors, confirmed where something is dangerous."""
+"""Operators for tests: create, sign in with both factors, reauthenticate."""
 
 import time
 from typing import Any
@@ -22,7 +22,7 @@ def make_operator(email: str, role: str = "superuser", *, with_app: bool = True)
     """Staff in the group `role` ("support", "security"), a superuser, or with no rights ("")."""
     person = make_creator(email, is_staff=True, is_superuser=role == "superuser")
     with using_alias(OPERATOR):
-        ensure_roles(apps.get_app_config("auth"), using=OPERATOR, apps=apps)  # tests wipe the groups
+        ensure_roles(apps.get_app_config("auth"), using=OPERATOR, apps=apps)  # tests truncate the groups
         Creator.objects.get(pk=person.id).groups.set(Group.objects.filter(name=role))
         if with_app:
             Authenticator.objects.create(
@@ -32,36 +32,38 @@ def make_operator(email: str, role: str = "superuser", *, with_app: bool = True)
 
 
 def code_of(person: Person, *, steps: int = 0) -> str:
-    """What the app shows now, or showed some steps of 30 seconds ago."""
+    """The TOTP code of now, or of some 30-second steps ago."""
     with using_alias(OPERATOR):
         return code_for(bytes(Authenticator.objects.get(user_id=person.id).secret), steps=steps)
 
 
 def code_for(secret: bytes, *, steps: int = 0) -> str:
     key = fernet_for(mfa.PURPOSE).decrypt(secret)
-    return f"{hotp(key, int(time.time()) // mfa.STEP - steps):06}"
+    return f"{hotp(key, int(time.time()) // mfa.STEP_SECONDS - steps):06}"
 
 
 def give_password(person: Person, client: Client | None = None) -> Client:
-    """A browser that has come halfway."""
+    """A client that has given the password but no code."""
     client = client or Client()
-    answer = client.post("/admin/login/", {"username": person.email, "password": person.password})
-    assert answer.status_code == 302
+    response = client.post("/admin/login/", {"username": person.email, "password": person.password})
+    assert response.status_code == 302
     return client
 
 
 def enter(person: Person) -> Client:
-    """A browser in which the operator has signed in."""
+    """A client that has signed in with both factors."""
     client = give_password(person)
     with using_alias(OPERATOR):
-        Authenticator.objects.filter(user_id=person.id).update(last_step=0)  # in this half minute again
-    answer = client.post("/admin/second-factor/", {"answer": code_of(person)})
-    assert answer.status_code == 302, answer.content.decode()
+        Authenticator.objects.filter(user_id=person.id).update(
+            last_step=0
+        )  # so that the current code works again
+    response = client.post("/admin/second-factor/", {"answer": code_of(person)})
+    assert response.status_code == 302, response.content.decode()
     return client
 
 
 def confirm(client: Client, person: Person) -> Any:
-    """Step-up: from now on, dangerous things are done for a while."""
-    answer = client.post("/admin/confirm/", {"answer": person.password})
-    assert answer.status_code == 302, answer.content.decode()
-    return answer
+    """Reauthenticate, which allows dangerous actions for some minutes."""
+    response = client.post("/admin/confirm/", {"answer": person.password})
+    assert response.status_code == 302, response.content.decode()
+    return response

@@ -1,6 +1,6 @@
-"""The operators' site in a real browser: by keyboard, on a phone and a laptop, in light and dark.
+"""The admin's sign-in and operators in a real browser: phone and laptop, light and dark, by keyboard.
 
-SCREENSHOTS=/some/directory keeps a picture of each page.
+SCREENSHOTS=/some/directory saves a screenshot of each page.
 """
 
 import base64
@@ -34,25 +34,25 @@ def browser(served: Served, tmp_path: Path) -> Iterator[Browser]:
         yield browser
 
 
-def look(browser: Browser, name: str) -> None:
-    """What holds for each page in both sizes and both schemes."""
+def check_page(browser: Browser, name: str) -> None:
+    """Check layout, contrast, labels and the browser's log in both sizes and both colour schemes."""
     for scheme in ("light", "dark"):
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-        time.sleep(0.3)  # Django's links fade from one colour to the other
+        time.sleep(0.3)  # links of Django fade from each colour to the other
         for width, height in (PHONE, LAPTOP):
             screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
             browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
             assert browser.execute_script("return document.documentElement.scrollWidth") <= width, name
-            faint = [found for found in browser.execute_script(VISIBLE) if found[2] < 4.5]
-            assert faint == [], (name, scheme, faint)
+            low_contrast = [found for found in browser.execute_script(VISIBLE) if found[2] < 4.5]
+            assert low_contrast == [], (name, scheme, low_contrast)
             if directory := os.environ.get("SCREENSHOTS"):
                 browser.save_screenshot(str(Path(directory) / f"{name}-{scheme}-{width}.png"))
     assert len(browser.find_elements(By.TAG_NAME, "main")) == 1
     for field in browser.find_elements(By.CSS_SELECTOR, "main input:not([type=hidden]):not([type=submit])"):
         labels = browser.find_elements(By.CSS_SELECTOR, f"label[for='{field.get_attribute('id')}']")
         assert labels or field.get_attribute("aria-label"), (name, field.get_attribute("name"))
-    # nothing of the Content-Security-Policy, no file missing; [DOM]: Chromium's wishes for password fields
+    # errors of the Content-Security-Policy or of missing files; [DOM] is Chromium's advice on password fields
     logged = [entry["message"] for entry in browser.get_log("browser")]
     assert [line for line in logged if "[DOM]" not in line] == [], name
 
@@ -69,20 +69,20 @@ def verify_code(browser: Browser, code: str) -> None:
     browser.press(code, Keys.ENTER)
 
 
-def press_button(browser: Browser, words: str) -> None:
-    """Tab until the focus is on the button or link with these words, and press it."""
+def press_button(browser: Browser, label: str) -> None:
+    """Press Tab until the button or link with this text has the focus, then Enter."""
     for _ in range(40):
         focused = browser.switch_to.active_element
-        if words.lower() in {focused.text.lower(), str(focused.get_attribute("value")).lower()}:
+        if label.lower() in {focused.text.lower(), str(focused.get_attribute("value")).lower()}:
             focused.send_keys(Keys.ENTER)
             return
         browser.press(Keys.TAB)
-    raise AssertionError(f"no way to {words} by keyboard")
+    raise AssertionError(f"{label} can't be reached by keyboard")
 
 
 def recovery_codes(browser: Browser) -> list[str]:
     assert wait_until(lambda: bool(browser.find_elements(By.CSS_SELECTOR, ".recovery-codes")), within=5)
-    return [one.text for one in browser.find_elements(By.CSS_SELECTOR, ".recovery-codes code")]
+    return [each.text for each in browser.find_elements(By.CSS_SELECTOR, ".recovery-codes code")]
 
 
 def confirm(browser: Browser, person: Person) -> None:
@@ -93,32 +93,32 @@ def confirm(browser: Browser, person: Person) -> None:
 def test_newcomer_sets_up_the_second_factor_by_keyboard(browser: Browser) -> None:
     nora = make_operator("nora@example.com", "support", with_app=False)
     browser.go("/admin/")
-    look(browser, "sign-in")
+    check_page(browser, "sign-in")
     give_password(browser, nora)
     browser.arrive("/admin/second-factor/set-up/?next=%2Fadmin%2F")
     image = browser.find_element(By.CSS_SELECTOR, "img.qr-code")
     assert int(str(image.get_property("naturalWidth"))) > 100
-    look(browser, "set-up")
+    check_page(browser, "set-up")
     browser.press("000000", Keys.ENTER)
     assert wait_until(lambda: browser.title.startswith("Error:"), within=5)
     assert browser.switch_to.active_element.get_attribute("aria-invalid") == "true"
-    look(browser, "set-up-wrong")
+    check_page(browser, "set-up-wrong")
     key = browser.find_element(By.CSS_SELECTOR, ".key").get_attribute("textContent")
     browser.press(f"{hotp(base64.b32decode(str(key)), int(time.time()) // 30):06}", Keys.ENTER)
     codes = recovery_codes(browser)
     assert len(codes) == 10
-    look(browser, "recovery-codes")
-    press_button(browser, "I have kept them")
+    check_page(browser, "recovery-codes")
+    press_button(browser, "I have saved them")
     browser.arrive("/admin/")
-    look(browser, "index-support")
+    check_page(browser, "index-support")
     press_button(browser, "Log out")
     assert wait_until(lambda: browser.heading() == "Logged out", within=5)
     give_password(browser, nora)
     browser.arrive("/admin/second-factor/?next=%2Fadmin%2F")
-    look(browser, "code")
+    check_page(browser, "code")
     verify_code(browser, "AAAA-AAAA-AAAA-AAAA")
     assert wait_until(lambda: browser.title.startswith("Error:"), within=5)
-    look(browser, "code-wrong")
+    check_page(browser, "code-wrong")
     verify_code(browser, codes[0])
     browser.arrive("/admin/")
 
@@ -128,16 +128,16 @@ def test_operator_renews_recovery_codes_by_keyboard(browser: Browser) -> None:
     give_password(browser, olga)
     verify_code(browser, code_of(olga))
     browser.arrive("/admin/")
-    look(browser, "index")
+    check_page(browser, "index")
     press_button(browser, "Second factor")
     browser.arrive("/admin/second-factor/")
-    look(browser, "second-factor")
+    check_page(browser, "second-factor")
     press_button(browser, "New recovery codes")
     assert wait_until(lambda: CONFIRM in browser.current_url, within=5)
-    look(browser, "confirm")
+    check_page(browser, "confirm")
     confirm(browser, olga)
     browser.arrive("/admin/second-factor/")
-    assert "not done yet" in browser.find_element(By.CSS_SELECTOR, ".messagelist").text
+    assert "Please repeat the action" in browser.find_element(By.CSS_SELECTOR, ".messagelist").text
     press_button(browser, "New recovery codes")
     assert len(recovery_codes(browser)) == 10
 
@@ -148,16 +148,16 @@ def test_superuser_changes_a_role_by_keyboard(browser: Browser) -> None:
     verify_code(browser, code_of(olga))
     browser.arrive("/admin/")
     browser.go("/admin/accounts/operator/")
-    look(browser, "operators")
+    check_page(browser, "operators")
     browser.find_element(By.LINK_TEXT, sam.email).send_keys(Keys.ENTER)
     confirm(browser, olga)
     browser.arrive(f"/admin/accounts/operator/{sam.id}/change/")
-    look(browser, "operator")
+    check_page(browser, "operator")
     browser.find_element(By.CSS_SELECTOR, "input[name=role]:checked").send_keys(Keys.ARROW_DOWN)
     press_button(browser, "Save")
     browser.arrive("/admin/accounts/operator/")
     row = browser.find_element(By.XPATH, f"//tr[.//a[text()='{sam.email}']]")
     assert "security" in row.text
-    look(browser, "operators-changed")
+    check_page(browser, "operators-changed")
     browser.go("/admin/axes/accessattempt/")
-    look(browser, "locks")
+    check_page(browser, "locks")

@@ -1,7 +1,0 @@
-from axes.management.commands import axes_reset_failure_logs
-
-from tenancy.commands import OperatorCommand
-
-
-class Command(OperatorCommand, axes_reset_failure_logs.Command):  # type: ignore[misc]
-    """The axes command, as the operator."""
