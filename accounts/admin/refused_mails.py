@@ -10,7 +10,7 @@ from accounts.models import RefusedMail
 class RefusedMailAdmin(admin.ModelAdmin[RefusedMail]):
     """Mails that the server refused for good, the newest first; nobody adds, changes or deletes one."""
 
-    list_display = ("at", "email", "kind", "stage", "code", "words")
+    list_display = ("at", "email", "kind", "stage", "code", "reply")
     list_display_links = None
     ordering = ("-at", "-id")
     sortable_by = ()

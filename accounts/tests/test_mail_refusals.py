@@ -94,8 +94,8 @@ def test_refusal_for_good_is_recorded_and_tried_once(  # noqa: PLR0917
         int(reply[:3]),
     )
     detail = detail_of(superuser, "mail.refused")
-    assert detail == {"kind": "verify_email", "stage": stage, "code": row.code, "words": row.words}
-    assert "zoe" not in row.words + lines.getvalue()
+    assert detail == {"kind": "verify_email", "stage": stage, "code": row.code, "reply": row.reply}
+    assert "zoe" not in row.reply + lines.getvalue()
     owner = superuser.execute("SELECT creator_id FROM audit_logs WHERE type = 'mail.refused'").fetchone()
     assert owner == superuser.execute("SELECT id FROM creators").fetchone()
 
@@ -334,7 +334,7 @@ def test_operators_see_address_and_words_of_what_was_refused(
 
 def test_words_lose_the_address_and_their_length() -> None:
     words = "5.1.1 <Ada.L@example.com>\r\nada.l\x00 unknown; ada.lovelace is not\u202e " + "x" * 500
-    told = refusals.without_address(words, "ada.l@example.com")
+    told = refusals.redact(words, "ada.l@example.com")
     assert told.startswith("5.1.1 …  …  unknown; ada.lovelace is not  xxx")
     assert len(told) == 200
     assert told.isprintable()

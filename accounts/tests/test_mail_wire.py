@@ -182,7 +182,7 @@ def test_certificate_that_nobody_vouches_for_gets_no_mail_and_no_password(
     with pytest.raises(NotDeliveredError) as caught:
         send()
     assert caught.value.stage is stage
-    assert "certificate verify failed" in caught.value.words
+    assert "certificate verify failed" in caught.value.reply
     assert server.asked == []
 
 
@@ -195,7 +195,7 @@ def test_certificate_of_another_name_gets_no_mail(
     monkeypatch.setattr(
         smtp.socket, "create_connection", lambda address, timeout: really(("127.0.0.1", address[1]), timeout)
     )
-    with pytest.raises(NotDeliveredError, match=r"^STARTTLS: no answer$"):
+    with pytest.raises(NotDeliveredError, match=r"^STARTTLS: no reply$"):
         send()
 
 
@@ -254,13 +254,13 @@ def test_refusal_that_can_be_mended_is_tried_again_and_names_the_setting(  # noq
 
 def test_server_that_is_away_is_told_by_its_stage(deploy: Any) -> None:
     deploy(EMAIL_URL="smtp://127.0.0.1:1")
-    with pytest.raises(NotDeliveredError, match=r"^connection: no answer$"):
+    with pytest.raises(NotDeliveredError, match=r"^connection: no reply$"):
         send()
 
 
 @pytest.mark.parametrize("piece", [b"220-wait\r\n", b"2"], ids=["lines", "bytes"])
 def test_server_that_drips_is_cut_off(deploy: Any, monkeypatch: pytest.MonkeyPatch, piece: bytes) -> None:
-    monkeypatch.setattr(smtp, "EXCHANGE_SECONDS", 0.3)
+    monkeypatch.setattr(smtp, "SESSION_SECONDS", 0.3)
     with dripping(piece) as port:
         deploy(EMAIL_URL=f"smtp://127.0.0.1:{port}")
         with pytest.raises(NotDeliveredError) as caught:
@@ -269,7 +269,7 @@ def test_server_that_drips_is_cut_off(deploy: Any, monkeypatch: pytest.MonkeyPat
 
 
 def test_handshake_that_drips_is_cut_off(deploy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(smtp, "EXCHANGE_SECONDS", 0.3)
+    monkeypatch.setattr(smtp, "SESSION_SECONDS", 0.3)
     with dripping(b"\x16\x03\x03\x3f\xff"[:1]) as port:
         deploy(EMAIL_URL=f"smtps://127.0.0.1:{port}")
         with pytest.raises(NotDeliveredError) as caught:
@@ -280,7 +280,7 @@ def test_handshake_that_drips_is_cut_off(deploy: Any, monkeypatch: pytest.Monkey
 def test_exchange_ends_well_before_the_worker_would_take_the_job_up_again() -> None:
     from accounts.jobs.worker import LEASE
 
-    assert LEASE.total_seconds() >= smtp.EXCHANGE_SECONDS * 2
+    assert LEASE.total_seconds() >= smtp.SESSION_SECONDS * 2
 
 
 def test_server_that_never_says_goodbye_has_the_mail_all_the_same(

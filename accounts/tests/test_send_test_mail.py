@@ -80,7 +80,7 @@ def test_failure_is_one_line_that_names_the_stage(
 def test_server_that_is_away_is_one_line_too(deploy: Any) -> None:
     deploy(EMAIL_URL="smtp://127.0.0.1:1")
     with pytest.raises(
-        CommandError, match=r"^connection: no answer: [^\n]*refused[^\n]* \(setting: EMAIL_URL\)$"
+        CommandError, match=r"^connection: no reply: [^\n]*refused[^\n]* \(setting: EMAIL_URL\)$"
     ):
         run()
 
