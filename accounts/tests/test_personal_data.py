@@ -179,8 +179,8 @@ def test_personal_data_of_strangers_go_after_thirty_days(
     log_in(api, ada.email, "wrong")
     counts = "SELECT count(*) FROM audit_personal_data WHERE email <> ''"
     for age, left in (
-        (maintenance.KEEP_STRANGERS - timedelta(hours=1), 2),
-        (maintenance.KEEP_STRANGERS, 1),
+        (maintenance.KEEP_PERSONAL_DATA_WITHOUT_ACCOUNT - timedelta(hours=1), 2),
+        (maintenance.KEEP_PERSONAL_DATA_WITHOUT_ACCOUNT, 1),
     ):
         moved = lowest_id(timezone.now() - age - timedelta(seconds=1))
         superuser.execute(
@@ -213,7 +213,7 @@ def test_job_that_names_a_living_account_erases_nothing(
     from accounts import tasks
 
     log_in(api, ada.email, "wrong")
-    tasks.forget_personal_data.enqueue(str(ada.id))
+    tasks.erase_personal_data.enqueue(str(ada.id))
     run_jobs()
     query = "SELECT count(*) FROM audit_personal_data WHERE creator_id = %s AND email <> ''"
     assert superuser.execute(query, [ada.id]).fetchone() == (1,)
