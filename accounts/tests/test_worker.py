@@ -195,7 +195,7 @@ def test_worker_outlives_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OperationalError
 
     monkeypatch.setattr(Worker, "run_one", away)
-    monkeypatch.setattr(worker, "POLL", 0.01)
+    monkeypatch.setattr(worker, "POLL_SECONDS", 0.01)
     with using_alias(OPERATOR):
         runner.run()
     assert len(tried) == 3
