@@ -69,7 +69,7 @@ class Worker:
 
     def run_one(self) -> bool:
         """Run the next job that is due; False if there is none."""
-        job = self._claim()
+        job = self.claim()
         if job is None:
             return False
         try:
@@ -83,7 +83,8 @@ class Worker:
             _close(job, TaskResultStatus.SUCCESSFUL)
         return True
 
-    def _claim(self) -> DBTaskResult | None:
+    def claim(self) -> DBTaskResult | None:
+        """Take the next job that is due. A job that can't be claimed fails."""
         with transaction.atomic(using=current_alias()):
             job = DBTaskResult.objects.ready().get_locked()
             if job is None:
