@@ -6,7 +6,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from accounts import tasks
-from accounts.exceptions import BusyError
+from accounts.exceptions import RateLimitedError
 from accounts.models import Creator
 from accounts.sql import Caller
 from audit.events import Event
@@ -25,9 +25,9 @@ def delete_account(caller: Caller, *, password: str, client: ClientInfo) -> None
     """Delete the account of the caller.
 
     Raises:
-        WrongPasswordError, AccountLockedError, RateLimitedError: about the password.
+        WrongPasswordError, AccountLockedError: about the password.
+        RateLimitedError: too many passwords are being verified, or the hash changed MAX_CONFIRMATIONS times.
         InvalidTokenError: the session ended, or the account was deleted, meanwhile.
-        BusyError: the password hash changed again and again.
 
     """
     anonymous = ClientInfo(request_id=client.request_id)
@@ -38,7 +38,7 @@ def delete_account(caller: Caller, *, password: str, client: ClientInfo) -> None
                 delete_account_rows(caller.id)
                 record(Event.ACCOUNT_DELETED, client=anonymous, creator_id=caller.id)
                 return
-    raise BusyError
+    raise RateLimitedError(1)
 
 
 def delete_account_rows(creator_id: UUID) -> None:

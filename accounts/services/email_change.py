@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from accounts import link_tokens, tasks
 from accounts.email_addresses import canonical_email
-from accounts.exceptions import BusyError, InvalidLinkError
+from accounts.exceptions import InvalidLinkError, RateLimitedError
 from accounts.mail import links
 from accounts.mail.language import current_language
 from accounts.models import Creator, EmailChange, EmailChangeToken, SecurityNotice, Session
@@ -41,9 +41,9 @@ def request_change(caller: Caller, *, new_email: str, password: str, client: Cli
     """Queue the link to the new address and the notice to the old one.
 
     Raises:
-        WrongPasswordError, AccountLockedError, RateLimitedError: about the password.
+        WrongPasswordError, AccountLockedError: about the password.
+        RateLimitedError: too many passwords are being verified, or the hash changed MAX_CONFIRMATIONS times.
         InvalidTokenError: the session ended, or the account was deleted, meanwhile.
-        BusyError: the password hash changed again and again.
 
     """
     new_email = canonical_email(new_email)
@@ -58,7 +58,7 @@ def request_change(caller: Caller, *, new_email: str, password: str, client: Cli
                     tasks.send_email_change_link.enqueue(str(change.pk), current_language())
                     tasks.send_email_change_notice.enqueue(str(change.pk), current_language())
                 return
-    raise BusyError
+    raise RateLimitedError(1)
 
 
 def _may_mail(old_email: str, new_email: str, client: ClientInfo) -> bool:

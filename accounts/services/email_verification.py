@@ -1,4 +1,4 @@
-"""Email verification: the link proves access to the mailbox, the password that the sign-up is one's own."""
+"""Email verification: the link proves access to the mailbox, the password identifies the sign-up."""
 
 from enum import Enum, auto
 from typing import Any

@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from accounts.tests.support.flows import age_spent, confirm, link_in, log_in, sign_up
+from accounts.tests.support.flows import age_used_tokens, confirm, link_in, log_in, sign_up
 from accounts.tests.support.forged_tokens import unpack
 from config.tests.support.accounts import PASSWORD, Person
 from config.tests.support.client import API
@@ -78,7 +78,7 @@ def test_reuse_is_recorded_and_refresh_is_not(
     api.post("refresh", {"refresh": ada.refresh})
     api.post("refresh", {"refresh": ada.refresh})
     assert new_events() == []
-    age_spent(superuser, 11)
+    age_used_tokens(superuser, 11)
     for _ in range(3):
         api.post("refresh", {"refresh": ada.refresh})
     ((type_, detail, _),) = new_events()

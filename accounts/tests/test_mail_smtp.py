@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from django.core import mail
 
+from accounts.jobs.worker import LEASE
 from accounts.mail import messages, smtp
 from accounts.mail.smtp import NotDeliveredError, Stage
 from accounts.tests.support.flows import log_lines
 from accounts.tests.support.mail_server import (
     Received,
+    RefusingSMTP,
     Serve,
     certificate,
     deploy,
@@ -278,16 +280,12 @@ def test_slow_tls_handshake_is_cut_off(deploy: Any, monkeypatch: pytest.MonkeyPa
 
 
 def test_session_deadline_is_half_the_worker_lease() -> None:
-    from accounts.jobs.worker import LEASE
-
     assert LEASE.total_seconds() >= smtp.SESSION_SECONDS * 2
 
 
 def test_failed_quit_does_not_fail_the_mail(
     serve: Serve, deploy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from accounts.tests.support.mail_server import RefusingSMTP
-
     async def close_transport(self: RefusingSMTP, arg: str) -> None:
         assert self.transport
         self.transport.close()

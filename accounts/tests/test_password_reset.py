@@ -220,12 +220,12 @@ def test_deactivated_account_can_not_use_the_link(
 def test_response_and_work_are_the_same_for_every_address(
     api: API, ada: Person, superuser: psycopg.Connection
 ) -> None:
-    seen = []
+    results = []
     for address in ("first@example.com", ada.email, "nobody@example.com"):
         with statements() as work:
             response = api.post("password/reset", {"email": address})
-        seen.append((response.status_code, response.json(), sorted(response.headers), work))
-    assert seen[1] == seen[2]
+        results.append((response.status_code, response.json(), sorted(response.headers), work))
+    assert results[1] == results[2]
     assert events(superuser) == ["password.reset_requested"] * 3
 
 

@@ -14,7 +14,7 @@ from accounts.jobs import maintenance, worker
 from accounts.jobs.worker import Worker, requeue_stale_jobs
 from accounts.mail import messages
 from accounts.ratelimits import limits
-from accounts.tests.support.flows import confirm, events, link_in, log_lines, sign_up
+from accounts.tests.support.flows import all_at_once, confirm, events, link_in, log_lines, sign_up
 from accounts.tests.support.jobs import age_jobs, job_states
 from config.tests.support.accounts import Person
 from config.tests.support.client import API
@@ -115,8 +115,6 @@ def test_job_of_a_killed_worker_is_requeued_after_its_lease(
 
 
 def test_parallel_workers_claim_different_jobs(api: API, superuser: psycopg.Connection) -> None:
-    from accounts.tests.support.flows import all_at_once
-
     for number in range(6):
         sign_up(api, f"creator{number}@example.com")
 
@@ -226,12 +224,12 @@ def test_mails_are_in_the_language_of_the_request(
         sign_up(api, address, **{"Accept-Language": "xx"})
     run_jobs()
     german, english, german_taken, english_taken = mailoutbox
-    for one, other in ((german, english), (german_taken, english_taken)):
-        assert one.subject != other.subject
-        assert "E-Mail" in one.body
-        assert "Guten Tag" in one.body
-        assert "Hello" in other.body
-        assert 'lang="de"' in one.alternatives[0][0]
+    for in_german, in_english in ((german, english), (german_taken, english_taken)):
+        assert in_german.subject != in_english.subject
+        assert "E-Mail" in in_german.body
+        assert "Guten Tag" in in_german.body
+        assert "Hello" in in_english.body
+        assert 'lang="de"' in in_german.alternatives[0][0]
 
 
 def test_name_of_an_unverified_sign_up_is_in_no_mail(api: API, run_jobs: Any, mailoutbox: list[Any]) -> None:
@@ -249,11 +247,11 @@ def test_name_of_an_unverified_sign_up_is_in_no_mail(api: API, run_jobs: Any, ma
 
 def all_rows(superuser: psycopg.Connection) -> str:
     """All rows of all tables as text; byte columns both as hex and decoded."""
-    found = superuser.execute(
+    tables = superuser.execute(
         "SELECT c.oid::regclass::text FROM pg_class c WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace"
     ).fetchall()
     text = []
-    for (table,) in found:
+    for (table,) in tables:
         for (row,) in superuser.execute(f"SELECT row_to_json(t)::text FROM {table} t".encode()):
             byte_columns = (part.partition('"')[0] for part in row.split('"\\\\x')[1:])
             text += [row, *(bytes.fromhex(column).decode("latin-1") for column in byte_columns)]

@@ -112,5 +112,5 @@ def attempt(api: API, email: str, password: str) -> tuple[int, str]:
     return response.status_code, response.json().get("code", "")
 
 
-def age_spent(superuser: psycopg.Connection, seconds: float) -> None:
+def age_used_tokens(superuser: psycopg.Connection, seconds: float) -> None:
     superuser.execute("UPDATE refresh_tokens SET used_at = used_at - make_interval(secs => %s)", [seconds])
