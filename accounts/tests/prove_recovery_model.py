@@ -12,9 +12,11 @@ from accounts.tests.support.recovery_model import (
     STEPS_BEFORE_RESET,
     Case,
     assert_ada_recovers,
-    case,  # noqa: F401
+    case,
 )
 from config.tests.support.proofs import whole
+
+__all__ = ["case"]
 
 BETWEEN = st.lists(st.sampled_from(STEPS_BEFORE_RESET), max_size=3)
 # each is a complete attack or defence; one address per party is enough
@@ -25,7 +27,7 @@ COMPLETE_STEPS = [
 ]
 
 
-def test_owner_recovers_after_every_order_of_three_steps(case: Callable[[], Case]) -> None:  # noqa: F811
+def test_owner_recovers_after_every_order_of_three_steps(case: Callable[[], Case]) -> None:
     for names in islice(product(COMPLETE_STEPS, repeat=whole(3, short=2)), 0, None, whole(1, short=5)):
         assert_ada_recovers(case(), names, undo_first=len(names[0]) % 2 == 0)
 
@@ -41,7 +43,7 @@ def test_owner_recovers_after_every_order_of_three_steps(case: Callable[[], Case
     between=BETWEEN,
 )
 def test_owner_recovers_after_random_steps(
-    case: Callable[[], Case],  # noqa: F811
+    case: Callable[[], Case],
     names: list[str],
     undo_first: bool,
     between: list[str],

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from accounts.tests.support.recovery_model import STEPS, STEPS_BEFORE_RESET, Case, assert_ada_recovers
+from accounts.tests.support.recovery_model import STEPS, STEPS_BEFORE_RESET, Case, assert_ada_recovers, case
+
+__all__ = ["case"]
 
 BETWEEN = st.lists(st.sampled_from(STEPS_BEFORE_RESET), max_size=3)
 
