@@ -104,6 +104,15 @@ def _email_of(uid: str, token: str) -> str:
     return profile.email_of(link_tokens.parse(uid, token).creator_id)
 
 
+def _plain_page(template: str) -> View:
+    return page("default")(lambda request: render(request, template))
+
+
+verify_email_done = _plain_page("accounts/verify_email_done.html")
+reset_done = _plain_page("accounts/reset_done.html")
+email_change_done = _plain_page("accounts/email_change_done.html")
+
+
 @page("email_verify")
 def verify_email(request: HttpRequest, uid: str, token: str) -> HttpResponse:
     """Only the POST with the password uses the link."""
@@ -120,11 +129,6 @@ def verify_email(request: HttpRequest, uid: str, token: str) -> HttpResponse:
     if not email_verification.is_usable(uid, token):
         return _invalid_link(request)
     return _render_form(request, "accounts/verify_email.html", form, email=_email_of(uid, token))
-
-
-@page("default")
-def verify_email_done(request: HttpRequest) -> HttpResponse:
-    return render(request, "accounts/verify_email_done.html")
 
 
 @page("password_reset")
@@ -174,11 +178,6 @@ def change_password(request: HttpRequest) -> HttpResponse:
     return redirect("password-reset")
 
 
-@page("default")
-def reset_done(request: HttpRequest) -> HttpResponse:
-    return render(request, "accounts/reset_done.html")
-
-
 @page("default", hashes=True)
 def confirm_email_change(request: HttpRequest, uid: str, token: str) -> HttpResponse:
     """Only a POST with the password moves the account: mail scanners may submit a form without fields."""
@@ -199,11 +198,6 @@ def confirm_email_change(request: HttpRequest, uid: str, token: str) -> HttpResp
             return redirect("email-change-done")
     # not the old address: if the new one was mistyped, a stranger sees this page
     return _render_form(request, "accounts/email_change.html", form, email=change.new_email)
-
-
-@page("default")
-def email_change_done(request: HttpRequest) -> HttpResponse:
-    return render(request, "accounts/email_change_done.html")
 
 
 @page("default")

@@ -19,6 +19,7 @@ BY_SUPPORT = {
     SecurityNotice.Kind.SUPPORT_REACTIVATED,
     SecurityNotice.Kind.SUPPORT_VERIFIED,
 }
+FACTS = ("kind", "at", "until", "ip_address", "device")
 MIN_INTERVAL = timedelta(minutes=15)  # between two emails with notices to one address
 
 
@@ -66,13 +67,6 @@ def _grouped(notices: list[SecurityNotice]) -> list[dict[str, Any]]:
     counts = Counter(group(notice) for notice in notices)
     latest = {group(notice): notice for notice in notices}
     return [
-        {
-            "kind": notice.kind,
-            "at": notice.at,
-            "until": notice.until,
-            "ip_address": notice.ip_address,
-            "device": notice.device,
-            "count": counts[key],
-        }
+        {name: getattr(notice, name) for name in FACTS} | {"count": counts[key]}
         for key, notice in latest.items()
     ]
