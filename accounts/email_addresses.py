@@ -1,7 +1,7 @@
-"""E-mail addresses: one grammar, one stored form, one form to show.
+"""Email addresses: validation, the stored form and the displayed form.
 
-Stored, compared and put on the wire is `local@domain` in lower-case ASCII: an RFC 5321 Dot-string and a
-domain of A-labels (IDNA2008, mapped by UTS 46 without its transitional part). Quoted local parts, address
+Addresses are stored, compared and sent as `local@domain` in lower-case ASCII: an RFC 5321 Dot-string and a
+domain of A-labels (IDNA2008, mapped by UTS 46 without transitional processing). Quoted local parts, address
 literals and SMTPUTF8 (RFC 6531) are not supported.
 """
 
@@ -15,13 +15,13 @@ from django.db.models import EmailField, Func
 from django.utils.translation import gettext_lazy as _
 
 SEPARATORS = ".-_+@"  # between the parts of an address
-LONGEST, LONGEST_LOCAL, LONGEST_LABEL = 254, 64, 63  # octets (RFC 5321 § 4.5.3.1, RFC 1035 § 2.3.4)
+MAX_LENGTH, MAX_LOCAL_LENGTH, MAX_LABEL_LENGTH = 254, 64, 63  # octets (RFC 5321 § 4.5.3.1, RFC 1035 § 2.3.4)
 ATOM = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
 LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-# A fully qualified name: no top-level domain is a number (RFC 3696 § 2). `localhost` is for development.
+# A fully qualified domain name; no top-level domain is numeric (RFC 3696 § 2). `localhost`: for development.
 DOMAIN = rf"(?:(?:{LABEL}\.)+(?![0-9]+$){LABEL}|localhost)"
-# Python and PostgreSQL read it alike. `=?` begins an encoded word (RFC 2047), which mail libraries decode.
-STORED_FORM = rf"^(?=[^@]{{1,{LONGEST_LOCAL}}}@)(?!.*=\?){ATOM}(?:\.{ATOM})*@{DOMAIN}$"
+# Python and PostgreSQL match it alike. `=?` starts an encoded word (RFC 2047), which mail libraries decode.
+STORED_FORM = rf"^(?=[^@]{{1,{MAX_LOCAL_LENGTH}}}@)(?!.*=\?){ATOM}(?:\.{ATOM})*@{DOMAIN}$"
 REASONS = {
     "malformed": _("Enter a valid email address."),
     "local_part": _(
@@ -40,7 +40,7 @@ REASONS = {
 
 
 class InvalidAddressError(ValidationError):
-    """Not an address of our grammar; `reason` is a key of REASONS."""
+    """The text is not a supported address. `reason` is a key of REASONS."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(REASONS[reason], code="invalid")
@@ -48,32 +48,32 @@ class InvalidAddressError(ValidationError):
 
 
 def canonical_email(text: str) -> str:
-    """The one form in which an address is stored, compared and mailed to; raises InvalidAddressError."""
+    """The form in which an address is stored, compared and mailed to; raises InvalidAddressError."""
     local, at, domain = text.strip().rpartition("@")
     if not at:
         raise InvalidAddressError("malformed")
     stored = f"{_local_part(local)}@{_domain(domain)}"
-    if len(stored) > LONGEST:
+    if len(stored) > MAX_LENGTH:
         raise InvalidAddressError("too_long")
     return stored
 
 
 def display_email(stored: str) -> str:
-    """The address with U-labels, if these lead back to exactly `stored`; else as it is stored."""
+    """The address with U-labels if `canonical_email` maps it back to `stored`, else `stored`."""
     local, _at, domain = stored.rpartition("@")
     if "xn--" not in domain:
         return stored
     try:
-        shown = f"{local}@{'.'.join(idna.ulabel(label) for label in domain.split('.'))}"
-        return shown if canonical_email(shown) == stored else stored
+        displayed = f"{local}@{'.'.join(idna.ulabel(label) for label in domain.split('.'))}"
+        return displayed if canonical_email(displayed) == stored else stored
     except (idna.IDNAError, InvalidAddressError):
         return stored
 
 
 def search_word(word: str) -> str:
-    """A part of an address as it would be stored: of one that is not ASCII, whole labels are found.
+    """The stored form of a part of an address. Non-ASCII labels must be complete to be found.
 
-    Raises InvalidAddressError: no address has such a part.
+    Raises InvalidAddressError if no address can contain the part.
     """
     local, at, domain = word.rpartition("@")
     if not local.isascii():
@@ -82,12 +82,12 @@ def search_word(word: str) -> str:
 
 
 def a_labels(domain: str) -> str:
-    """The domain, or a part of one, in lower case and ASCII; raises InvalidAddressError."""
-    if len(domain) > LONGEST:
+    """The domain, or a part of one, in lower-case ASCII; raises InvalidAddressError."""
+    if len(domain) > MAX_LENGTH:
         raise InvalidAddressError("too_long")
     try:
         if any(not character.isascii() and not idna.uts46_remap(character) for character in domain):
-            raise InvalidAddressError("invisible")  # UTS 46 would drop it: one domain, many spellings
+            raise InvalidAddressError("invisible")  # UTS 46 would drop the character
         labels = idna.uts46_remap(domain, std3_rules=False).split(".")
         return ".".join(_a_label(label) for label in labels)
     except idna.IDNAError as error:
@@ -95,7 +95,7 @@ def a_labels(domain: str) -> str:
 
 
 def _a_label(label: str) -> str:
-    """An ASCII label is left alone, save one that claims to be an A-label."""
+    """Convert a label; an ASCII label is returned as it is unless it has the prefix of an A-label."""
     if label.isascii() and not label.startswith("xn--"):
         return label
     return idna.alabel(label).decode()
@@ -104,7 +104,7 @@ def _a_label(label: str) -> str:
 def _local_part(local: str) -> str:
     if not local.isascii():
         raise InvalidAddressError("local_part_not_ascii")
-    if len(local) > LONGEST_LOCAL:
+    if len(local) > MAX_LOCAL_LENGTH:
         raise InvalidAddressError("local_part_too_long")
     if "=?" in local:
         raise InvalidAddressError("encoded_word")
@@ -116,7 +116,7 @@ def _local_part(local: str) -> str:
 
 def _domain(domain: str) -> str:
     domain = a_labels(domain)
-    if any(len(label) > LONGEST_LABEL for label in domain.split(".")):
+    if any(len(label) > MAX_LABEL_LENGTH for label in domain.split(".")):
         raise InvalidAddressError("label_too_long")
     if not re.fullmatch(DOMAIN, domain):
         raise InvalidAddressError("domain")
@@ -124,16 +124,16 @@ def _domain(domain: str) -> str:
 
 
 class AddressField(EmailField):
-    """A column of stored addresses; `clean` refuses what has no stored form."""
+    """A column of stored addresses. `clean` rejects text that is not an address."""
 
     default_validators: Any = (canonical_email,)
 
 
 class AddressParts(Func):
-    """The parts of an address, as PostgreSQL's text search finds them by their beginnings.
+    """The parts of an address as a tsvector, for prefix search.
 
-    Put together by hand, since its parser takes addresses and numbers for units of their own. An
-    empty part (`a..b`) would be an error.
+    Not `to_tsvector`: its parser keeps addresses and numbers in one piece. Empty parts (`a..b`) are removed,
+    because `array_to_tsvector` raises an error for them.
     """
 
     template = (

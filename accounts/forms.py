@@ -10,9 +10,9 @@ from accounts.passwords.validators import MAXIMUM_LENGTH
 
 from .email_addresses import canonical_email
 
-# the first rule, of length, is the one to know beforehand; the others say so when they are broken
-_rules = lazy(lambda: password_validators_help_texts()[0], str)
-# for password managers, which make passwords by them; `passwordrules` is Apple's
+# The first validator checks the length. The rules of the others are shown only in their error messages.
+_length_help_text = lazy(lambda: password_validators_help_texts()[0], str)
+# for the generators of password managers; `passwordrules` is Apple's
 NEW_PASSWORD = {
     "autocomplete": "new-password",
     "minlength": settings.PASSWORD_MIN_LENGTH,
@@ -22,7 +22,7 @@ NEW_PASSWORD = {
 
 
 class AddressField(forms.CharField):
-    """An address in any spelling; the cleaned value is its stored form. Browsers send A-labels."""
+    """An address in any spelling; the cleaned value is its stored form."""
 
     widget = forms.EmailInput
 
@@ -31,22 +31,16 @@ class AddressField(forms.CharField):
         return canonical_email(text) if text else ""
 
 
-class VerifyEmailForm(forms.Form):
-    password = forms.CharField(
-        label=_("Password"),
-        strip=False,
-        help_text=_("The one you chose when you signed up."),
-        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
-    )
-
-
 class PasswordForm(forms.Form):
     password = forms.CharField(
         label=_("Password"),
         strip=False,
-        help_text=_("The one you sign in with."),
         widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
     )
+
+    def __init__(self, *args: Any, help_text: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["password"].help_text = help_text
 
 
 class UndoForm(forms.Form):
@@ -67,7 +61,7 @@ class NewPasswordForm(forms.Form):
     new_password = forms.CharField(
         label=_("New password"),
         strip=False,
-        help_text=_rules(),  # type: ignore[no-untyped-call]
+        help_text=_length_help_text(),  # type: ignore[no-untyped-call]
         widget=forms.PasswordInput(attrs=NEW_PASSWORD),
     )
     new_password_again = forms.CharField(

@@ -1,4 +1,4 @@
-"""Links that go out by mail: `<uid>/<token>`, of which the database keeps a digest."""
+"""One-time links in emails: `<uid>/<token>`. The database stores only a digest of the token."""
 
 import hashlib
 import secrets
@@ -30,7 +30,7 @@ class Link:
         return hashlib.sha256(self.token.encode()).digest()
 
     def url(self, view: str) -> str:
-        """Absolute, from PUBLIC_URL and never from a Host header."""
+        """The absolute URL, built from PUBLIC_URL and never from a Host header."""
         return f"{settings.PUBLIC_URL}{reverse(view, args=[self.uid, self.token])}"
 
 
@@ -38,8 +38,8 @@ def new(creator_id: UUID) -> Link:
     return Link(creator_id, secrets.token_urlsafe(TOKEN_BYTES))
 
 
-def read(uid: str, token: str) -> Link:
-    """Raises InvalidLinkError where `uid` is not one of ours."""
+def parse(uid: str, token: str) -> Link:
+    """Raises InvalidLinkError if `uid` or `token` is malformed. Whether the link is valid is not checked."""
     try:
         link = Link(UUID(bytes=urlsafe_base64_decode(uid)), token)
     except ValueError as error:

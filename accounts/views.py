@@ -1,4 +1,4 @@
-"""Pages for creators: plain HTML forms over the same services as the API."""
+"""HTML pages for creators. They call the same services as the API."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -29,16 +29,16 @@ from .exceptions import (
     WeakPasswordError,
     WrongPasswordError,
 )
-from .forms import NewPasswordForm, PasswordForm, PasswordResetForm, UndoForm, VerifyEmailForm
+from .forms import NewPasswordForm, PasswordForm, PasswordResetForm, UndoForm
 from .ratelimits.limits import check_rate
 from .ratelimits.slots import hashing_slot
 from .services import email_change, email_verification, password_reset, profile
 
-Page = Callable[..., HttpResponse]
+View = Callable[..., HttpResponse]
 
 
 def service(request: HttpRequest) -> dict[str, Any]:
-    """Context processor: the names that every page bears."""
+    """Context processor for all pages."""
     return {"service_name": settings.SERVICE_NAME, "public_url": settings.PUBLIC_URL}
 
 
@@ -46,47 +46,46 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     return render(request, "403_csrf.html", status=403)
 
 
-def page(scope: str, *, hashes_passwords: bool = False) -> Callable[[Page], Page]:
-    """A page whose POST shares the rate limit of its API endpoint; it needs a slot if it hashes."""
+def page(scope: str, *, hashes_passwords: bool = False) -> Callable[[View], View]:
+    """Decorate a page. Its POST shares the rate limit of its API endpoint; it needs a slot if it hashes."""
 
-    def decorate(view: Page) -> Page:
+    def decorate(view: View) -> View:
         protected = csrf_protect(view)
 
         @owns_transactions
-        @csrf_exempt  # until the method is known to be one of ours
+        @csrf_exempt  # `protected` checks it, after the method was checked
         @sensitive_post_parameters()
         @require_http_methods(["GET", "HEAD", "POST"])
         @wraps(view)
         def limited(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             try:
-                if request.method != "POST":
-                    return protected(request, *args, **kwargs)
-                check_rate(request, scope)
-                with hashing_slot(hashes_passwords):
+                if request.method == "POST":
+                    check_rate(request, scope)
+                with hashing_slot(hashes_passwords and request.method == "POST"):
                     return protected(request, *args, **kwargs)
             except (RateLimitedError, AccountLockedError) as error:
-                return _later(request, "rate_limited", 429, error.retry_after)
+                return _try_later(request, "rate_limited", 429, error.retry_after)
             except (LimitsUnavailableError, BusyError):
-                return _later(request, "busy", 503, RETRY_AFTER)
+                return _try_later(request, "busy", 503, RETRY_AFTER)
 
         return limited
 
     return decorate
 
 
-def _later(request: HttpRequest, name: str, status: int, retry_after: int) -> HttpResponse:
+def _try_later(request: HttpRequest, name: str, status: int, retry_after: int) -> HttpResponse:
     response = render(request, f"accounts/{name}.html", {"retry_after": retry_after}, status=status)
     response["Retry-After"] = str(retry_after)
     return response
 
 
-def _posted(request: HttpRequest) -> QueryDict | None:
-    """The data of a POST, empty or not."""
+def _post_data(request: HttpRequest) -> QueryDict | None:
+    """The data of a POST, else None, which leaves a form unbound."""
     return request.POST if request.method == "POST" else None
 
 
-def _form(request: HttpRequest, template: str, form: Form, **context: Any) -> HttpResponse:
-    """The page with its form; once refused, the focus is on the first field: passwords come back empty."""
+def _render_form(request: HttpRequest, template: str, form: Form, **context: Any) -> HttpResponse:
+    """Render a form. With errors the first field has the focus, because passwords must be entered again."""
     if form.errors:
         next(iter(form.fields.values())).widget.attrs["autofocus"] = True
     return render(request, template, {"form": form, **context}, status=400 if form.errors else 200)
@@ -98,14 +97,23 @@ def _invalid_link(request: HttpRequest, restart: str | None = None) -> HttpRespo
 
 
 def _email_of(uid: str, token: str) -> str:
-    """The address of a link that was found usable, which proves the mailbox: password managers go by it."""
-    return profile.email_of(link_tokens.read(uid, token).creator_id)
+    """The address of a valid link, for password managers. The link proves access to the mailbox."""
+    return profile.email_of(link_tokens.parse(uid, token).creator_id)
+
+
+def _plain_page(template: str) -> View:
+    return page("default")(lambda request: render(request, template))
+
+
+verify_email_done = _plain_page("accounts/verify_email_done.html")
+reset_done = _plain_page("accounts/reset_done.html")
+email_change_done = _plain_page("accounts/email_change_done.html")
 
 
 @page("email_verify", hashes_passwords=True)
 def verify_email(request: HttpRequest, uid: str, token: str) -> HttpResponse:
-    """A GET only looks; the POST with the password spends the link."""
-    form = VerifyEmailForm(_posted(request))
+    """Only the POST with the password uses the link."""
+    form = PasswordForm(_post_data(request), help_text=_("The one you chose when you signed up."))
     if request.method == "POST" and form.is_valid():
         try:
             email_verification.verify_email(
@@ -117,21 +125,16 @@ def verify_email(request: HttpRequest, uid: str, token: str) -> HttpResponse:
             return redirect("verify-email-done")
     if not email_verification.is_usable(uid, token):
         return _invalid_link(request)
-    return _form(request, "accounts/verify_email.html", form, email=_email_of(uid, token))
-
-
-@page("default")
-def verify_email_done(request: HttpRequest) -> HttpResponse:
-    return render(request, "accounts/verify_email_done.html")
+    return _render_form(request, "accounts/verify_email.html", form, email=_email_of(uid, token))
 
 
 @page("password_reset")
 def request_password_reset(request: HttpRequest) -> HttpResponse:
-    form = PasswordResetForm(_posted(request))
+    form = PasswordResetForm(_post_data(request))
     if request.method == "POST" and form.is_valid():
         password_reset.request_reset(email=form.cleaned_data["email"], client=client_info(request))
         return redirect("password-reset-done")
-    return _form(request, "accounts/password_reset.html", form)
+    return _render_form(request, "accounts/password_reset.html", form)
 
 
 @page("default")
@@ -143,8 +146,8 @@ def password_reset_done(request: HttpRequest) -> HttpResponse:
 
 @page("password_reset_confirm", hashes_passwords=True)
 def reset_password(request: HttpRequest, uid: str, token: str) -> HttpResponse:
-    """A GET only looks; the POST with a good password spends the link."""
-    form = NewPasswordForm(_posted(request))
+    """Only the POST with a valid password uses the link."""
+    form = NewPasswordForm(_post_data(request))
     if request.method == "POST" and form.is_valid():
         try:
             password_reset.reset_password(
@@ -154,36 +157,31 @@ def reset_password(request: HttpRequest, uid: str, token: str) -> HttpResponse:
                 client=client_info(request),
             )
         except WeakPasswordError as error:
-            for _code, sentence in error.errors:
-                form.add_error("new_password", sentence)
+            for _code, message in error.errors:
+                form.add_error("new_password", message)
         except InvalidLinkError:
             return _invalid_link(request, "password-reset")
         else:
             return redirect("reset-done")
     if not password_reset.is_usable(uid, token):
         return _invalid_link(request, "password-reset")
-    return _form(request, "accounts/reset.html", form, email=_email_of(uid, token))
+    return _render_form(request, "accounts/reset.html", form, email=_email_of(uid, token))
 
 
 @owns_transactions
 @require_safe
 def change_password(request: HttpRequest) -> HttpResponse:
-    """For password managers (W3C, A Well-Known URL for Changing Passwords): a page that anybody can use."""
+    """For password managers (W3C, A Well-Known URL for Changing Passwords). The reset needs no session."""
     return redirect("password-reset")
-
-
-@page("default")
-def reset_done(request: HttpRequest) -> HttpResponse:
-    return render(request, "accounts/reset_done.html")
 
 
 @page("default", hashes_passwords=True)
 def confirm_email_change(request: HttpRequest, uid: str, token: str) -> HttpResponse:
-    """Only a POST with the password moves the account: a mail scanner may press a bare button."""
+    """Only a POST with the password moves the account: mail scanners may submit a form without fields."""
     change = email_change.pending_change(uid, token)
     if change is None:
         return _invalid_link(request)
-    form = PasswordForm(_posted(request))
+    form = PasswordForm(_post_data(request), help_text=_("The one you sign in with."))
     if request.method == "POST" and form.is_valid():
         client, password = client_info(request), form.cleaned_data["password"]
         try:
@@ -195,22 +193,17 @@ def confirm_email_change(request: HttpRequest, uid: str, token: str) -> HttpResp
             return _invalid_link(request)
         else:
             return redirect("email-change-done")
-    # never the old address: if the new one was mistyped, a stranger is reading this
-    return _form(request, "accounts/email_change.html", form, email=change.new_email)
-
-
-@page("default")
-def email_change_done(request: HttpRequest) -> HttpResponse:
-    return render(request, "accounts/email_change_done.html")
+    # not the old address: if the new one was mistyped, a stranger sees this page
+    return _render_form(request, "accounts/email_change.html", form, email=change.new_email)
 
 
 @page("default")
 def undo_email_change(request: HttpRequest, uid: str, token: str) -> HttpResponse:
-    """Only a POST with the box ticked undoes the change: a mail scanner may press a bare button.
+    """Only a POST with the box ticked undoes the change: mail scanners may submit a form without fields.
 
-    The password isn't asked for, because the thief may have changed it.
+    The password is not required, because a thief may have changed it.
     """
-    form = UndoForm(_posted(request))
+    form = UndoForm(_post_data(request))
     if request.method == "POST" and form.is_valid():
         try:
             link = email_change.undo_change(uid=uid, token=token, client=client_info(request))
@@ -219,4 +212,4 @@ def undo_email_change(request: HttpRequest, uid: str, token: str) -> HttpRespons
         return redirect(reverse("reset", args=[link.uid, link.token]) + "?undone")
     if not email_change.can_undo(uid, token):
         return _invalid_link(request)
-    return _form(request, "accounts/email_change_undo.html", form)
+    return _render_form(request, "accounts/email_change_undo.html", form)

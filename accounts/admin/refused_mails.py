@@ -10,7 +10,7 @@ from accounts.models import RefusedMail
 class RefusedMailAdmin(admin.ModelAdmin[RefusedMail]):
     """A read-only list of mails that the mail server rejected permanently."""
 
-    list_display = ("at", "email", "kind", "stage", "code", "words")
+    list_display = ("at", "email", "kind", "stage", "code", "reply")
     list_display_links = None
     ordering = ("-at", "-id")
     sortable_by = ()

@@ -1,6 +1,6 @@
-"""What must be done now and then, by the worker or by hand (`prune_expired`)."""
+"""Periodic maintenance, run by the worker; `prune_expired` also by its command."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from axes.models import AccessAttempt
 from django.conf import settings
@@ -29,16 +29,16 @@ from audit.partitions import lowest_id
 from audit.recorder import NO_TENANT
 from audit.sql import audit_ensure_partitions
 
-MONTHS_AHEAD = 3  # of audit partitions
-KEEP_JOBS = timedelta(days=7)
-KEEP_NOTICES = timedelta(days=7)  # that have been sent
+MONTHS_AHEAD = 3  # of audit log partitions
+KEEP_JOBS = timedelta(days=7)  # after they have finished
+KEEP_NOTICES = timedelta(days=7)  # after they have been sent
 KEEP_REFUSALS = timedelta(days=90)
-KEEP_STRANGERS = timedelta(days=30)  # the personal data beside events that belong to no account
-GIVE_UP_AFTER = timedelta(days=3)  # on a job that fails; until then its link may still go out
+KEEP_PERSONAL_DATA_WITHOUT_ACCOUNT = timedelta(days=30)
+JOB_RETRY_PERIOD = timedelta(days=3)  # a failing job is retried for so long, so its link may be sent so late
 
 
 def run_maintenance() -> None:
-    """Limits, keys, partitions and what has expired; each step does nothing where nothing is due."""
+    """Update lockout limits, signing keys and partitions, then prune. Steps that are not due do nothing."""
     lockout.keep_limits()
     signing_keys.ensure_signing_key()
     audit_ensure_partitions(months=MONTHS_AHEAD)
@@ -46,11 +46,16 @@ def run_maintenance() -> None:
 
 
 def prune_expired() -> dict[str, int]:
-    """Delete what no one can use any more; table → rows deleted. Sessions take their tokens along."""
+    """Delete what can't be used any more; returns table → deleted rows. The database cascades to tokens."""
     now = timezone.now()
-    unconfirmed = now - settings.EMAIL_VERIFICATION_TOKEN_LIFETIME - GIVE_UP_AFTER
+    pruned = {rows.model._meta.db_table: rows._raw_delete(rows.db) for rows in _expired_rows(now)}
+    return pruned | {"signing_keys": signing_keys.prune_signing_keys(now)}
+
+
+def _expired_rows(now: datetime) -> list[QuerySet]:
+    sign_up_deadline = now - settings.EMAIL_VERIFICATION_TOKEN_LIFETIME - JOB_RETRY_PERIOD
     live_link = EmailVerificationToken.objects.filter(creator_id=OuterRef("pk"), expires_at__gte=now)
-    doomed: list[QuerySet] = [
+    return [
         Session.objects.filter(expires_at__lt=now),
         BlacklistedToken.objects.filter(expires_at__lt=now),
         EmailVerificationToken.objects.filter(expires_at__lt=now),
@@ -65,10 +70,10 @@ def prune_expired() -> dict[str, int]:
         OperatorSession.objects.filter(expire_date__lt=now),
         EndUserSession.objects.filter(expires_at__lt=now),
         Creator.objects.filter(
-            ~Exists(live_link), holds_email=False, is_staff=False, created_at__lt=unconfirmed
+            ~Exists(live_link), holds_email=False, is_staff=False, created_at__lt=sign_up_deadline
         ),
-        PersonalData.objects.filter(creator_id=NO_TENANT, id__lt=lowest_id(now - KEEP_STRANGERS)),
+        PersonalData.objects.filter(
+            creator_id=NO_TENANT, id__lt=lowest_id(now - KEEP_PERSONAL_DATA_WITHOUT_ACCOUNT)
+        ),
         DBTaskResult.objects.finished().filter(finished_at__lt=now - KEEP_JOBS),
     ]
-    pruned = {query.model._meta.db_table: query._raw_delete(query.db) for query in doomed}
-    return pruned | {"signing_keys": signing_keys.prune_signing_keys(now)}

@@ -1,8 +1,8 @@
-"""The worker beside the server: delivers queued mail and does the house's chores.
+"""The worker process: runs queued jobs and maintenance.
 
-The queue is django-tasks' table; its own worker knows neither retries nor jobs whose worker was
-killed, and keeps arguments (addresses) for ever. Here a failed job comes back later and later, a
-lost one is taken up again, and what a finished one held is erased.
+The queue is django-tasks' table. Its own worker has no retries, never resumes the jobs of a killed worker and
+keeps arguments (addresses) for ever. This worker retries failed jobs with a growing delay, requeues the jobs
+of killed workers and erases the arguments of finished jobs.
 """
 
 import logging
@@ -26,13 +26,13 @@ from tenancy.context import current_alias
 from . import maintenance
 
 logger = logging.getLogger(__name__)
-POLL = 0.5  # seconds between looks at an empty queue
+POLL_SECONDS = 0.5  # if the queue is empty
 MAINTENANCE_INTERVAL = timedelta(seconds=30)
 SEALING_INTERVAL = timedelta(minutes=1)
-GAUGE_INTERVAL = timedelta(seconds=5)  # for the metrics
-LEASE = timedelta(minutes=2)  # far above what a mail takes (smtp.EXCHANGE_SECONDS)
-FIRST_RETRY = timedelta(seconds=5)
-LONGEST_RETRY = timedelta(minutes=15)
+GAUGE_INTERVAL = timedelta(seconds=5)
+LEASE = timedelta(minutes=2)  # no job runs as long (smtp.SESSION_SECONDS)
+FIRST_RETRY_DELAY = timedelta(seconds=5)
+MAX_RETRY_DELAY = timedelta(minutes=15)
 ERASED: dict[str, Any] = {"args": [], "kwargs": {}}
 
 
@@ -43,52 +43,56 @@ class Worker:
         self._maintenance_due = self._gauges_due = self._seal_due = timezone.now()
 
     def stop(self, *args: Any) -> None:
-        """Finish the job at hand, then leave."""
+        """Return from `run` after the current job; also a signal handler."""
         self.stopping.set()
 
     def run(self) -> None:
         while not self.stopping.is_set():
-            close_old_connections()
-            try:
-                self._update_gauges()
-                self._run_maintenance()
-                self._seal_audit_log()
-                busy = self.run_one()
-            except (OperationalError, InterfaceError) as error:
-                metrics.DATABASE_ERRORS.labels(type(error).__name__).inc()
-                logger.warning("database unavailable", extra={"error": type(error).__name__})
-                connections[current_alias()].close()
-                busy = False
-            except Exception as error:
-                logger.exception("round failed", extra={"error": type(error).__name__})
-                busy = False
-            if not busy:
-                self.stopping.wait(POLL)
+            if not self._run_iteration():
+                self.stopping.wait(POLL_SECONDS)
+
+    def _run_iteration(self) -> bool:
+        """Do what is due; returns whether a job was run. Errors are logged, and the worker continues."""
+        close_old_connections()
+        try:
+            self._update_gauges()
+            self._run_maintenance()
+            self._seal_audit_log()
+            return self.run_one()
+        except (OperationalError, InterfaceError) as error:
+            metrics.DATABASE_ERRORS.labels(type(error).__name__).inc()
+            logger.warning("database unavailable", extra={"error": type(error).__name__})
+            connections[current_alias()].close()
+        except Exception as error:
+            logger.exception("worker iteration failed", extra={"error": type(error).__name__})
+        return False
 
     def run_one(self) -> bool:
-        """Do the next job that is due; False where there is none."""
-        job = self._claim()
+        """Run the next job that is due; False if there is none."""
+        job = self.claim()
         if job is None:
             return False
         try:
             result = job.task_result
             job.task.call(*result.args, **result.kwargs)
         except (OperationalError, InterfaceError):
-            raise  # the lease brings it back
-        except Exception as error:  # noqa: BLE001  one poisoned job must not stop the others
+            raise  # the job is requeued when its lease ends
+        except Exception as error:  # noqa: BLE001  one bad job must not stop the others
             _retry(job, error)
         else:
             _close(job, TaskResultStatus.SUCCESSFUL)
         return True
 
-    def _claim(self) -> DBTaskResult | None:
+    def claim(self) -> DBTaskResult | None:
+        """Take the next job that is due. A job that can't be claimed fails."""
         with transaction.atomic(using=current_alias()):
             job = DBTaskResult.objects.ready().get_locked()
-            if job is not None and not isinstance(job.worker_ids, list):  # what claim() adds to
+            if job is None:
+                return None
+            if not isinstance(job.worker_ids, list):  # claim() would fail
                 _close(job, TaskResultStatus.FAILED)
                 return None
-            if job is not None:
-                job.claim(self.worker_id)
+            job.claim(self.worker_id)
         return job
 
     def _update_gauges(self) -> None:
@@ -108,7 +112,7 @@ class Worker:
         maintenance.run_maintenance()
 
     def _seal_audit_log(self) -> None:
-        """Seal what is new, let old pages go; mails wait for no more than a round of it."""
+        """Seal one round of new rows and drop expired partitions; jobs never wait longer than that."""
         if timezone.now() < self._seal_due:
             return
         self._seal_due = timezone.now() + SEALING_INTERVAL
@@ -121,29 +125,33 @@ class Worker:
 
 
 def oldest_wait(now: datetime) -> timedelta:
-    """How long the job that waits longest could have been done."""
-    asked = When(run_after__lte=now, then=Greatest("enqueued_at", "run_after"))  # else: in the year 9999
-    ready = DBTaskResult.objects.ready().annotate(due=Case(asked, default="enqueued_at"))
+    """How long the oldest job that is due has been waiting."""
+    # django-tasks stores a year 9999 in `run_after` of jobs that have none
+    scheduled = When(run_after__lte=now, then=Greatest("enqueued_at", "run_after"))
+    ready = DBTaskResult.objects.ready().annotate(due=Case(scheduled, default="enqueued_at"))
     oldest: datetime | None = ready.aggregate(oldest=Min("due"))["oldest"]
     return now - oldest if oldest else timedelta(0)
 
 
 def requeue_stale_jobs() -> int:
-    """Jobs whose worker is gone: nothing runs as long as the lease."""
-    lost = DBTaskResult.objects.running().filter(started_at__lt=timezone.now() - LEASE)
-    return lost.update(status=TaskResultStatus.READY, run_after=timezone.now())
+    """Requeue the jobs of killed workers: those that run longer than the lease."""
+    stale = DBTaskResult.objects.running().filter(started_at__lt=timezone.now() - LEASE)
+    return stale.update(status=TaskResultStatus.READY, run_after=timezone.now())
 
 
 def _retry(job: DBTaskResult, error: Exception) -> None:
-    """Later, twice as late each time. The log names the failure, never the address or the words."""
+    """Requeue the job with twice the previous delay, or fail it after JOB_RETRY_PERIOD.
+
+    The log has only the type of the error: its text may contain an address.
+    """
     attempts = len(job.worker_ids)
     logger.warning(
         "job failed", extra={"job": str(job.id), "attempts": attempts, "error": type(error).__name__}
     )
-    if timezone.now() - job.enqueued_at > maintenance.GIVE_UP_AFTER:
+    if timezone.now() - job.enqueued_at > maintenance.JOB_RETRY_PERIOD:
         _close(job, TaskResultStatus.FAILED)
         return
-    delay = min(FIRST_RETRY * 2 ** min(attempts - 1, 20), LONGEST_RETRY)
+    delay = min(FIRST_RETRY_DELAY * 2 ** min(attempts - 1, 20), MAX_RETRY_DELAY)
     DBTaskResult.objects.filter(pk=job.pk).update(
         status=TaskResultStatus.READY, run_after=timezone.now() + delay, exception_class_path=_path(error)
     )

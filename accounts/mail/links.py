@@ -1,4 +1,4 @@
-"""New one-time links, made when their mail is written: the database keeps only the digests of the tokens."""
+"""Issue one-time links when their email is written. The database stores only digests of the tokens."""
 
 from datetime import datetime
 
@@ -8,11 +8,10 @@ from django.utils import timezone
 from accounts.link_tokens import Link
 from accounts.models import Creator, EmailChange, EmailChangeToken, EmailVerificationToken, PasswordResetToken
 
-RESET_LINKS_ALIVE = 3  # at most, for one account
+MAX_RESET_LINKS = 3  # per account
 
 
 def issue_verification_link(creator: Creator) -> Link:
-    """A new link for the worker to mail."""
     return EmailVerificationToken.objects.issue(
         creator.pk,
         email=creator.email,
@@ -22,10 +21,10 @@ def issue_verification_link(creator: Creator) -> Link:
 
 
 def issue_reset_link(creator: Creator) -> Link:
-    """A new link; the oldest ones of the account end for it."""
+    """A new link. The account's oldest links end if there would be more than MAX_RESET_LINKS."""
     now = timezone.now()
-    own = PasswordResetToken.objects.filter(creator=creator, used_at=None).order_by("-created_at")
-    PasswordResetToken.objects.filter(pk__in=own.values("pk")[RESET_LINKS_ALIVE - 1 :]).update(used_at=now)
+    unused = PasswordResetToken.objects.filter(creator=creator, used_at=None).order_by("-created_at")
+    PasswordResetToken.objects.filter(pk__in=unused.values("pk")[MAX_RESET_LINKS - 1 :]).update(used_at=now)
     return PasswordResetToken.objects.issue(
         creator.pk,
         email=creator.email,
@@ -35,7 +34,7 @@ def issue_reset_link(creator: Creator) -> Link:
 
 
 def issue_change_link(change: EmailChange, purpose: str, expires_at: datetime) -> Link:
-    """Bound to the account as it was when the change was requested, not as it is when the mail is written."""
+    """A link bound to the address and generation that the account had when the change was requested."""
     return EmailChangeToken.objects.issue(
         change.creator_id,
         change=change,

@@ -1,4 +1,4 @@
-"""Mails, in text and HTML, from `templates/mails/`."""
+"""Emails in text and HTML, from `templates/mails/`."""
 
 import logging
 import re
@@ -21,46 +21,40 @@ from .smtp import SETTINGS, NotDeliveredError
 
 logger = logging.getLogger(__name__)
 HEADERS = {
-    "Auto-Submitted": "auto-generated",  # RFC 3834: no vacation notices in answer
-    # the same for Exchange; not "All", which would hold back the report that a mail was not delivered
+    "Auto-Submitted": "auto-generated",  # RFC 3834: suppresses automatic replies
+    # the same for Exchange; "All" would also suppress non-delivery reports
     "X-Auto-Response-Suppress": "DR, RN, NRN, OOF, AutoReply",
-    # no List-Unsubscribe (RFC 8058): each mail is about the account itself, and none can be turned off
+    # no List-Unsubscribe (RFC 8058): all emails are about the account itself and can't be turned off
 }
-# Not every server on the way takes 8-bit bodies (RFC 6152): what is not ASCII is quoted-printable.
+# Some servers don't support 8BITMIME (RFC 6152), so non-ASCII text is sent as quoted-printable.
 QUOTED_PRINTABLE = Charset("utf-8")
 QUOTED_PRINTABLE.body_encoding = QP
-# ... and quotes, dashes and dots are those of ASCII if then all is: such a text stays readable as it is sent.
+# Typographic quotes and dashes are replaced if the whole text is ASCII then: it needs no quoted-printable.
 TYPOGRAPHY = str.maketrans("\u2018\u2019\u201c\u201d\u2013\u2014", "''\"\"--")
-# what mail programs make a link of, after NFKC: a scheme, a domain, an IPv4 address
+# what mail programs turn into a link, after NFKC: a scheme, a domain, an IPv4 address
 _LINK = re.compile(r"://|www[.。]|[\w-][.。][^\W\d_]{2,}|\d\.\d+\.\d+\.\d", re.IGNORECASE)
 
 
 def send(kind: str, *, to: str, language: str, creator_id: UUID | None = None, **context: Any) -> None:
-    """Render `templates/mails/<kind>.*` in `language` and send it; called by the worker.
+    """Render `templates/mails/<kind>.*` in `language` and send it. The worker calls this as the operator.
 
-    A final refusal is recorded under `creator_id`, else under the account that holds the address, and
-    is no error: nothing of a job is to be tried again for it.
+    A final refusal is recorded under `creator_id`, else under the account that holds the address. It raises
+    nothing, because a retry of the job would not help.
 
     Raises:
-        NotDeliveredError: the server did not take it, and may take it later; or what another mail
-            backend raises.
+        NotDeliveredError: the server did not accept the email, but may accept it later.
+        Exception: any error of another email backend.
 
     """
-    known = {"pk": creator_id} if creator_id else {"email": to, "holds_email": True}
-    holder = Creator.objects.filter(**known).first()
-    is_verified = holder is not None and (holder.is_staff or holder.email_verified_at is not None)
-    mail = compose(kind, to=to, language=language, **_without_strangers_words(context, is_verified))
+    lookup = {"pk": creator_id} if creator_id else {"email": to, "holds_email": True}
+    account = Creator.objects.filter(**lookup).first()
+    is_verified = account is not None and (account.is_staff or account.email_verified_at is not None)
+    context = _remove_untrusted_text(context, to_verified=is_verified)
+    mail = compose(kind, to=to, language=language, **context)
     try:
         mail.send()
     except NotDeliveredError as error:
-        # the one mail with a link to undo is given up only if there is no such mailbox
-        is_final = error.is_undeliverable if kind == "email_change_notice" else error.is_final
-        MAILS.labels(kind, "refused" if is_final else "failed").inc()
-        if not is_final:
-            _log(error)
-            raise
-        owner = creator_id or (holder.pk if holder else None)
-        refusals.record_refusal(error, kind=kind, email=to, creator_id=owner)
+        _handle_refusal(error, kind, to, creator_id or (account.pk if account else None))
     except Exception:
         MAILS.labels(kind, "failed").inc()
         raise
@@ -68,8 +62,22 @@ def send(kind: str, *, to: str, language: str, creator_id: UUID | None = None, *
         MAILS.labels(kind, "sent").inc()
 
 
+def _handle_refusal(error: NotDeliveredError, kind: str, to: str, creator_id: UUID | None) -> None:
+    """Record a final refusal; log any other and raise it again."""
+    # this email has the only link to undo the change, so it is retried unless the mailbox does not exist
+    is_final = error.is_undeliverable if kind == "email_change_notice" else error.is_final
+    MAILS.labels(kind, "refused" if is_final else "failed").inc()
+    if is_final:
+        refusals.record_refusal(error, kind=kind, email=to, creator_id=creator_id)
+        return
+    # neither the address nor the server's reply, which may contain it
+    facts = {"stage": error.stage.value, "code": error.code, "setting": SETTINGS[error.stage]}
+    logger.warning("mail not delivered", extra=facts)
+    raise error
+
+
 def compose(kind: str, *, to: str, language: str, **context: Any) -> EmailMultiAlternatives:
-    """The mail as it goes out: 7-bit, with a Message-ID of the sender's domain."""
+    """The complete email: 7-bit, with a Message-ID at the sender's domain."""
     context |= {
         "service_name": settings.SERVICE_NAME,
         "public_url": settings.PUBLIC_URL,
@@ -78,7 +86,7 @@ def compose(kind: str, *, to: str, language: str, **context: Any) -> EmailMultiA
     }
     with translation.override(language):
         subject = render_to_string(f"mails/{kind}.subject.txt", context).strip()
-        text = _plain(render_to_string(f"mails/{kind}.txt", context))
+        text = _ascii_typography(render_to_string(f"mails/{kind}.txt", context))
         html = render_to_string(f"mails/{kind}.html", context)
     message_id = make_msgid(domain=settings.EMAIL_SENDER.rpartition("@")[2])
     mail = EmailMultiAlternatives(subject, text, to=[to], headers={**HEADERS, "Message-ID": message_id})
@@ -88,29 +96,29 @@ def compose(kind: str, *, to: str, language: str, **context: Any) -> EmailMultiA
     return mail
 
 
-def _plain(text: str) -> str:
+def _ascii_typography(text: str) -> str:
     ascii_text = text.translate(TYPOGRAPHY)
     return ascii_text if ascii_text.isascii() else text
 
 
-def _without_strangers_words(context: dict[str, Any], is_verified: bool) -> dict[str, Any]:  # noqa: FBT001
-    """None to an address that is not verified: a stranger may have signed it up. No links to others."""
-    fit = {**context}
-    if not is_verified:
-        fit.pop("new_email", None)
-    for name in {"display_name", "device"} & fit.keys():
-        fit[name] = _without_link(fit[name]) if is_verified else ""
-    if "notices" in fit:
-        fit["notices"] = [_without_strangers_words(notice, is_verified) for notice in fit["notices"]]
-    return fit
+def _remove_untrusted_text(context: dict[str, Any], *, to_verified: bool) -> dict[str, Any]:
+    """Remove names and devices that could become links.
+
+    From an email to an unverified address all of them are removed, and the new address too: its owner
+    may be a victim of the person who signed up.
+    """
+    safe = {**context}
+    if not to_verified:
+        safe.pop("new_email", None)
+    for name in {"display_name", "device"} & safe.keys():
+        safe[name] = _text_without_link(safe[name]) if to_verified else ""
+    if "notices" in safe:
+        safe["notices"] = [
+            _remove_untrusted_text(notice, to_verified=to_verified) for notice in safe["notices"]
+        ]
+    return safe
 
 
-def _without_link(words: str) -> str:
-    """The words; "" if a mail program could make a link of them, or if some of them can't be seen."""
-    return words if words.isprintable() and not _LINK.search(unicodedata.normalize("NFKC", words)) else ""
-
-
-def _log(error: NotDeliveredError) -> None:
-    """Where it failed and which setting to look at; neither address nor words."""
-    told = {"stage": error.stage.value, "code": error.code, "setting": SETTINGS[error.stage]}
-    logger.warning("mail not delivered", extra=told)
+def _text_without_link(text: str) -> str:
+    """The text, or "" if it has invisible characters or a mail program could find a link in it."""
+    return text if text.isprintable() and not _LINK.search(unicodedata.normalize("NFKC", text)) else ""

@@ -1,5 +1,7 @@
-"""Django's SMTP backend, with three differences: a failure names its stage, EHLO says EMAIL_HELO, and the
-whole exchange has a deadline (EMAIL_TIMEOUT is for each step, and a server that drips would hold the worker).
+"""Django's SMTP backend with three differences.
+
+An error names the stage of the SMTP session, EHLO sends EMAIL_HELO, and the whole session has a deadline:
+EMAIL_TIMEOUT limits each read only, so a server that sends byte by byte could block the worker.
 """
 
 import re
@@ -18,22 +20,22 @@ from django.core.mail import EmailMessage
 from django.core.mail.backends.smtp import EmailBackend as DjangoBackend
 from django.utils.encoding import punycode
 
-EXCHANGE_SECONDS = 60  # from the connection on; the worker's lease is twice as long
-_STATUS = re.compile(r"(5\.\d{1,3}\.\d{1,3})\b")  # RFC 3463, at the beginning of the server's words
-_OF_THE_RECIPIENT = ("5.0.", "5.1.", "5.2.", "5.4.")
-_OF_THE_SENDER = {"5.1.7", "5.1.8"}
-_MAILBOX_FULL = {"5.2.2", "5.2.3"}
+SESSION_SECONDS = 60  # from the connection to QUIT; the worker's lease is twice as long
+_STATUS = re.compile(r"(5\.\d{1,3}\.\d{1,3})\b")  # RFC 3463, at the start of the reply text
+_RECIPIENT_STATUSES = ("5.0.", "5.1.", "5.2.", "5.4.")
+_SENDER_STATUSES = {"5.1.7", "5.1.8"}
+_MAILBOX_FULL_STATUSES = {"5.2.2", "5.2.3"}
 _ADDRESS = re.compile(r"\S*@\S*")
-# from servers that give no status
-_NOT_OF_THE_RECIPIENT = re.compile(r"relay|authenticat|sender", re.IGNORECASE)
+# in the reply text of servers that send no status
+_NOT_ABOUT_RECIPIENT = re.compile(r"relay|authenticat|sender", re.IGNORECASE)
 
 
 class Stage(StrEnum):
-    """Of an SMTP session (RFC 5321)."""
+    """The stages of an SMTP session (RFC 5321)."""
 
     CONNECT = "connection"
     EHLO = "EHLO"
-    TLS = "TLS"  # from the first byte
+    TLS = "TLS"  # implicit
     STARTTLS = "STARTTLS"
     AUTH = "AUTH"
     MAIL = "MAIL FROM"
@@ -41,7 +43,7 @@ class Stage(StrEnum):
     DATA = "DATA"
 
 
-# what to look at if the server refuses there
+# the setting to check if a stage fails
 SETTINGS = {
     Stage.CONNECT: "EMAIL_URL",
     Stage.EHLO: "EMAIL_HELO",
@@ -56,31 +58,35 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Receipt:
-    """What the server said in the end, and the version of TLS, "" without."""
+    """The server's reply to DATA, and the TLS version ("" without TLS)."""
 
-    answer: str
+    reply: str
     tls: str
 
 
 class NotDeliveredError(Exception):
-    """The server did not take the mail. `code` is None if it gave no answer; `words` may hold the address."""
+    """The server did not accept the email.
 
-    def __init__(self, stage: Stage, code: int | None, words: str) -> None:
+    `reply` is the text of its reply and may contain the address. Without a reply, `code` is None and `reply`
+    is the text of the network error.
+    """
+
+    def __init__(self, stage: Stage, code: int | None, reply: str) -> None:
         super().__init__(stage, code)
-        self.stage, self.code, self.words = stage, code, words
+        self.stage, self.code, self.reply = stage, code, reply
 
     @property
     def status(self) -> str:
-        """RFC 3463's, "" if the server gives none."""
-        found = _STATUS.match(self.words)
-        return found[1] if found else ""
+        """The enhanced status code (RFC 3463), "" if the server sends none."""
+        match = _STATUS.match(self.reply)
+        return match[1] if match else ""
 
     @property
     def is_final(self) -> bool:
-        """Another attempt would end the same way: it is this recipient or this mail that is refused.
+        """Whether the server refuses this recipient or this email, so that a retry would fail too.
 
-        Everything else may be mended: 4xx, a server that is away, and what concerns all mails: a 5xx
-        before RCPT TO, or one at RCPT TO about relaying, authentication or the sender.
+        Other failures can be fixed: 4xx, no connection, and what affects all emails (a 5xx before RCPT TO,
+        or at RCPT TO about relaying, authentication or the sender).
         """
         if self.code is None or not 550 <= self.code <= 556 or self.code == 555:  # noqa: PLR2004  555: parameters
             return False
@@ -88,23 +94,23 @@ class NotDeliveredError(Exception):
 
     @property
     def is_undeliverable(self) -> bool:
-        """The address takes no mail at all; a full mailbox will."""
-        is_full = self.code == 552 or self.status in _MAILBOX_FULL  # noqa: PLR2004
+        """Whether the address accepts no email at all. A full mailbox does not count."""
+        is_full = self.code == 552 or self.status in _MAILBOX_FULL_STATUSES  # noqa: PLR2004
         return self.is_final and self.stage is Stage.RCPT and not is_full
 
     def _is_about_recipient(self) -> bool:
         if self.status:
-            return self.status.startswith(_OF_THE_RECIPIENT) and self.status not in _OF_THE_SENDER
-        # 554 alone says only that the transaction failed
-        return self.code != 554 and not _NOT_OF_THE_RECIPIENT.search(_ADDRESS.sub("", self.words))  # noqa: PLR2004
+            return self.status.startswith(_RECIPIENT_STATUSES) and self.status not in _SENDER_STATUSES
+        # 554 alone means only that the transaction failed
+        return self.code != 554 and not _NOT_ABOUT_RECIPIENT.search(_ADDRESS.sub("", self.reply))  # noqa: PLR2004
 
     def __str__(self) -> str:
-        """One line, as for the log: without the words."""
-        return f"{self.stage}: {self.code or 'no answer'}"
+        """For logs, so without the reply."""
+        return f"{self.stage}: {self.code or 'no reply'}"
 
 
 class EmailBackend(DjangoBackend):
-    """One connection for each mail; ours have one recipient."""
+    """Opens one connection per email. Each email must have one recipient."""
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
         for message in email_messages:
@@ -113,75 +119,75 @@ class EmailBackend(DjangoBackend):
 
     def deliver(self, message: EmailMessage) -> Receipt:
         """Raises NotDeliveredError."""
-        recipient = _envelope(message)
+        recipient = _envelope_recipient(message)
         data = message.message().as_bytes(linesep="\r\n")  # type: ignore[call-arg]
         with self._session() as smtp:
             size = [f"size={len(data)}"] if smtp.has_extn("size") else []
-            with _at(Stage.MAIL):
-                _expect(smtp.mail(parseaddr(message.from_email)[1], size))
-            with _at(Stage.RCPT):
-                _expect(smtp.rcpt(recipient))
-            with _at(Stage.DATA):
-                answer = _expect(smtp.data(data))
+            with _during(Stage.MAIL):
+                _expect_success(smtp.mail(parseaddr(message.from_email)[1], size))
+            with _during(Stage.RCPT):
+                _expect_success(smtp.rcpt(recipient))
+            with _during(Stage.DATA):
+                reply = _expect_success(smtp.data(data))
             tls = smtp.sock.version() if isinstance(smtp.sock, ssl.SSLSocket) else None
-        return Receipt(answer, tls or "")
+        return Receipt(reply, tls or "")
 
     @contextmanager
     def _session(self) -> Iterator[smtplib.SMTP]:
-        """Connected, with TLS and AUTH as EMAIL_URL says; closed in the end, however it ends."""
-        with self._socket() as connected:
-            with _at(Stage.CONNECT):
-                smtp = _Session(self.host, connected)
+        """A session with TLS and AUTH as configured by EMAIL_URL; closed at the end."""
+        with self._socket() as connection:
+            with _during(Stage.CONNECT):
+                smtp = _Session(self.host, connection)
             with closing(smtp):
                 try:
-                    self._sign_in(smtp)
+                    self._negotiate(smtp)
                     yield smtp
                 finally:
-                    with suppress(OSError):  # what it has taken it has, whatever becomes of the farewell
+                    with suppress(OSError):  # the reply to DATA decides, not that to QUIT
                         smtp.quit()
 
-    def _sign_in(self, smtp: smtplib.SMTP) -> None:
-        self._say_hello(smtp)
+    def _negotiate(self, smtp: smtplib.SMTP) -> None:
+        self._send_ehlo(smtp)
         if self.use_tls:
-            with _at(Stage.STARTTLS):
+            with _during(Stage.STARTTLS):
                 smtp.starttls(context=self.ssl_context)
-            self._say_hello(smtp)
+            self._send_ehlo(smtp)
         if self.username:
-            with _at(Stage.AUTH):
+            with _during(Stage.AUTH):
                 smtp.login(self.username, self.password)
 
     @contextmanager
     def _socket(self) -> Iterator[socket.socket]:
-        with _at(Stage.CONNECT):
+        with _during(Stage.CONNECT):
             plain = socket.create_connection((self.host, self.port), self.timeout)
-        with plain, _cut_off(plain):
+        with plain, _deadline(plain):
             if not self.use_ssl:
                 yield plain
                 return
-            with _at(Stage.TLS):
+            with _during(Stage.TLS):
                 encrypted = self.ssl_context.wrap_socket(plain, server_hostname=self.host)
             with encrypted:
                 yield encrypted
 
     @staticmethod
-    def _say_hello(smtp: smtplib.SMTP) -> None:
-        with _at(Stage.EHLO):
+    def _send_ehlo(smtp: smtplib.SMTP) -> None:
+        with _during(Stage.EHLO):
             smtp.ehlo_or_helo_if_needed()
 
 
 class _Session(smtplib.SMTP):
-    """Over a connection that is there already, with its timeout."""
+    """smtplib's session over a connection that is already open."""
 
-    def __init__(self, host: str, connected: socket.socket) -> None:
-        self._connected = connected
+    def __init__(self, host: str, connection: socket.socket) -> None:
+        self._connection = connection
         super().__init__(host, local_hostname=settings.EMAIL_HELO)
 
     def _get_socket(self, *_: object) -> socket.socket:
-        return self._connected
+        return self._connection
 
 
-def _envelope(message: EmailMessage) -> str:
-    """The recipient as RCPT TO takes it without SMTPUTF8, which not every server on the way has."""
+def _envelope_recipient(message: EmailMessage) -> str:
+    """The recipient for RCPT TO without SMTPUTF8, which many servers do not support."""
     (recipient,) = message.recipients()
     local, _, domain = parseaddr(recipient)[1].rpartition("@")
     if not local.isascii():
@@ -190,7 +196,7 @@ def _envelope(message: EmailMessage) -> str:
 
 
 @contextmanager
-def _at(stage: Stage) -> Iterator[None]:
+def _during(stage: Stage) -> Iterator[None]:
     try:
         yield
     except smtplib.SMTPResponseException as error:
@@ -199,24 +205,24 @@ def _at(stage: Stage) -> Iterator[None]:
         raise NotDeliveredError(stage, None, _text(str(error) or type(error).__name__)) from error
 
 
-def _expect(reply: tuple[int, bytes]) -> str:
-    code, words = reply
+def _expect_success(response: tuple[int, bytes]) -> str:
+    code, reply = response
     if not 200 <= code < 300:  # noqa: PLR2004
-        raise smtplib.SMTPResponseException(code, words)
-    return f"{code} {_text(words)}"
+        raise smtplib.SMTPResponseException(code, reply)
+    return f"{code} {_text(reply)}"
 
 
-def _text(words: bytes | str) -> str:
-    """On one line, without control characters."""
-    text = words.decode("ascii", "replace") if isinstance(words, bytes) else words
+def _text(reply: bytes | str) -> str:
+    """One line without control characters."""
+    text = reply.decode("ascii", "replace") if isinstance(reply, bytes) else reply
     return "".join(character if character.isprintable() else " " for character in text)
 
 
 @contextmanager
-def _cut_off(connected: socket.socket) -> Iterator[None]:
-    """Shut the connection down at the deadline; whoever reads from it sees its end."""
-    handle = connected.dup()  # TLS takes the socket itself away
-    timer = threading.Timer(EXCHANGE_SECONDS, _shut_down, [handle])
+def _deadline(connection: socket.socket) -> Iterator[None]:
+    """Shut the connection down after SESSION_SECONDS; a blocked read then returns."""
+    handle = connection.dup()  # wrap_socket() detaches the original
+    timer = threading.Timer(SESSION_SECONDS, _shut_down, [handle])
     timer.daemon = True
     timer.start()
     try:

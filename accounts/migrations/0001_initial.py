@@ -746,7 +746,7 @@ class Migration(migrations.Migration):
                 ("kind", models.CharField(max_length=32)),
                 ("stage", models.CharField(max_length=16)),
                 ("code", models.PositiveSmallIntegerField()),
-                ("words", models.CharField(max_length=200)),
+                ("reply", models.CharField(max_length=200)),
                 ("at", models.DateTimeField()),
                 (
                     "account",

@@ -223,7 +223,7 @@ class RefusedMail(models.Model):
     kind = models.CharField(max_length=32)  # of templates/mails/
     stage = models.CharField(max_length=16)
     code = models.PositiveSmallIntegerField()  # of the reply (RFC 5321)
-    words = models.CharField(max_length=200)  # the server's, without the address
+    reply = models.CharField(max_length=200)  # of the server, without the address
     at = models.DateTimeField()
 
     class Meta:

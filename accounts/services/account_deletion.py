@@ -1,4 +1,4 @@
-"""Leaving: the account and its rows are gone, its events stay."""
+"""Account deletion: the account and its rows are deleted, its audit events stay without personal data."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -6,6 +6,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from accounts import tasks
+from accounts.exceptions import RateLimitedError
 from accounts.models import Creator
 from accounts.sql import Caller
 from audit.events import Event
@@ -16,35 +17,37 @@ from tenancy.context import current_alias, tenant_scope
 from . import sessions
 from .password_change import confirm_password
 
-IN_FLIGHT_GRACE = timedelta(minutes=5)  # until nothing that began before is still at work
+IN_FLIGHT_GRACE = timedelta(minutes=5)  # no request takes longer
+MAX_CONFIRMATIONS = 3  # of the password, if its hash changes meanwhile
 
 
 def delete_account(caller: Caller, *, password: str, client: ClientInfo) -> None:
-    """The account and its rows are gone; its events stay, without personal data.
+    """Delete the account of the caller.
 
     Raises:
-        WrongPasswordError, AccountLockedError, RateLimitedError: about the password.
+        WrongPasswordError, AccountLockedError: about the password.
+        RateLimitedError: too many passwords are being verified, or the hash changed MAX_CONFIRMATIONS times.
         InvalidTokenError: the session ended, or the account was deleted, meanwhile.
 
     """
-    encoded = confirm_password(caller.id, email=caller.email, password=password, client=client)
-    with tenant_scope(caller.id):
-        confirmed = sessions.is_confirmed(caller, password=encoded)
-        if confirmed:
-            delete_account_rows(caller.id)
-            record(
-                Event.ACCOUNT_DELETED, client=ClientInfo(request_id=client.request_id), creator_id=caller.id
-            )
-    if not confirmed:  # the hash is another one by now: is the password still right?
-        delete_account(caller, password=password, client=client)
+    anonymous = ClientInfo(request_id=client.request_id)
+    for _ in range(MAX_CONFIRMATIONS):
+        encoded = confirm_password(caller.id, email=caller.email, password=password, client=client)
+        with tenant_scope(caller.id):
+            if sessions.is_confirmed(caller, password=encoded):
+                delete_account_rows(caller.id)
+                record(Event.ACCOUNT_DELETED, client=anonymous, creator_id=caller.id)
+                return
+    raise RateLimitedError(1)
 
 
 def delete_account_rows(creator_id: UUID) -> None:
-    """The account, its rows and the count at the address that it held; inside a transaction of theirs.
+    """Delete the account and its rows.
 
-    A trigger (migration 0016) erases the personal data beside its events.
+    A trigger erases the personal data of its events and its failure counts. A job does it again for requests
+    that were in flight.
     """
-    creator = Creator.objects.filter(pk=creator_id)
-    creator._raw_delete(current_alias())  # the database cascades
-    # of what is just now under way, once more
-    tasks.forget_personal_data.using(run_after=timezone.now() + IN_FLIGHT_GRACE).enqueue(str(creator_id))
+    with tenant_scope(creator_id):
+        Creator.objects.filter(pk=creator_id)._raw_delete(current_alias())  # the database cascades
+        erase_again_at = timezone.now() + IN_FLIGHT_GRACE
+        tasks.erase_personal_data.using(run_after=erase_again_at).enqueue(str(creator_id))

@@ -1,4 +1,4 @@
-"""All that is held about a creator, but for secrets and their digests, read page by page."""
+"""The export of all data about a creator except secrets and their digests, read page by page."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -20,7 +20,7 @@ from audit.recorder import record
 from audit.requests.client_info import ClientInfo
 from tenancy.context import current_alias, tenant_scope, using_alias
 
-PAGE_SIZE = 200  # rows; an end user's session has up to 4 KiB
+PAGE_SIZE = 200  # rows; that of an end user's session has up to 4 KiB
 Page = list[dict[str, Any]]
 
 _PROFILE = (
@@ -41,7 +41,7 @@ _ROWS: dict[str, tuple[Any, tuple[str, ...]]] = {
 
 
 def export(caller: Caller, *, client: ClientInfo) -> dict[str, Any]:
-    """Name → a value, or an iterator of pages: lists of rows, each read in a short scope of its own.
+    """Name → value, or an iterator of pages. Each page is a list of rows and is read in its own short scope.
 
     Raises:
         RateLimitedError, LimitsUnavailableError: see limits.check_export.
@@ -67,7 +67,7 @@ def export(caller: Caller, *, client: ClientInfo) -> dict[str, Any]:
 
 
 def _pages(creator_id: UUID, alias: str, read: Callable[[UUID], Page]) -> Iterator[Page]:
-    """In the order of their ids. Names the alias: the body of an answer outlives the request's scope."""
+    """Pages in order of ids. Takes the alias, because the body is streamed after `using_alias` has ended."""
     last = UUID(int=0)
     while True:
         with using_alias(alias), tenant_scope(creator_id):
@@ -88,6 +88,6 @@ def _events(creator_id: UUID, after: UUID) -> Page:
 
 
 def _events_at_own_address(after: UUID) -> Page:
-    """What was recorded at the creator's address without an account: before it had one, say."""
-    found = sql.events_at_own_address(after=after, max_rows=PAGE_SIZE)
-    return [asdict(event) | {"summary": summary_of(event.type, event.detail)} for event in found]
+    """Events recorded at the creator's address without an account, for example before the sign-up."""
+    events = sql.events_at_own_address(after=after, max_rows=PAGE_SIZE)
+    return [asdict(event) | {"summary": summary_of(event.type, event.detail)} for event in events]

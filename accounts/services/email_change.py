@@ -1,4 +1,12 @@
-"""A change of the e-mail address: confirmed at the new one, announced at the old one, undone from there."""
+"""Change of the email address: confirmed at the new address, announced at the old one, undone from there.
+
+Rules for the recovery of a stolen account (docs/one-time-links.md):
+
+- At most one change is pending. A newer request supersedes it.
+- An undo link stays valid whatever the present user of the account does, because that may be a thief.
+- Undoing a change undoes all later ones. Moving back to an address that an undo could restore is that undo.
+- After an undo the password must be reset, because the person who requested the change knows it.
+"""
 
 from uuid import UUID
 
@@ -6,12 +14,12 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Max, Min
 from django.utils import timezone
-from django.utils.translation import get_language
 
 from accounts import link_tokens, tasks
 from accounts.email_addresses import canonical_email
-from accounts.exceptions import InvalidLinkError
+from accounts.exceptions import InvalidLinkError, RateLimitedError
 from accounts.mail import links
+from accounts.mail.language import current_language
 from accounts.models import Creator, EmailChange, EmailChangeToken, SecurityNotice, Session
 from accounts.ratelimits import limits
 from accounts.sql import Caller
@@ -25,42 +33,48 @@ from .password_change import confirm_password
 
 Kind = SecurityNotice.Kind
 Purpose = EmailChangeToken.Purpose
+MAX_CONFIRMATIONS = 3  # of the password, if its hash changes meanwhile
 
 
+# --- request ------------------------------------------------------------------------------------
 def request_change(caller: Caller, *, new_email: str, password: str, client: ClientInfo) -> None:
-    """Queue the link to the new address and the notice to the old one. A newer request supersedes this one.
+    """Queue the link to the new address and the notice to the old one.
 
     Raises:
-        WrongPasswordError, AccountLockedError, RateLimitedError: about the password.
+        WrongPasswordError, AccountLockedError: about the password.
+        RateLimitedError: too many passwords are being verified, or the hash changed MAX_CONFIRMATIONS times.
         InvalidTokenError: the session ended, or the account was deleted, meanwhile.
 
     """
     new_email = canonical_email(new_email)
-    encoded = confirm_password(caller.id, email=caller.email, password=password, client=client)
-    # a change that can be confirmed is always announced, so both mails count, or none is sent
-    may_mail = limits.allows_mail("email_change", new_email, client) and limits.allows_mail(
-        "email_change_notice", caller.email, client
+    for _ in range(MAX_CONFIRMATIONS):
+        encoded = confirm_password(caller.id, email=caller.email, password=password, client=client)
+        may_mail = _may_mail(caller.email, new_email, client)
+        with tenant_scope(caller.id):
+            if sessions.is_confirmed(caller, password=encoded):
+                change = _supersede_pending(Creator.objects.get(pk=caller.id), new_email)
+                record(Event.EMAIL_CHANGE_REQUESTED, client=client, creator_id=caller.id, email=new_email)
+                if may_mail:
+                    tasks.send_email_change_link.enqueue(str(change.pk), current_language())
+                    tasks.send_email_change_notice.enqueue(str(change.pk), current_language())
+                return
+    raise RateLimitedError(1)
+
+
+def _may_mail(old_email: str, new_email: str, client: ClientInfo) -> bool:
+    """Whether both emails may be sent; else none is, because a change must not be confirmed unannounced."""
+    return limits.allows_mail("email_change", new_email, client) and limits.allows_mail(
+        "email_change_notice", old_email, client
     )
-    with tenant_scope(caller.id):
-        confirmed = sessions.is_confirmed(caller, password=encoded)
-        if confirmed:
-            change = _supersede(Creator.objects.get(pk=caller.id), new_email)
-            record(Event.EMAIL_CHANGE_REQUESTED, client=client, creator_id=caller.id, email=new_email)
-            if may_mail:
-                language = get_language() or settings.LANGUAGE_CODE
-                tasks.send_email_change_link.enqueue(str(change.pk), language)
-                tasks.send_email_change_notice.enqueue(str(change.pk), language)
-    if not confirmed:  # the hash is another one by now: is the password still right?
-        request_change(caller, new_email=new_email, password=password, client=client)
 
 
-def _supersede(creator: Creator, new_email: str) -> EmailChange:
-    """A new pending change in place of the others; the account's row is locked."""
-    own, now = EmailChange.objects.filter(creator_id=creator.pk), timezone.now()
-    own.filter(confirmed_at=None, superseded_at=None).update(superseded_at=now)
+def _supersede_pending(creator: Creator, new_email: str) -> EmailChange:
+    """Create a pending change in place of any other. The creator's row must be locked."""
+    changes, now = EmailChange.objects.filter(creator_id=creator.pk), timezone.now()
+    changes.filter(confirmed_at=None, superseded_at=None).update(superseded_at=now)
     return EmailChange.objects.create(
         creator_id=creator.pk,
-        number=(own.aggregate(last=Max("number"))["last"] or 0) + 1,
+        number=(changes.aggregate(last=Max("number"))["last"] or 0) + 1,
         old_email=creator.email,
         new_email=new_email,
         recovery_generation=creator.recovery_generation,
@@ -70,18 +84,17 @@ def _supersede(creator: Creator, new_email: str) -> EmailChange:
     )
 
 
+# --- confirm ------------------------------------------------------------------------------------
 def pending_change(uid: str, token: str) -> EmailChange | None:
-    """The change that a link would confirm, None if it is dead; uses nothing up."""
+    """The change that a link would confirm, None if the link is invalid. Uses nothing up."""
     try:
-        link = link_tokens.read(uid, token)
+        return _pending(link_tokens.parse(uid, token))
     except InvalidLinkError:
         return None
-    with tenant_scope(link.creator_id):
-        return _pending(link)
 
 
 def verify_password(change: EmailChange, *, password: str, client: ClientInfo) -> None:
-    """Ask for the password of the account whose address is to change.
+    """Verify the password of the account whose address is to change.
 
     Raises:
         WrongPasswordError, AccountLockedError, RateLimitedError: about the password.
@@ -91,86 +104,35 @@ def verify_password(change: EmailChange, *, password: str, client: ClientInfo) -
 
 
 def confirm_change(*, uid: str, token: str, client: ClientInfo) -> None:
-    """Move the account to the new address; links and pending changes of before end.
+    """Move the account to the new address and end all earlier links but those that undo a change.
 
-    Raises InvalidLinkError: the link is dead, or another account has the address.
+    Raises InvalidLinkError: the link is invalid, or another account has the address.
     """
-    link = link_tokens.read(uid, token)
+    link = link_tokens.parse(uid, token)
     with tenant_scope(link.creator_id):
         Creator.objects.locked(link.creator_id)
         change = _pending(link)
-        changed = change is not None and _move(link.creator_id, change.new_email)
-        if change is not None and changed:
-            EmailChange.objects.filter(pk=change.pk).update(confirmed_at=timezone.now())
-            _undo_if_moved_back(change)
-            record(Event.EMAIL_CHANGED, client=client, creator_id=link.creator_id)
-            both = [change.old_email, change.new_email]
-            notices.add(Kind.EMAIL_CHANGED, creator_id=link.creator_id, client=client, to=both)
-    if not changed:
-        raise InvalidLinkError
-
-
-def can_undo(uid: str, token: str) -> bool:
-    try:
-        link = link_tokens.read(uid, token)
-    except InvalidLinkError:
-        return False
-    with tenant_scope(link.creator_id):
-        return _undoable(link) is not None
-
-
-def undo_change(*, uid: str, token: str, client: ClientInfo) -> link_tokens.Link:
-    """The account has the address of before the change; later changes are undone, all sessions and links end.
-
-    No recovery step of the account's present holder ends a link to undo: that could be the thief. The
-    thief knows the password, so until it is reset it allows nothing but a sign-in. Returns a link to reset
-    it: whoever follows a link to undo reads the mailbox, and a mail of its own could be held up.
-
-    Raises InvalidLinkError: the link is dead.
-    """
-    link = link_tokens.read(uid, token)
-    with tenant_scope(link.creator_id):
-        creator = Creator.objects.locked(link.creator_id)
-        change = _undoable(link)
-        undone = creator is not None and change is not None and _move(creator.pk, change.old_email)
-        if creator is not None and change is not None and undone:
-            _undo_from(creator.pk, change.number)
-            Creator.objects.filter(pk=creator.pk).update(must_reset_password=True)
-            reset_link = links.issue_reset_link(Creator.objects.get(pk=creator.pk))
-            sessions.end_sessions(creator_id=creator.pk, reason=Session.End.EMAIL)
-            record(Event.EMAIL_CHANGE_UNDONE, client=client, creator_id=creator.pk)
-            both = {change.old_email, creator.email}
-            notices.add(Kind.EMAIL_CHANGE_UNDONE, creator_id=creator.pk, client=client, to=sorted(both))
-    if not undone:
-        raise InvalidLinkError
-    return reset_link
+        if change is None or not _move_account(link.creator_id, change.new_email):
+            raise InvalidLinkError
+        EmailChange.objects.filter(pk=change.pk).update(confirmed_at=timezone.now())
+        _undo_if_moved_back(change)
+        record(Event.EMAIL_CHANGED, client=client, creator_id=link.creator_id)
+        both = [change.old_email, change.new_email]
+        notices.add(Kind.EMAIL_CHANGED, creator_id=link.creator_id, client=client, to=both)
 
 
 def _pending(link: link_tokens.Link) -> EmailChange | None:
-    """Called inside the creator's scope."""
-    tokens = EmailChangeToken.objects.alive(link).filter(purpose=Purpose.CONFIRM)
-    return EmailChange.objects.filter(
-        creator_id=link.creator_id, pk__in=tokens.values("change"), confirmed_at=None, superseded_at=None
-    ).first()
-
-
-def _undoable(link: link_tokens.Link) -> EmailChange | None:
-    """Called inside the creator's scope."""
-    tokens = EmailChangeToken.objects.matching(link).filter(purpose=Purpose.UNDO)
-    return EmailChange.objects.filter(
-        creator_id=link.creator_id, pk__in=tokens.values("change"), undone_at=None
-    ).first()
-
-
-def _undo_from(creator_id: UUID, number: int) -> None:
-    later = EmailChange.objects.filter(creator_id=creator_id, number__gte=number, undone_at=None)
-    later.update(undone_at=timezone.now())
+    with tenant_scope(link.creator_id):
+        tokens = EmailChangeToken.objects.alive(link).filter(purpose=Purpose.CONFIRM)
+        return EmailChange.objects.filter(
+            creator_id=link.creator_id, pk__in=tokens.values("change"), confirmed_at=None, superseded_at=None
+        ).first()
 
 
 def _undo_if_moved_back(change: EmailChange) -> None:
-    """A change back to an address that an undo could restore is that undo.
+    """Mark the earlier change, and all later ones, as undone if this change restores its old address.
 
-    Else the link to undo the way back, mailed to the address in between, would outlive it.
+    Otherwise the undo link of this change, mailed to the address in between, would stay valid.
     """
     undoable = EmailChange.objects.filter(
         creator_id=change.creator_id,
@@ -180,15 +142,61 @@ def _undo_if_moved_back(change: EmailChange) -> None:
     )
     first = undoable.aggregate(first=Min("number"))["first"]
     if first is not None:
-        _undo_from(change.creator_id, first)
+        _mark_undone_from(change.creator_id, first)
 
 
-def _move(creator_id: UUID, email: str) -> bool:
-    """A recovery step. A unique index decides who has an address; a trigger, whether it is reserved."""
+# --- undo ---------------------------------------------------------------------------------------
+def can_undo(uid: str, token: str) -> bool:
+    try:
+        return _undoable(link_tokens.parse(uid, token)) is not None
+    except InvalidLinkError:
+        return False
+
+
+def undo_change(*, uid: str, token: str, client: ClientInfo) -> link_tokens.Link:
+    """Restore the address from before the change, undo later changes, and end all sessions and other links.
+
+    Returns a link that resets the password. It is not mailed, because a thief could delay the email by using
+    up the limit, and the user of an undo link has already shown access to the mailbox.
+
+    Raises InvalidLinkError: the link is invalid, or another account has the address.
+    """
+    link = link_tokens.parse(uid, token)
+    with tenant_scope(link.creator_id):
+        creator = Creator.objects.locked(link.creator_id)
+        change = _undoable(link)
+        if creator is None or change is None or not _move_account(creator.pk, change.old_email):
+            raise InvalidLinkError
+        _mark_undone_from(creator.pk, change.number)
+        Creator.objects.filter(pk=creator.pk).update(must_reset_password=True)
+        reset_link = links.issue_reset_link(Creator.objects.get(pk=creator.pk))
+        sessions.end_sessions(creator_id=creator.pk, reason=Session.End.EMAIL)
+        record(Event.EMAIL_CHANGE_UNDONE, client=client, creator_id=creator.pk)
+        both = {change.old_email, creator.email}
+        notices.add(Kind.EMAIL_CHANGE_UNDONE, creator_id=creator.pk, client=client, to=sorted(both))
+    return reset_link
+
+
+def _undoable(link: link_tokens.Link) -> EmailChange | None:
+    """Not `alive`: an undo link depends on neither the address nor the recovery generation of the account."""
+    with tenant_scope(link.creator_id):
+        tokens = EmailChangeToken.objects.matching(link).filter(purpose=Purpose.UNDO)
+        return EmailChange.objects.filter(
+            creator_id=link.creator_id, pk__in=tokens.values("change"), undone_at=None
+        ).first()
+
+
+def _mark_undone_from(creator_id: UUID, number: int) -> None:
+    changes = EmailChange.objects.filter(creator_id=creator_id, number__gte=number, undone_at=None)
+    changes.update(undone_at=timezone.now())
+
+
+def _move_account(creator_id: UUID, email: str) -> bool:
+    """Set the address and end earlier links; False if another account has the address or has it reserved."""
     try:
         with transaction.atomic(using=current_alias()):
             Creator.objects.filter(pk=creator_id).update(email=email, email_verified_at=timezone.now())
-    except IntegrityError:
+    except IntegrityError:  # raised by the unique index, or by the trigger that protects reserved addresses
         return False
     Creator.objects.filter(pk=creator_id).update(must_reset_password=False)
     Creator.objects.end_links(creator_id)

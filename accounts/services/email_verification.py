@@ -1,4 +1,4 @@
-"""Confirming an e-mail address: the link proves the mailbox, the password that the sign-up is theirs."""
+"""Email verification: the link proves access to the mailbox, the password identifies the sign-up."""
 
 from enum import Enum, auto
 from typing import Any
@@ -19,43 +19,43 @@ from tenancy.context import current_alias, tenant_scope
 
 from . import password_hashing, sessions
 
-MAXIMUM_ATTEMPTS = 5  # passwords for one link
+MAX_ATTEMPTS = 5  # passwords per link
 
 
 class Outcome(Enum):
     CONFIRMED = auto()
-    REPEATED = auto()  # confirmed before, by a link of the same sign-up
+    REPEATED = auto()  # the same link confirmed it before
     REFUSED = auto()
 
 
 def verify_email(*, uid: str, token: str, password: str, client: ClientInfo) -> None:
-    """Make the sign-up an account. A second time, with the same link and password, it changes nothing.
+    """Make the sign-up an account. A repetition with the same link and password changes nothing.
 
-    So a client whose first response was lost can go on.
+    This allows a retry if the first response was lost.
 
     Raises:
-        InvalidLinkError: the link is dead or out of attempts, the password is wrong, or another
+        InvalidLinkError: the link is invalid or out of attempts, the password is wrong, or another
             sign-up confirmed the address first.
 
     """
-    _verify(link_tokens.read(uid, token), password, client)
+    _verify(link_tokens.parse(uid, token), password, client)
 
 
 def verify_email_and_log_in(*, uid: str, token: str, password: str, client: ClientInfo) -> TokenPair:
-    """`verify_email`, and a session for the client that did it."""
-    link = link_tokens.read(uid, token)
+    """`verify_email`, then start a session for the client."""
+    link = link_tokens.parse(uid, token)
     verified, now = _verify(link, password, client), timezone.now()
     new = sessions.new_session(creator_id=verified.id, client=client, now=now)
     with tenant_scope(verified.id):
         Creator.objects.locked(verified.id)
         is_alive = EmailVerificationToken.objects.alive(link).exists()
-        start = sessions.start_session(new, verified_hash=verified.password) if is_alive else None
-        if start is not None:
-            session = str(start.token.session_id)
+        started = sessions.start_session(new, verified_hash=verified.password) if is_alive else None
+        if started is not None:
+            session = str(started.token.session_id)
             record(Event.LOGIN_SUCCEEDED, client=client, creator_id=verified.id, session=session)
-    if start is None:  # deactivated, or a recovery step was taken, meanwhile
+    if started is None:  # meanwhile deactivated, or a recovery step ended the link
         raise InvalidLinkError
-    return sessions.token_pair(start.token, now=now)
+    return sessions.token_pair(started.token, now=now)
 
 
 def _verify(link: link_tokens.Link, password: str, client: ClientInfo) -> Creator:
@@ -73,9 +73,9 @@ def _verify(link: link_tokens.Link, password: str, client: ClientInfo) -> Creato
 
 
 def is_usable(uid: str, token: str) -> bool:
-    """Whether the link would take a password; spends nothing (mail scanners follow links)."""
+    """Whether a password can be sent with the link. Uses nothing up: mail scanners follow links."""
     try:
-        link = link_tokens.read(uid, token)
+        link = link_tokens.parse(uid, token)
     except InvalidLinkError:
         return False
     with tenant_scope(link.creator_id):
@@ -83,13 +83,13 @@ def is_usable(uid: str, token: str) -> bool:
 
 
 def _usable(link: link_tokens.Link) -> QuerySet[Any]:
-    """After the confirmation only the link that confirmed is of use, to a client that lost the response."""
-    tokens = EmailVerificationToken.objects.alive(link).filter(attempts__lt=MAXIMUM_ATTEMPTS)
+    """After the confirmation only the link that confirmed is usable, for a client that lost the response."""
+    tokens = EmailVerificationToken.objects.alive(link).filter(attempts__lt=MAX_ATTEMPTS)
     return tokens.filter(Q(creator__email_verified_at=None) | Q(used_at__isnull=False))
 
 
 def _count_attempt(link: link_tokens.Link) -> Creator:
-    """Count the attempt before the password is verified, so that a race has no more than five either."""
+    """Count the attempt before verifying the password: parallel requests can't exceed MAX_ATTEMPTS."""
     with tenant_scope(link.creator_id):
         creator = Creator.objects.locked(link.creator_id)
         counted = _usable(link).update(attempts=F("attempts") + 1)
@@ -99,7 +99,7 @@ def _count_attempt(link: link_tokens.Link) -> Creator:
 
 
 def _confirm(link: link_tokens.Link) -> Outcome:
-    """The link is judged again under the account's lock: a recovery step may have come between."""
+    """Check the link again while the account is locked: a recovery step may have ended it meanwhile."""
     creator = Creator.objects.locked(link.creator_id)
     token = EmailVerificationToken.objects.alive(link).first()
     if creator is None or token is None:
@@ -111,10 +111,13 @@ def _confirm(link: link_tokens.Link) -> Outcome:
 
 
 def hold_address(creator_id: UUID) -> bool:
-    """Make the sign-up the account of its address; False if another has it. Called in a transaction."""
-    try:
-        with transaction.atomic(using=current_alias()):
-            Creator.objects.filter(pk=creator_id).update(holds_email=True, email_verified_at=timezone.now())
-    except IntegrityError:
-        return False
+    """Make the sign-up the account of its address; False if another account has the address."""
+    with tenant_scope(creator_id):
+        try:
+            with transaction.atomic(using=current_alias()):
+                Creator.objects.filter(pk=creator_id).update(
+                    holds_email=True, email_verified_at=timezone.now()
+                )
+        except IntegrityError:
+            return False
     return True

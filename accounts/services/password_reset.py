@@ -1,17 +1,14 @@
-"""A forgotten password: a link by mail, a new password, everybody else out."""
+"""Password reset by an emailed link."""
 
-from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
-from django.conf import settings
 from django.db.models import QuerySet
 from django.utils import timezone
-from django.utils.translation import get_language
 
 from accounts import link_tokens, tasks
 from accounts.email_addresses import canonical_email
 from accounts.exceptions import InvalidLinkError
+from accounts.mail.language import current_language
 from accounts.models import Creator, PasswordResetToken, SecurityNotice
 from accounts.ratelimits import limits
 from audit.events import Event
@@ -22,25 +19,18 @@ from tenancy.context import tenant_scope
 from . import lockout, login, notices, password_hashing, sessions
 
 
-@dataclass(frozen=True)
-class _Owner:
-    id: UUID
-    email: str
-    display_name: str
-
-
 def request_reset(*, email: str, client: ClientInfo) -> None:
-    """Queue the link, if there is anybody to send it to; the worker finds out."""
+    """Queue the email. The worker finds out whether the address has an account."""
     email = canonical_email(email)
     record(Event.PASSWORD_RESET_REQUESTED, client=client, creator_id=login.holder_of(email), email=email)
     if limits.allows_mail("reset", email, client):
-        tasks.send_reset_mail.enqueue(email, get_language() or settings.LANGUAGE_CODE)
+        tasks.send_reset_mail.enqueue(email, current_language())
 
 
 def is_usable(uid: str, token: str) -> bool:
-    """Whether the link would take a new password; spends nothing (mail scanners follow links)."""
+    """Whether the link accepts a new password. Uses nothing up: mail scanners follow links."""
     try:
-        link = link_tokens.read(uid, token)
+        link = link_tokens.parse(uid, token)
     except InvalidLinkError:
         return False
     with tenant_scope(link.creator_id):
@@ -51,44 +41,38 @@ def reset_password(*, uid: str, token: str, new_password: str, client: ClientInf
     """Set the password, end all sessions and links, unlock the account, notify the owner.
 
     Raises:
-        InvalidLinkError: the link is dead.
-        WeakPasswordError: the validators refuse the password; the link is not spent.
+        InvalidLinkError: the link is invalid.
+        WeakPasswordError: the validators refuse the password; the link stays usable.
 
     """
-    link = link_tokens.read(uid, token)
-    owner = _owner(link)
+    link = link_tokens.parse(uid, token)
+    creator = _creator_of(link)
     password_hashing.validate(
-        new_password, email=owner.email, display_name=owner.display_name, field="new_password"
+        new_password, email=creator.email, display_name=creator.display_name, field="new_password"
     )
     encoded = password_hashing.hash_password(new_password)
-    with tenant_scope(owner.id):
-        Creator.objects.locked(owner.id)  # of two links one is first, and so are a reset and a sign-in
-        won = bool(_usable(link).update(used_at=timezone.now()))
-        if won:
-            Creator.objects.filter(pk=owner.id).update(
-                password=encoded, email_verified_at=timezone.now(), must_reset_password=False
-            )
-            Creator.objects.end_links(owner.id)
-            sessions.end_sessions(creator_id=owner.id)
-            lockout.unlock(owner.email)
-            record(Event.PASSWORD_RESET, client=client, creator_id=owner.id)
-            notices.add(SecurityNotice.Kind.PASSWORD_RESET, creator_id=owner.id, client=client)
-    if not won:
-        raise InvalidLinkError
+    with tenant_scope(creator.pk):
+        Creator.objects.locked(creator.pk)  # serializes parallel resets and sign-ins
+        if not _usable(link).update(used_at=timezone.now()):
+            raise InvalidLinkError
+        Creator.objects.filter(pk=creator.pk).update(
+            password=encoded, email_verified_at=timezone.now(), must_reset_password=False
+        )
+        Creator.objects.end_links(creator.pk)
+        sessions.end_sessions(creator_id=creator.pk)
+        lockout.unlock(creator.email)
+        record(Event.PASSWORD_RESET, client=client, creator_id=creator.pk)
+        notices.add(SecurityNotice.Kind.PASSWORD_RESET, creator_id=creator.pk, client=client)
 
 
 def _usable(link: link_tokens.Link) -> QuerySet[Any]:
     return PasswordResetToken.objects.alive(link).filter(used_at=None)
 
 
-def _owner(link: link_tokens.Link) -> _Owner:
+def _creator_of(link: link_tokens.Link) -> Creator:
     with tenant_scope(link.creator_id):
-        usable = _usable(link).exists()
-        row = (
-            Creator.objects.filter(pk=link.creator_id, is_active=True, holds_email=True)
-            .values_list("id", "email", "display_name")
-            .first()
-        )
-    if not usable or row is None:
+        is_usable = _usable(link).exists()
+        creator = Creator.objects.filter(pk=link.creator_id, is_active=True, holds_email=True).first()
+    if not is_usable or creator is None:
         raise InvalidLinkError
-    return _Owner(*row)
+    return creator

@@ -1,4 +1,4 @@
-"""What creators see and change of themselves."""
+"""The profile of a creator."""
 
 from dataclasses import replace
 from uuid import UUID
@@ -12,7 +12,7 @@ from tenancy.context import tenant_scope
 
 
 def email_of(creator_id: UUID) -> str:
-    """The stored address of a creator or a sign-up, "" if there is none any more."""
+    """The stored address of a creator or a sign-up, "" if it was deleted."""
     with tenant_scope(creator_id):
         return Creator.objects.filter(pk=creator_id).values_list("email", flat=True).first() or ""
 

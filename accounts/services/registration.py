@@ -1,14 +1,14 @@
-"""Signing up, with the same answer and the same work for every address."""
+"""Sign-up, with the same response and the same work for every address."""
 
 from contextlib import suppress
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.utils.translation import get_language
 from uuid_utils.compat import uuid7
 
 from accounts import tasks
 from accounts.email_addresses import canonical_email
+from accounts.mail.language import current_language
 from accounts.models import Creator
 from accounts.ratelimits import limits
 from audit.events import Event
@@ -20,11 +20,11 @@ from . import password_hashing
 
 
 def register(*, email: str, password: str, display_name: str, client: ClientInfo) -> None:
-    """Keep the sign-up and queue its mail; whether the address is taken is found out by the worker.
+    """Store the sign-up and queue its email. The worker finds out whether the address is taken.
 
-    Each sign-up is a row with a password of its own that holds the address only once its link was
-    used with that password: whoever signs a stranger up first owns nothing. Without verification
-    the first sign-up holds the address at once, and a later one creates nothing.
+    Each sign-up is a row with its own password. It holds the address only after its link was used with that
+    password, so signing a stranger up gives no access to the stranger's account. Without email verification
+    the first sign-up holds the address at once, and later ones create nothing.
 
     Raises:
         WeakPasswordError: the validators refuse the password.
@@ -39,31 +39,27 @@ def register(*, email: str, password: str, display_name: str, client: ClientInfo
         display_name=display_name,
         holds_email=not settings.REQUIRE_EMAIL_VERIFICATION,
     )
-    mail = limits.allows_mail("verify", email, client)
+    may_mail = limits.allows_mail("verify", email, client)
     with tenant_scope(creator.id):
-        _create(creator)
+        _insert(creator)
         record(Event.REGISTRATION_REQUESTED, client=client, creator_id=creator.id, email=email)
-        if mail:
-            tasks.send_registration_mail.enqueue(str(creator.id), email, _language())
-        else:  # what was just recorded, if nothing was created
-            tasks.forget_personal_data.enqueue(str(creator.id))
+        if may_mail:
+            tasks.send_registration_mail.enqueue(str(creator.id), email, current_language())
+        else:  # erases what was just recorded, if no row was inserted
+            tasks.erase_personal_data.enqueue(str(creator.id))
 
 
-def _create(creator: Creator) -> None:
-    """Nothing is created if the account would hold an address that is taken or reserved."""
+def _insert(creator: Creator) -> None:
+    """Insert the row, unless it would hold an address that is taken or reserved."""
     if not creator.holds_email:
         creator.save(force_insert=True)
         return
-    with suppress(IntegrityError), transaction.atomic(using=current_alias()):  # raised by the trigger alone
+    with suppress(IntegrityError), transaction.atomic(using=current_alias()):  # only the trigger raises it
         Creator.objects.bulk_create([creator], ignore_conflicts=True)
 
 
 def resend_verification(*, email: str, client: ClientInfo) -> None:
-    """Queue the mails for the sign-ups that wait at this address, if any do."""
+    """Queue new links for the pending sign-ups at this address, if there are any."""
     email = canonical_email(email)
     if limits.allows_mail("verify", email, client):
-        tasks.resend_verification_mails.enqueue(email, client.ip_address, _language())
-
-
-def _language() -> str:
-    return get_language() or settings.LANGUAGE_CODE
+        tasks.resend_verification_mails.enqueue(email, client.ip_address, current_language())

@@ -1,4 +1,4 @@
-"""Taking everything along: all of it, however much, and never more in memory than a page."""
+"""The data export: its content, streaming and rate limit."""
 
 import json
 from typing import Any
@@ -15,14 +15,14 @@ from accounts.tests.support.flows import log_in
 from config.tests.support.accounts import Person, make_creator, sign_in
 from config.tests.support.client import API
 
-VISITORS = """
+INSERT_END_USER_SESSIONS = """
 INSERT INTO user_sessions (id, creator_id, created_at, expires_at, metadata)
 SELECT gen_random_uuid(), %s, now(), now() + interval '1 day', jsonb_build_object('x', repeat('x', 4000))
 FROM generate_series(1, %s)
 """
 
 
-def test_export_has_the_new_address_before_it_is_confirmed(api: API, ada: Person) -> None:
+def test_export_has_an_unconfirmed_new_address(api: API, ada: Person) -> None:
     api.post("email/change", {"new_email": "new@example.com", "password": ada.password}, token=ada.access)
     data = api.get("me/export", token=ada.access).json()
     (change,) = data["email_changes"]
@@ -30,9 +30,7 @@ def test_export_has_the_new_address_before_it_is_confirmed(api: API, ada: Person
     assert data["audit_events"][0]["email"] == "new@example.com"
 
 
-def test_export_has_what_was_recorded_at_the_address_before_it_had_an_account(
-    api: API, bob: Person, transactional_db: None
-) -> None:
+def test_export_has_earlier_events_at_the_address(api: API, bob: Person, transactional_db: None) -> None:
     log_in(api, "zoe@example.com", "wrong")
     log_in(api, "somebody-else@example.com", "wrong")
     zoe = sign_in(make_creator("zoe@example.com"))
@@ -42,18 +40,16 @@ def test_export_has_what_was_recorded_at_the_address_before_it_had_an_account(
     assert api.get("me/export", token=bob.access).json()["address_events"] == []
 
 
-def test_asked_reset_is_an_event_of_the_account_that_holds_the_address(api: API, ada: Person) -> None:
+def test_reset_request_is_an_event_of_the_account(api: API, ada: Person) -> None:
     api.post("password/reset", {"email": ada.email})
     api.post("password/reset", {"email": "nobody@example.com"})
     events = api.get("/api/v1/audit/events", token=ada.access).json()["results"]
     assert [event["type"] for event in events] == ["password.reset_requested"]
 
 
-def test_large_export_is_sent_while_it_is_read(
-    api: API, ada: Person, bob: Person, superuser: psycopg.Connection
-) -> None:
-    superuser.execute(VISITORS, [ada.id, 1500])
-    superuser.execute(VISITORS, [bob.id, 10])
+def test_large_export_is_streamed(api: API, ada: Person, bob: Person, superuser: psycopg.Connection) -> None:
+    superuser.execute(INSERT_END_USER_SESSIONS, [ada.id, 1500])
+    superuser.execute(INSERT_END_USER_SESSIONS, [bob.id, 10])
     response = api.get("me/export", token=ada.access)
     assert isinstance(response, StreamingHttpResponse)
     parts = []
@@ -67,24 +63,24 @@ def test_large_export_is_sent_while_it_is_read(
     assert api.get("me", token=ada.access).status_code == 200
 
 
-def test_database_that_goes_away_meanwhile_leaves_no_json_and_one_line(
+def test_interrupted_export_is_invalid_json_and_logged(
     api: API, ada: Person, superuser: psycopg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
-    superuser.execute(VISITORS, [ada.id, 1000])
+    superuser.execute(INSERT_END_USER_SESSIONS, [ada.id, 1000])
     parts = iter(api.get("me/export", token=ada.access))
-    begun = next(parts)
+    first = next(parts)
     (pid,) = connection.fetch_rows("SELECT pg_backend_pid()", {})[0]
     superuser.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
     with pytest.raises(ValueError, match="Expecting"):
-        json.loads(begun + b"".join(parts))
+        json.loads(first + b"".join(parts))
     (line,) = [record for record in caplog.records if record.name == exports.__name__]
     assert (line.message, line.exc_info) == ("export broken off", None)
     connection.close()
 
 
-def test_so_many_exports_an_hour_and_no_more(api: API, ada: Person, bob: Person) -> None:
-    answers: list[Any] = [api.get("me/export", token=ada.access) for _ in range(limits.EXPORTS_AN_HOUR + 1)]
-    assert [answer.status_code for answer in answers] == [200] * limits.EXPORTS_AN_HOUR + [429]
-    assert answers[-1].json()["code"] == "rate_limited"
-    assert int(answers[-1]["Retry-After"]) == 3600
+def test_exports_are_limited_per_hour(api: API, ada: Person, bob: Person) -> None:
+    responses: list[Any] = [api.get("me/export", token=ada.access) for _ in range(limits.EXPORTS_AN_HOUR + 1)]
+    assert [response.status_code for response in responses] == [200] * limits.EXPORTS_AN_HOUR + [429]
+    assert responses[-1].json()["code"] == "rate_limited"
+    assert int(responses[-1]["Retry-After"]) == 3600
     assert api.get("me/export", token=bob.access).status_code == 200

@@ -1,4 +1,4 @@
-"""One grammar, one stored form: what is accepted goes onto the wire as it is, and what is shown leads back to it."""
+"""Validation, the stored form and the displayed form of email addresses."""
 
 import re
 from typing import Any
@@ -155,20 +155,20 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("typed", "reason"), REFUSED, ids=lambda value: ascii(value)[:40])
-def test_everything_else_is_refused_with_its_reason(typed: str, reason: str) -> None:
+def test_invalid_address_is_refused_with_its_reason(typed: str, reason: str) -> None:
     with pytest.raises(InvalidAddressError) as refused:
         canonical_email(typed)
     assert (refused.value.reason, refused.value.code) == (reason, "invalid")
     assert refused.value.messages == [str(REASONS[reason])]
 
 
-def test_every_reason_has_its_example() -> None:
+def test_every_reason_has_an_example() -> None:
     assert {reason for _typed, reason in REFUSED} == set(REASONS)
 
 
 @examples
 @given(ANYTHING)
-def test_what_is_accepted_is_short_ascii_and_stays_as_it_is(text: str) -> None:
+def test_stored_form_is_short_ascii_and_idempotent(text: str) -> None:
     stored = stored_form_of(text)
     if stored is None:
         return
@@ -181,12 +181,12 @@ def test_what_is_accepted_is_short_ascii_and_stays_as_it_is(text: str) -> None:
 
 @examples
 @given(ACCEPTED)
-def test_what_is_shown_leads_back_to_what_is_stored(stored: str) -> None:
+def test_displayed_form_maps_back_to_the_stored_form(stored: str) -> None:
     assert canonical_email(display_email(stored)) == stored
 
 
 @pytest.mark.parametrize(
-    ("stored", "shown"),
+    ("stored", "displayed"),
     [
         ("a@xn--bcher-kva.example", "a@bücher.example"),
         ("a@xn--strae-oqa.example", "a@straße.example"),
@@ -198,32 +198,32 @@ def test_what_is_shown_leads_back_to_what_is_stored(stored: str) -> None:
         ("", ""),
     ],
 )
-def test_u_labels_are_shown_only_if_they_lead_back(stored: str, shown: str) -> None:
-    assert display_email(stored) == shown
+def test_u_labels_are_displayed_only_if_they_map_back(stored: str, displayed: str) -> None:
+    assert display_email(stored) == displayed
 
 
 @pytest.mark.parametrize(
     ("word", "part"),
     [("Ada.Lo", "ada.lo"), ("bücher", "xn--bcher-kva"), ("A@Bücher.ex", "a@xn--bcher-kva.ex"), ("@", "@")],
 )
-def test_part_of_an_address_is_searched_for_as_it_is_stored(word: str, part: str) -> None:
+def test_search_word_is_in_stored_form(word: str, part: str) -> None:
     assert search_word(word) == part
 
 
-def test_postgresql_reads_the_grammar_as_python_does(superuser: psycopg.Connection) -> None:
+def test_postgresql_and_python_match_alike(superuser: psycopg.Connection) -> None:
     @hypothesis_settings(examples, max_examples=20)
     @given(st.lists(st.one_of(ANYTHING, ACCEPTED), min_size=30))
     def compare(texts: list[Any]) -> None:
         texts = [text.replace("\0", "").encode(errors="ignore").decode() for text in texts]
         query = "SELECT t ~ %s FROM unnest(%s::text[]) WITH ORDINALITY AS u (t, n) ORDER BY n"
-        matched = [found for (found,) in superuser.execute(query, [STORED_FORM, texts])]
+        matched = [result for (result,) in superuser.execute(query, [STORED_FORM, texts])]
         assert matched == [bool(re.fullmatch(STORED_FORM, text)) for text in texts]
 
     compare()
 
 
-# --- the wire -----------------------------------------------------------------------------------
-def test_envelope_and_header_bear_exactly_what_is_stored(serve: Serve, deploy: Any) -> None:
+# --- SMTP ---------------------------------------------------------------------------------------
+def test_envelope_and_header_have_the_stored_address(serve: Serve, deploy: Any) -> None:
     server = serve()
     deploy(EMAIL_URL=f"smtp://127.0.0.1:{server.port}")
 

@@ -1,4 +1,4 @@
-"""A change of address: who confirms it, who is notified, what is reserved, and what ends it."""
+"""Change of address: confirmation, notices, reservation of the old address, and undo."""
 
 import re
 from typing import Any
@@ -30,7 +30,7 @@ def mails(settings: Any) -> list[Any]:
 
 
 class Links:
-    """The links of one change, by the mails about it."""
+    """Requests a change and uses the links in its emails."""
 
     def __init__(self, api: API, run_jobs: Any, person: Person, new_email: str) -> None:
         before = len(mail.outbox)
@@ -39,13 +39,13 @@ class Links:
         run_jobs()
         self.api, self.run_jobs = api, run_jobs
         text = "".join(str(message.body) for message in mail.outbox[before:])
-        found = {
+        links = {
             page: (uid, token)
             for page, uid, token in re.findall(
                 r"/account/(email-change(?:/undo)?)/([\w-]{22})/([\w-]+)/", text
             )
         }
-        self.confirmation, self.undo_link = found["email-change"], found["email-change/undo"]
+        self.confirmation, self.undo_link = links["email-change"], links["email-change/undo"]
 
     def confirm(self) -> int:
         uid, token = self.confirmation
@@ -55,17 +55,17 @@ class Links:
 
     def undo(self) -> int:
         uid, token = self.undo_link
-        answer = browser.post(f"/account/email-change/undo/{uid}/{token}/", {"confirm": "on"})
+        response = browser.post(f"/account/email-change/undo/{uid}/{token}/", {"confirm": "on"})
         self.run_jobs()
-        return answer.status_code
+        return response.status_code
 
 
 @pytest.fixture
 def change(api: API, run_jobs: Any) -> Any:
-    def requested(person: Person, new_email: str = "countess@example.com") -> Links:
+    def request(person: Person, new_email: str = "countess@example.com") -> Links:
         return Links(api, run_jobs, person, new_email)
 
-    return requested
+    return request
 
 
 def email_of(person: Person) -> str:
@@ -73,7 +73,7 @@ def email_of(person: Person) -> str:
         return Creator.objects.get(pk=person.id).email
 
 
-def test_link_to_a_mistyped_address_is_dead_once_another_is_requested(ada: Person, change: Any) -> None:
+def test_newer_request_ends_the_link_to_a_mistyped_address(ada: Person, change: Any) -> None:
     typo, right = change(ada, "countes@example.com"), change(ada, "countess@example.com")
     assert typo.confirm() == 400
     assert right.confirm() == 204
@@ -81,11 +81,11 @@ def test_link_to_a_mistyped_address_is_dead_once_another_is_requested(ada: Perso
     assert email_of(ada) == "countess@example.com"
 
 
-def test_confirmed_and_undone_change_is_announced_to_both_addresses(ada: Person, change: Any) -> None:
+def test_confirmation_and_undo_are_announced_to_both_addresses(ada: Person, change: Any) -> None:
     links = change(ada)
     mail.outbox.clear()
     assert links.confirm() == 204
-    assert [(one.to, "was changed" in one.subject) for one in mail.outbox] == [
+    assert [(message.to, "was changed" in message.subject) for message in mail.outbox] == [
         ([ada.email], True), (["countess@example.com"], True),
     ]  # fmt: skip
     assert links.undo() == 302
@@ -94,7 +94,7 @@ def test_confirmed_and_undone_change_is_announced_to_both_addresses(ada: Person,
         assert sorted(undone) == [ada.email, "countess@example.com"]
 
 
-def test_notice_that_waits_goes_to_the_address_of_its_event(
+def test_delayed_notice_goes_to_the_address_of_its_event(
     api: API, ada: Person, change: Any, run_jobs: Any, superuser: psycopg.Connection
 ) -> None:
     links = change(ada)
@@ -102,20 +102,20 @@ def test_notice_that_waits_goes_to_the_address_of_its_event(
     uid, token = links.confirmation
     assert api.post("email/change/confirm", {"uid": uid, "token": token}).status_code == 204
     mail.outbox.clear()
-    run_jobs()  # the notices of the change; what follows waits a quarter of an hour
+    run_jobs()  # sends the notices of the change; later ones wait 15 minutes
     assert api.post("password/change", body, token=ada.access).status_code == 204
     assert links.undo() == 302
     mail.outbox.clear()
     superuser.execute("UPDATE security_notices SET sent_at = sent_at - interval '1 hour'")
     superuser.execute("UPDATE django_tasks_database_dbtaskresult SET run_after = now()")
     run_jobs()
-    to_new = next(one for one in mail.outbox if one.to == ["countess@example.com"])
-    to_old = next(one for one in mail.outbox if one.to == [ada.email])
+    to_new = next(message for message in mail.outbox if message.to == ["countess@example.com"])
+    to_old = next(message for message in mail.outbox if message.to == [ada.email])
     assert "Your password was changed" in to_new.body
     assert "Your password was changed" not in to_old.body
 
 
-def test_change_that_is_requested_while_its_owner_signs_out_everywhere_comes_to_nothing(
+def test_sign_out_everywhere_cancels_a_concurrent_request(
     ada: Person, monkeypatch: pytest.MonkeyPatch, superuser: psycopg.Connection
 ) -> None:
     """A thief's request is verifying the password while the owner ends all sessions."""
@@ -135,9 +135,7 @@ def test_change_that_is_requested_while_its_owner_signs_out_everywhere_comes_to_
     assert superuser.execute("SELECT count(*) FROM email_changes").fetchone() == (0,)
 
 
-def test_of_two_changes_requested_at_once_one_is_pending(
-    api: API, ada: Person, superuser: psycopg.Connection
-) -> None:
+def test_of_parallel_requests_one_is_pending(api: API, ada: Person, superuser: psycopg.Connection) -> None:
     caller = sessions.caller_of(AccessToken.verified(ada.access))
     all_at_once(
         4,
@@ -151,12 +149,12 @@ def test_of_two_changes_requested_at_once_one_is_pending(
     assert rows == [(1, False), (2, False), (3, False), (4, True)]
 
 
-def test_change_and_undo_at_once_leave_the_old_address(transactional_db: None, change: Any) -> None:
+def test_parallel_confirm_and_undo_leave_the_old_address(transactional_db: None, change: Any) -> None:
     for n in range(5):
         ada = sign_in(make_creator(f"ada{n}@example.com"))
         links = change(ada, f"countess{n}@example.com")
         steps = (links.confirm, links.undo)
-        all_at_once(2, lambda number: steps[number]())  # noqa: B023  over before the next round
+        all_at_once(2, lambda number: steps[number]())  # noqa: B023  finished before the next iteration
         assert email_of(ada) == ada.email
 
 
@@ -165,7 +163,7 @@ def test_change_and_undo_at_once_leave_the_old_address(transactional_db: None, c
 
 @pytest.fixture
 def moved(ada: Person, change: Any) -> Any:
-    """Ada's account has another address, and she can still undo that."""
+    """A confirmed change of Ada's address that can still be undone."""
     links = change(ada)
     assert links.confirm() == 204
     mail.outbox.clear()
@@ -187,12 +185,12 @@ def test_sign_up_at_a_reserved_address_gets_no_link(api: API, ada: Person, moved
     assert_undone(ada, moved)
 
 
-def test_sign_up_from_before_the_change_can_not_confirm_a_reserved_address(
+def test_earlier_sign_up_can_not_confirm_a_reserved_address(
     api: API, ada: Person, change: Any, run_jobs: Any, superuser: psycopg.Connection
 ) -> None:
     links = change(ada)
     assert links.confirm() == 204
-    superuser.execute("UPDATE email_changes SET undone_at = now()")  # not reserved, for the moment
+    superuser.execute("UPDATE email_changes SET undone_at = now()")  # temporarily not reserved
     sign_up(api, ada.email)
     mail.outbox.clear()
     run_jobs()
@@ -202,7 +200,7 @@ def test_sign_up_from_before_the_change_can_not_confirm_a_reserved_address(
     assert_undone(ada, links)
 
 
-def test_reserved_address_is_nobodys_without_verification_either(
+def test_reserved_address_is_not_free_without_verification(
     api: API, ada: Person, moved: Any, settings: Any
 ) -> None:
     settings.REQUIRE_EMAIL_VERIFICATION = False
@@ -217,31 +215,35 @@ def test_another_account_can_not_move_to_a_reserved_address(
     body = {"new_email": ada.email, "password": bob.password}
     assert api.post("email/change", body, token=bob.access).status_code == 202
     run_jobs()
-    assert not [one for one in mail.outbox if "/email-change/" in str(one.body) and one.to == [ada.email]]
+    assert not [
+        message
+        for message in mail.outbox
+        if "/email-change/" in str(message.body) and message.to == [ada.email]
+    ]
     with using_alias(OPERATOR), pytest.raises(Exception, match="reserved while its change can be undone"):
         Creator.objects.filter(pk=bob.id).update(email=ada.email)
     assert_undone(ada, moved)
 
 
-def test_address_is_free_once_the_change_can_not_be_undone(
+def test_address_is_free_when_the_undo_has_expired(
     ada: Person, moved: Any, superuser: psycopg.Connection
 ) -> None:
     superuser.execute("UPDATE email_changes SET undo_expires_at = now()")
     assert make_creator(ada.email).id != ada.id
 
 
-def test_owner_moves_back_to_the_reserved_address(ada: Person, moved: Any, change: Any) -> None:
+def test_owner_can_move_back_to_the_reserved_address(ada: Person, moved: Any, change: Any) -> None:
     back = change(ada, ada.email)
     assert back.confirm() == 204
     assert email_of(ada) == ada.email
-    assert back.undo() == 400  # mailed to the address in between
-    assert moved.undo() == 400  # done
+    assert back.undo() == 400  # was mailed to the address in between
+    assert moved.undo() == 400  # moving back was the undo
 
 
-def test_reservation_is_seen_by_who_waited_for_the_change(
+def test_sign_up_that_waited_for_the_change_sees_the_reservation(
     ada: Person, change: Any, superuser: psycopg.Connection, settings: Any
 ) -> None:
-    """A sign-up that waits for the index while the address is given up must not get it afterwards."""
+    """A sign-up that waits for the unique index during the change must not get the address."""
     settings.REQUIRE_EMAIL_VERIFICATION = False
     links = change(ada)
     password = "a sentence of somebody else"
@@ -258,13 +260,13 @@ def test_reservation_is_seen_by_who_waited_for_the_change(
 # --- between an undo and the reset ------------------------------------------------------------------
 
 
-def test_undone_account_wants_its_password_reset(api: API, ada: Person, moved: Any) -> None:
+def test_password_must_be_reset_after_an_undo(api: API, ada: Person, moved: Any) -> None:
     uid, token = moved.undo_link
     undone = browser.post(f"/account/email-change/undo/{uid}/{token}/", {"confirm": "on"})
     assert undone.status_code == 302
     reset = undone["Location"]
     assert "your account has its old email address" in browser.get(reset).content.decode()
-    thief = log_in(api, ada.email).json()["access"]  # who knows the password
+    thief = log_in(api, ada.email).json()["access"]  # the thief knows the password
     for path, body in {
         "email/change": {"new_email": "mallory@example.com", "password": PASSWORD},
         "password/change": {"current_password": PASSWORD, "new_password": NEW},
@@ -273,40 +275,40 @@ def test_undone_account_wants_its_password_reset(api: API, ada: Person, moved: A
         refused = api.post(path, body, token=thief)
         assert (refused.status_code, refused.json()["code"]) == (403, "invalid_credentials"), path
         assert "reset the password first" in refused.json()["detail"]
-    assert api.post("logout/all", token=thief).status_code == 204  # ends no link to reset
+    assert api.post("logout/all", token=thief).status_code == 204  # ends no reset link
     done = browser.post(reset, {"new_password": NEW, "new_password_again": NEW})
     assert done.status_code == 302
     assert log_in(api, ada.email).status_code == 401
-    own = log_in(api, ada.email, NEW).json()["access"]
+    access = log_in(api, ada.email, NEW).json()["access"]
     body = {"current_password": NEW, "new_password": PASSWORD}
-    assert api.post("password/change", body, token=own).status_code == 204
+    assert api.post("password/change", body, token=access).status_code == 204
 
 
-def test_reset_asked_for_at_a_reserved_address_brings_the_link_to_undo(
+def test_reset_request_at_a_reserved_address_sends_the_undo_link(
     api: API, ada: Person, moved: Any, run_jobs: Any
 ) -> None:
     api.post("password/reset", {"email": ada.email})
     run_jobs()
     (message,) = mail.outbox
     assert message.to == [ada.email]
-    (again,) = re.findall(r"/account/email-change/undo/([\w-]{22})/([\w-]+)/", str(message.body))
-    moved.undo_link = again
+    (undo_link,) = re.findall(r"/account/email-change/undo/([\w-]{22})/([\w-]+)/", str(message.body))
+    moved.undo_link = undo_link
     assert_undone(ada, moved)
 
 
-def test_notices_of_changes_are_as_limited_as_other_mails(api: API, ada: Person, run_jobs: Any) -> None:
+def test_change_notices_are_limited_like_other_mails(api: API, ada: Person, run_jobs: Any) -> None:
     for n in range(8):
         body = {"new_email": f"new{n}@example.com", "password": ada.password}
         assert api.post("email/change", body, token=ada.access).status_code == 202
     run_jobs()
-    assert sum(one.to == [ada.email] for one in mail.outbox) <= 5
-    confirmable = {one.to[0] for one in mail.outbox if one.to != [ada.email]}
-    assert confirmable <= {f"new{n}@example.com" for n in range(5)}  # none that was not announced
+    assert sum(message.to == [ada.email] for message in mail.outbox) <= 5
+    confirmable = {message.to[0] for message in mail.outbox if message.to != [ada.email]}
+    assert confirmable <= {f"new{n}@example.com" for n in range(5)}  # no unannounced change
 
 
 @pytest.mark.parametrize("path", ["email/change", "password/change", "me/delete"])
 @pytest.mark.parametrize("event", ["signed out everywhere", "password reset"])
-def test_what_is_under_way_during_a_recovery_step_comes_to_nothing(
+def test_recovery_step_cancels_concurrent_requests(
     api: API,
     ada: Person,
     monkeypatch: pytest.MonkeyPatch,
@@ -314,7 +316,7 @@ def test_what_is_under_way_during_a_recovery_step_comes_to_nothing(
     path: str,
     event: str,
 ) -> None:
-    """A request that the thief began is verifying the password while the owner recovers the account."""
+    """A thief's request is verifying the password while the owner recovers the account."""
 
     def meanwhile(**account: Any) -> Any:
         outcome = verify(**account)

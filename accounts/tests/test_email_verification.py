@@ -1,4 +1,4 @@
-"""Confirming an address: by API and by page, once, with the sign-up's own password."""
+"""Email verification by API and by page."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +27,7 @@ GERMAN = {"Accept-Language": "de-DE,de;q=0.9,en;q=0.5"}
 
 @pytest.fixture
 def message(api: API, run_jobs: Any, mailoutbox: list[Any]) -> Any:
-    """Zoe's mail."""
+    """The verification email to Zoe."""
     sign_up(api, "zoe@example.com")
     run_jobs()
     return mailoutbox[0]
@@ -52,13 +52,13 @@ def assert_invalid(response: Any) -> None:
     assert (response.status_code, response.json()["code"]) == (400, "invalid_token"), response.content
 
 
-def age(superuser: psycopg.Connection, seconds: int) -> None:
+def age_links(superuser: psycopg.Connection, seconds: int) -> None:
     superuser.execute(
         "UPDATE email_verification_tokens SET expires_at = expires_at - make_interval(secs => %s)", [seconds]
     )
 
 
-def test_client_whose_first_response_was_lost_confirms_again_and_goes_on(
+def test_confirmation_can_be_repeated_after_a_lost_response(
     api: API, link: Link, superuser: psycopg.Connection
 ) -> None:
     assert confirm(api, link).status_code == 200
@@ -69,7 +69,7 @@ def test_client_whose_first_response_was_lost_confirms_again_and_goes_on(
     assert_invalid(confirm(api, link, "wrong"))
 
 
-def test_link_used_by_many_at_once_confirms_once(api: API, link: Link, superuser: psycopg.Connection) -> None:
+def test_parallel_uses_of_a_link_confirm_once(api: API, link: Link, superuser: psycopg.Connection) -> None:
     # five, because each counts as an attempt
     statuses = all_at_once(5, lambda _: confirm(API(raise_request_exception=False), link).status_code)
     assert statuses == [200] * 5
@@ -77,9 +77,7 @@ def test_link_used_by_many_at_once_confirms_once(api: API, link: Link, superuser
     assert_invalid(confirm(api, link))
 
 
-def test_link_that_confirmed_is_dead_after_a_reset(
-    api: API, link: Link, run_jobs: Any, mailoutbox: list[Any]
-) -> None:
+def test_used_link_ends_with_a_reset(api: API, link: Link, run_jobs: Any, mailoutbox: list[Any]) -> None:
     confirm(api, link)
     api.post("password/reset", {"email": "zoe@example.com"})
     run_jobs()
@@ -89,16 +87,14 @@ def test_link_that_confirmed_is_dead_after_a_reset(
     assert_invalid(confirm(api, link))
 
 
-def test_link_is_good_to_its_last_second_and_dead_after_it(
-    api: API, link: Link, superuser: psycopg.Connection
-) -> None:
-    age(superuser, 24 * 3600 - 30)
-    assert_invalid(confirm(api, link, "wrong"))  # in time, so that it counts
+def test_link_expires_to_the_second(api: API, link: Link, superuser: psycopg.Connection) -> None:
+    age_links(superuser, 24 * 3600 - 30)
+    assert_invalid(confirm(api, link, "wrong"))  # not expired, so the attempt counts
     (attempts,) = superuser.execute("SELECT attempts FROM email_verification_tokens").fetchone()  # type: ignore[misc]
     assert attempts == 1
-    age(superuser, 30)
+    age_links(superuser, 30)
     assert_invalid(confirm(api, link))
-    age(superuser, -30)
+    age_links(superuser, -30)
     assert confirm(api, link).status_code == 200
 
 
@@ -118,16 +114,16 @@ def test_fifth_password_may_be_the_right_one(api: API, link: Link) -> None:
     assert confirm(api, link).status_code == 200
 
 
-def test_no_more_than_five_passwords_are_looked_at_in_a_race(
+def test_parallel_guesses_verify_five_passwords(
     link: Link, monkeypatch: pytest.MonkeyPatch, superuser: psycopg.Connection
 ) -> None:
     from accounts.services import password_hashing
 
-    verified_hash: list[str] = []
+    verified: list[str] = []
     verify = password_hashing.verify
 
     def counting(password: str, encoded: str | None) -> password_hashing.VerificationResult:
-        verified_hash.append(password)
+        verified.append(password)
         return verify(password, encoded)
 
     monkeypatch.setattr(password_hashing, "verify", counting)
@@ -135,11 +131,11 @@ def test_no_more_than_five_passwords_are_looked_at_in_a_race(
         20, lambda n: confirm(API(raise_request_exception=False), link, f"guess number {n}").status_code
     )
     assert statuses == [400] * 20
-    assert len(verified_hash) == 5
+    assert len(verified) == 5
     assert events(superuser).count("email.verification_failed") == 5
 
 
-def test_token_of_another_creator_is_worth_nothing(
+def test_token_of_another_creator_is_refused(
     api: API, link: Link, run_jobs: Any, mailoutbox: list[Any]
 ) -> None:
     sign_up(api, "mallory@example.com")
@@ -156,7 +152,7 @@ def test_deactivated_sign_up_is_not_confirmed(api: API, link: Link, superuser: p
 
 
 MALFORMED: dict[str, Callable[[Link], Link]] = {
-    "uid empty in the middle": lambda link: (" ", link[1]),
+    "uid blank": lambda link: (" ", link[1]),
     "uid not base64": lambda link: ("!!!", link[1]),
     "uid too short": lambda link: (link[0][:-2], link[1]),
     "uid too long": lambda link: (link[0] + "AAAA", link[1]),
@@ -179,7 +175,7 @@ MALFORMED: dict[str, Callable[[Link], Link]] = {
 }
 
 
-def test_malformed_link_is_refused_at_the_door_and_on_the_page(api: API, browser: Client, link: Link) -> None:
+def test_malformed_link_is_refused_by_api_and_page(api: API, browser: Client, link: Link) -> None:
     for kind, mutate in MALFORMED.items():
         uid, token = mutate(link)
         response = confirm(api, (uid, token))
@@ -192,7 +188,7 @@ def test_malformed_link_is_refused_at_the_door_and_on_the_page(api: API, browser
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_looking_at_the_page_spends_nothing(
+def test_get_of_the_page_does_not_use_the_link(
     api: API, browser: Client, page: str, link: Link, superuser: psycopg.Connection, method: str
 ) -> None:
     """Mail scanners follow links."""
@@ -216,15 +212,15 @@ def test_page_confirms_with_the_password(api: API, browser: Client, page: str) -
     assert done.redirect_chain == [("/account/verify-email/done/", 302)]
     assert done.status_code == 200
     assert log_in(api, "zoe@example.com").status_code == 200
-    assert browser.post(page, {"password": PASSWORD}).status_code == 302  # the answer may have been lost
+    assert browser.post(page, {"password": PASSWORD}).status_code == 302  # the response may have been lost
 
 
-def test_page_signs_nobody_in(browser: Client, page: str) -> None:
+def test_page_does_not_sign_in(browser: Client, page: str) -> None:
     for response in (browser.get(page), browser.post(page, {"password": PASSWORD})):
         assert set(response.cookies) <= {"csrftoken"}
 
 
-def test_page_speaks_german(browser: Client, page: str) -> None:
+def test_page_is_in_german(browser: Client, page: str) -> None:
     text = browser.get(page, headers=GERMAN).content.decode()
     assert '<html lang="de">' in text
     assert "Passwort" in text
@@ -234,7 +230,7 @@ def test_page_speaks_german(browser: Client, page: str) -> None:
     assert (dead.status_code, '<html lang="de">' in dead.content.decode()) == (400, True)
 
 
-def test_page_takes_no_post_from_elsewhere(api: API, page: str, link: Link) -> None:
+def test_page_refuses_cross_site_posts(api: API, page: str, link: Link) -> None:
     strict = Client(enforce_csrf_checks=True, raise_request_exception=False)
     assert strict.post(page, {"password": PASSWORD}).status_code == 403
     token = strict.get(page).cookies["csrftoken"].value
@@ -243,7 +239,7 @@ def test_page_takes_no_post_from_elsewhere(api: API, page: str, link: Link) -> N
     assert strict.post(page, body).status_code == 302
 
 
-def test_page_leaks_its_address_to_nobody(browser: Client, page: str) -> None:
+def test_page_headers_protect_the_link(browser: Client, page: str) -> None:
     response = browser.get(page)
     assert response["Referrer-Policy"] == "same-origin"
     policy = response["Content-Security-Policy"]
@@ -265,7 +261,7 @@ def test_page_leaks_its_address_to_nobody(browser: Client, page: str) -> None:
     assert "<script" not in text
 
 
-def test_logs_name_the_route_and_never_the_link(browser: Client, page: str, link: Link) -> None:
+def test_logs_have_the_route_and_not_the_link(browser: Client, page: str, link: Link) -> None:
     with log_lines() as lines:
         browser.get(page)
         browser.post(page, {"password": PASSWORD})
@@ -277,20 +273,20 @@ def test_logs_name_the_route_and_never_the_link(browser: Client, page: str, link
     assert PASSWORD not in lines.getvalue()
 
 
-def test_logs_of_a_bug_name_the_route_and_never_the_link(
+def test_error_log_does_not_have_the_link(
     browser: Client, page: str, link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def bug(*args: Any, **kwargs: Any) -> bool:
+    def fail(*args: Any, **kwargs: Any) -> bool:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(email_verification, "is_usable", bug)
+    monkeypatch.setattr(email_verification, "is_usable", fail)
     with log_lines() as lines:
         assert browser.get(page).status_code == 500
     assert "ZeroDivisionError" in lines.getvalue()
     assert link[1] not in lines.getvalue()
 
 
-def test_links_are_built_from_public_url_whatever_the_host(
+def test_links_are_built_from_public_url(
     api: API, settings: Any, run_jobs: Any, mailoutbox: list[Any]
 ) -> None:
     settings.ALLOWED_HOSTS = ["*"]
@@ -301,16 +297,16 @@ def test_links_are_built_from_public_url_whatever_the_host(
     assert "mallory" not in mailoutbox[0].body
 
 
-def test_resend_after_the_link_expired_lets_the_sign_up_through(
+def test_resend_works_after_the_link_has_expired(
     api: API, link: Link, superuser: psycopg.Connection, run_jobs: Any, mailoutbox: list[Any]
 ) -> None:
-    age(superuser, 24 * 3600 + 1)
+    age_links(superuser, 24 * 3600 + 1)
     assert_invalid(confirm(api, link))
     api.post("email/verify/resend", {"email": "zoe@example.com"})
     run_jobs()
     assert confirm(api, link_in(mailoutbox[1])).status_code == 200
 
 
-def test_confirmed_creator_is_not_known_to_others(api: API, link: Link, ada: Person) -> None:
+def test_confirmation_does_not_affect_other_creators(api: API, link: Link, ada: Person) -> None:
     confirm(api, link)
     assert api.get("me", token=ada.access).json()["email"] == ada.email

@@ -1,4 +1,4 @@
-"""A refusal for good is recorded, told and not repeated; what can be mended waits and is delivered."""
+"""Final refusals are recorded, reported and not retried; other failures are retried."""
 
 import io
 import json
@@ -17,7 +17,7 @@ from accounts.mail import messages, refusals
 from accounts.mail.smtp import NotDeliveredError
 from accounts.models import RefusedMail
 from accounts.tests.support.flows import all_at_once, events, link_in, log_in, log_lines, sign_up
-from accounts.tests.support.jobs import jobs, later
+from accounts.tests.support.jobs import age_jobs, job_states
 from accounts.tests.support.mail_server import Serve, certificate, deploy, serve, tls
 from audit.requests.metrics import MAILS
 from config.tests.support.accounts import Person, make_creator, sign_in
@@ -32,28 +32,28 @@ UNKNOWN = "550 5.1.1 <{address}>: Recipient address rejected: User unknown"
 def detail_of(superuser: psycopg.Connection, type_: str) -> dict[str, Any]:
     rows = superuser.execute("SELECT detail FROM audit_logs WHERE type = %s", [type_]).fetchall()
     ((detail,),) = rows
-    found: dict[str, Any] = detail if isinstance(detail, dict) else json.loads(detail)
-    return found
+    parsed: dict[str, Any] = detail if isinstance(detail, dict) else json.loads(detail)
+    return parsed
 
 
-def refused() -> list[RefusedMail]:
+def refused_mails() -> list[RefusedMail]:
     with using_alias(OPERATOR):
         return list(RefusedMail.objects.order_by("at"))
 
 
-def counted(kind: str, outcome: str) -> float:
+def mails_metric(kind: str, outcome: str) -> float:
     return float(MAILS.labels(kind, outcome)._value.get())
 
 
 def me(person: Person) -> dict[str, Any]:
-    answer: dict[str, Any] = API().get("me", token=person.access).json()
-    return answer
+    profile: dict[str, Any] = API().get("me", token=person.access).json()
+    return profile
 
 
 def mark(address: str, **options: str) -> str:
-    told = io.StringIO()
-    call_command("mark_undeliverable", address, stdout=told, **options)
-    return told.getvalue().strip()
+    output = io.StringIO()
+    call_command("mark_undeliverable", address, stdout=output, **options)
+    return output.getvalue().strip()
 
 
 @pytest.mark.parametrize(
@@ -72,21 +72,21 @@ def mark(address: str, **options: str) -> str:
         ("DATA", "554 5.6.0 looks like spam"),
     ],
 )
-def test_refusal_for_good_is_recorded_and_tried_once(  # noqa: PLR0917
+def test_final_refusal_is_recorded_and_not_retried(  # noqa: PLR0917
     api: API, run_jobs: Any, serve: Serve, deploy: Any, superuser: psycopg.Connection, stage: str, reply: str
 ) -> None:
     server = serve(refuses={stage: reply})
     deploy(EMAIL_URL=f"smtp://127.0.0.1:{server.port}")
     sign_up(api, "zoe@example.com")
-    before = counted("verify_email", "refused")
+    before = mails_metric("verify_email", "refused")
     with log_lines() as lines:
         assert run_jobs() == 1
-    assert jobs(superuser) == [("SUCCESSFUL", 1)]
-    later(superuser, days=1)
+    assert job_states(superuser) == [("SUCCESSFUL", 1)]
+    age_jobs(superuser, days=1)
     assert run_jobs() == 0
-    assert server.asked == ["zoe@example.com"]
-    assert counted("verify_email", "refused") == before + 1
-    (row,) = refused()
+    assert server.recipients == ["zoe@example.com"]
+    assert mails_metric("verify_email", "refused") == before + 1
+    (row,) = refused_mails()
     assert (row.email, row.kind, row.stage, row.code) == (
         "zoe@example.com",
         "verify_email",
@@ -94,8 +94,8 @@ def test_refusal_for_good_is_recorded_and_tried_once(  # noqa: PLR0917
         int(reply[:3]),
     )
     detail = detail_of(superuser, "mail.refused")
-    assert detail == {"kind": "verify_email", "stage": stage, "code": row.code, "words": row.words}
-    assert "zoe" not in row.words + lines.getvalue()
+    assert detail == {"kind": "verify_email", "stage": stage, "code": row.code, "reply": row.reply}
+    assert "zoe" not in row.reply + lines.getvalue()
     owner = superuser.execute("SELECT creator_id FROM audit_logs WHERE type = 'mail.refused'").fetchone()
     assert owner == superuser.execute("SELECT id FROM creators").fetchone()
 
@@ -109,7 +109,7 @@ def test_refusal_for_good_is_recorded_and_tried_once(  # noqa: PLR0917
     ],
     ids=["AUTH", "MAIL FROM", "relay"],
 )
-def test_mended_setting_delivers_what_waits(  # noqa: PLR0917
+def test_corrected_setting_delivers_queued_mail(  # noqa: PLR0917
     api: API, run_jobs: Any, serve: Serve, deploy: Any, superuser: psycopg.Connection,
     wrong: dict[str, Any], right: dict[str, str],
 ) -> None:  # fmt: skip
@@ -117,18 +117,18 @@ def test_mended_setting_delivers_what_waits(  # noqa: PLR0917
     deploy(EMAIL_URL=f"smtp://acme:{wrong.get('password', 'secret')}@127.0.0.1:{server.port}")
     sign_up(api, "zoe@example.com")
     run_jobs()
-    assert jobs(superuser) == [("READY", 1)]
-    assert refused() == []
+    assert job_states(superuser) == [("READY", 1)]
+    assert refused_mails() == []
     assert "mail.refused" not in events(superuser)
     server.refuses.clear()
     deploy(EMAIL_URL=f"smtp://acme:secret@127.0.0.1:{server.port}", **right)
-    later(superuser, seconds=6)
+    age_jobs(superuser, seconds=6)
     run_jobs()
-    assert jobs(superuser) == [("SUCCESSFUL", 2)]
+    assert job_states(superuser) == [("SUCCESSFUL", 2)]
     assert [received.recipient for received in server.mails] == ["zoe@example.com"]
 
 
-def test_each_link_that_is_sent_again_has_a_job_of_its_own(
+def test_each_resent_link_has_its_own_job(
     api: API, run_jobs: Any, serve: Serve, deploy: Any, superuser: psycopg.Connection
 ) -> None:
     server = serve()
@@ -138,27 +138,27 @@ def test_each_link_that_is_sent_again_has_a_job_of_its_own(
     run_jobs()
     server.mails.clear()
     api.post("email/verify/resend", {"email": "zoe@example.com"})
-    really = server.handle_DATA
+    handle_data = server.handle_DATA
     failed: list[int] = []
 
     async def fails_once(*args: Any) -> str:
         if not failed:
             failed.append(1)
             return "451 4.3.0 later"
-        return await really(*args)
+        return await handle_data(*args)
 
     server.handle_DATA = fails_once  # type: ignore[assignment, method-assign]
     run_jobs()
     assert len(server.mails) == 1
-    later(superuser, seconds=6)
+    age_jobs(superuser, seconds=6)
     run_jobs()
-    assert len(server.mails) == 2  # and not the first one again
+    assert len(server.mails) == 2  # the first email is not repeated
     assert len({received.text for received in server.mails}) == 2
 
 
 @pytest.mark.parametrize("reply", ["550 5.1.1 no such user", "552 5.2.2 full", "451 4.3.0 later"])
 @pytest.mark.parametrize("unreachable", ["ada@example.com", "countess@example.com"])
-def test_of_the_two_mails_about_a_change_of_address_each_is_sent_once(  # noqa: PLR0917
+def test_both_mails_of_an_address_change_are_sent_once(  # noqa: PLR0917
     api: API, ada: Person, run_jobs: Any, serve: Serve, deploy: Any, superuser: psycopg.Connection,
     unreachable: str, reply: str,
 ) -> None:  # fmt: skip
@@ -168,15 +168,15 @@ def test_of_the_two_mails_about_a_change_of_address_each_is_sent_once(  # noqa: 
     assert api.post("email/change", body, token=ada.access).status_code == 202
     for _ in range(3):
         run_jobs()
-        later(superuser, minutes=1)
+        age_jobs(superuser, minutes=1)
     (received,) = server.mails
     assert {received.recipient, unreachable} == {"ada@example.com", "countess@example.com"}
-    # the notice is the one mail with a link to undo: only a mailbox that isn't there ends it
+    # the notice has the only undo link, so only a nonexistent mailbox ends its retries
     is_final = reply.startswith("550") or (reply.startswith("552") and unreachable != ada.email)
-    assert server.asked.count(unreachable) == (1 if is_final else 3)
+    assert server.recipients.count(unreachable) == (1 if is_final else 3)
 
 
-def test_refused_notice_is_told_in_the_owners_log_and_waits_for_nothing(
+def test_refused_notice_is_an_event_and_counts_as_sent(
     ada: Person, run_jobs: Any, serve: Serve, deploy: Any, superuser: psycopg.Connection
 ) -> None:
     server = serve(refuses={"RCPT TO": UNKNOWN})
@@ -186,11 +186,11 @@ def test_refused_notice_is_told_in_the_owners_log_and_waits_for_nothing(
     run_jobs()
     assert superuser.execute("SELECT count(*) FROM security_notices WHERE sent_at IS NULL").fetchone() == (0,)
     assert {"mail.refused", "email.undeliverable"} <= set(events(superuser, of=ada.id))
-    told = API().get("/api/v1/audit/events?type=mail.refused", token=ada.access).json()["results"]
-    assert told[0]["summary"] == "A mail to you was refused by the mail server."
+    results = API().get("/api/v1/audit/events?type=mail.refused", token=ada.access).json()["results"]
+    assert results[0]["summary"] == "A mail to you was refused by the mail server."
 
 
-def test_address_of_nobody_is_refused_under_nobodys_name(
+def test_refusal_for_an_unknown_address_has_no_account(
     serve: Serve, deploy: Any, superuser: psycopg.Connection
 ) -> None:
     server = serve(refuses={"RCPT TO": UNKNOWN})
@@ -199,7 +199,7 @@ def test_address_of_nobody_is_refused_under_nobodys_name(
         messages.send(
             "email_change", to="new@example.com", language="en", link="https://x/", expires_minutes=9
         )
-    (row,) = refused()
+    (row,) = refused_mails()
     assert row.account_id is None
     assert superuser.execute("SELECT count(*) FROM audit_personal_data WHERE email <> ''").fetchone() == (0,)
     assert "mail.refused" in events(superuser)
@@ -217,7 +217,7 @@ def test_address_of_nobody_is_refused_under_nobodys_name(
         ("550 5.7.1 relaying denied", False),
     ],
 )
-def test_unknown_recipient_makes_the_address_undeliverable(
+def test_unknown_recipient_marks_the_address_undeliverable(
     ada: Person, serve: Serve, deploy: Any, reply: str, is_marked: bool
 ) -> None:
     server = serve(refuses={"RCPT TO": reply})
@@ -227,7 +227,7 @@ def test_unknown_recipient_makes_the_address_undeliverable(
     assert me(ada).get("email_undeliverable", False) is is_marked
 
 
-def test_owner_of_a_marked_address_is_told_after_the_next_sign_in(
+def test_owner_sees_that_the_address_is_undeliverable(
     ada: Person, bob: Person, api: API, superuser: psycopg.Connection
 ) -> None:
     assert "email_undeliverable" not in me(ada)
@@ -247,7 +247,7 @@ def test_owner_of_a_marked_address_is_told_after_the_next_sign_in(
     assert "ada" not in json.dumps(event["detail"])
 
 
-def test_marking_again_changes_nothing(ada: Person, superuser: psycopg.Connection) -> None:
+def test_second_mark_changes_nothing(ada: Person, superuser: psycopg.Connection) -> None:
     assert [mark(ada.email), mark(ada.email, reason="again")] == ["Marked.", "Already marked."]
     assert events(superuser).count("email.undeliverable") == 1
     assert mark("stranger@example.com") == "No account has this address."
@@ -255,7 +255,7 @@ def test_marking_again_changes_nothing(ada: Person, superuser: psycopg.Connectio
         mark("rubbish")
 
 
-def test_many_reports_at_once_mark_once(ada: Person, superuser: psycopg.Connection) -> None:
+def test_parallel_reports_mark_once(ada: Person, superuser: psycopg.Connection) -> None:
     def report(_: int) -> int:
         with using_alias(OPERATOR):
             return refusals.mark_undeliverable(ada.email)
@@ -264,20 +264,20 @@ def test_many_reports_at_once_mark_once(ada: Person, superuser: psycopg.Connecti
     assert events(superuser).count("email.undeliverable") == 1
 
 
-def test_address_that_is_called_sender_is_a_recipient_all_the_same(serve: Serve, deploy: Any) -> None:
+def test_address_named_sender_is_not_mistaken_for_the_sender(serve: Serve, deploy: Any) -> None:
     server = serve(refuses={"RCPT TO": "550 <{address}> is not known here"})
     deploy(EMAIL_URL=f"smtp://127.0.0.1:{server.port}")
     with using_alias(OPERATOR):
         messages.send("test", to="sender@relay.example", language="en")
-    assert [row.code for row in refused()] == [550]
+    assert [row.code for row in refused_mails()] == [550]
 
 
-def test_sign_up_that_waits_is_not_marked(ada: Person) -> None:
+def test_pending_sign_up_is_not_marked(ada: Person) -> None:
     waiting = make_creator("zoe@example.com", holds_email=False, email_verified_at=None)
     assert mark(waiting.email) == "No account has this address."
 
 
-def test_mark_ends_with_another_address(
+def test_change_of_address_ends_the_mark(
     ada: Person, run_jobs: Any, mailoutbox: list[Any], superuser: psycopg.Connection
 ) -> None:
     mark(ada.email)
@@ -291,7 +291,7 @@ def test_mark_ends_with_another_address(
     assert mark("ada@example.org") == "Marked."
 
 
-def test_mark_ends_with_a_link_that_arrived(ada: Person, run_jobs: Any, mailoutbox: list[Any]) -> None:
+def test_used_link_ends_the_mark(ada: Person, run_jobs: Any, mailoutbox: list[Any]) -> None:
     mark(ada.email)
     API().post("password/reset", {"email": ada.email})
     run_jobs()
@@ -301,7 +301,7 @@ def test_mark_ends_with_a_link_that_arrived(ada: Person, run_jobs: Any, mailoutb
     assert "email_undeliverable" not in me(sign_in(ada))
 
 
-def test_refusals_go_with_the_account_and_after_a_while(
+def test_refusals_are_deleted_with_the_account_or_by_age(
     ada: Person, bob: Person, serve: Serve, deploy: Any, superuser: psycopg.Connection
 ) -> None:
     server = serve(refuses={"RCPT TO": UNKNOWN})
@@ -310,14 +310,14 @@ def test_refusals_go_with_the_account_and_after_a_while(
         for person in (ada, bob):
             messages.send("test", to=person.email, language="en")
     assert API().post("me/delete", {"password": ada.password}, token=ada.access).status_code == 204
-    assert [row.email for row in refused()] == [bob.email]
+    assert [row.email for row in refused_mails()] == [bob.email]
     with using_alias(OPERATOR):
         assert maintenance.prune_expired()["refused_mails"] == 0
         RefusedMail.objects.update(at=timezone.now() - maintenance.KEEP_REFUSALS - timedelta(seconds=1))
         assert maintenance.prune_expired()["refused_mails"] == 1
 
 
-def test_operators_see_address_and_words_of_what_was_refused(
+def test_operators_see_address_and_reply_of_a_refusal(
     ada: Person, serve: Serve, deploy: Any, superuser: psycopg.Connection
 ) -> None:
     server = serve(refuses={"RCPT TO": UNKNOWN})
@@ -332,9 +332,9 @@ def test_operators_see_address_and_words_of_what_was_refused(
     assert ada.email not in browser.get("/admin/accounts/refusedmail/?q=bob@").content.decode()
 
 
-def test_words_lose_the_address_and_their_length() -> None:
-    words = "5.1.1 <Ada.L@example.com>\r\nada.l\x00 unknown; ada.lovelace is not\u202e " + "x" * 500
-    told = refusals.without_address(words, "ada.l@example.com")
-    assert told.startswith("5.1.1 …  …  unknown; ada.lovelace is not  xxx")
-    assert len(told) == 200
-    assert told.isprintable()
+def test_reply_is_redacted_and_shortened() -> None:
+    reply = "5.1.1 <Ada.L@example.com>\r\nada.l\x00 unknown; ada.lovelace is not\u202e " + "x" * 500
+    redacted = refusals.redact(reply, "ada.l@example.com")
+    assert redacted.startswith("5.1.1 …  …  unknown; ada.lovelace is not  xxx")
+    assert len(redacted) == 200
+    assert redacted.isprintable()

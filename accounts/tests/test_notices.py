@@ -1,4 +1,4 @@
-"""What the owner hears when something wait_until to the account: enough, and not too often."""
+"""Security notices to the owner: their content, and how they are bundled."""
 
 from datetime import timedelta
 from typing import Any
@@ -30,12 +30,14 @@ def enter(person: Person, agent: str = FIREFOX, password: str = "", **more: str)
     return API().post("login", body, **{"User-Agent": agent}, **more)
 
 
-def happen(kind: SecurityNotice.Kind, person: Person, *, ip: str = "192.0.2.7", agent: str = FIREFOX) -> None:
+def add_notice(
+    kind: SecurityNotice.Kind, person: Person, *, ip: str = "192.0.2.7", agent: str = FIREFOX
+) -> None:
     with tenant_scope(person.id):
         notices.add(kind, creator_id=person.id, client=ClientInfo(ip_address=ip, user_agent=agent))
 
 
-def let_time_pass(superuser: psycopg.Connection, **span: float) -> None:
+def age_notices(superuser: psycopg.Connection, **span: float) -> None:
     superuser.execute("UPDATE security_notices SET sent_at = sent_at - %s", [timedelta(**span)])
     superuser.execute(
         "UPDATE django_tasks_database_dbtaskresult SET run_after = run_after - %s", [timedelta(**span)]
@@ -83,7 +85,7 @@ def reuse(person: Person, superuser: psycopg.Connection) -> None:
     ],
     ids=["changed", "reset", "locked", "new device", "reuse"],
 )
-def test_one_mail_says_what_when_where_and_what_to_do(
+def test_notice_says_what_when_where_and_what_to_do(
     ada: Person, run_jobs: Any, superuser: psycopg.Connection, act: Any, subject: str
 ) -> None:
     act(ada, run_jobs, superuser)
@@ -103,7 +105,7 @@ def test_one_mail_says_what_when_where_and_what_to_do(
     assert len(mail.outbox) == 1
 
 
-def test_lock_of_an_unknown_address_tells_nobody(run_jobs: Any, transactional_db: None) -> None:
+def test_lock_of_an_unknown_address_sends_no_notice(run_jobs: Any, transactional_db: None) -> None:
     make_creator("olga@example.com", is_staff=True)
     make_creator("off@example.com", is_active=False)
     make_creator("waiting@example.com", holds_email=False, email_verified_at=None)
@@ -114,7 +116,7 @@ def test_lock_of_an_unknown_address_tells_nobody(run_jobs: Any, transactional_db
     assert mail.outbox == []
 
 
-def test_lock_does_the_same_work_for_known_and_unknown(api: API, ada: Person) -> None:
+def test_lock_does_the_same_work_for_all_addresses(api: API, ada: Person) -> None:
     work = []
     for email in ("first@example.com", ada.email, "nobody@example.com"):
         for _ in range(4):
@@ -126,11 +128,11 @@ def test_lock_does_the_same_work_for_known_and_unknown(api: API, ada: Person) ->
     assert sum("record_event" in sql for sql in work[2]) == 2
 
 
-def test_known_device_is_no_news(ada: Person, run_jobs: Any, superuser: psycopg.Connection) -> None:
+def test_known_device_sends_no_notice(ada: Person, run_jobs: Any, superuser: psycopg.Connection) -> None:
     enter(ada)
     run_jobs()
     mail.outbox.clear()
-    let_time_pass(superuser, hours=1)
+    age_notices(superuser, hours=1)
     enter(ada, FIREFOX.replace("140", "141"))
     run_jobs()
     assert mail.outbox == []
@@ -139,27 +141,27 @@ def test_known_device_is_no_news(ada: Person, run_jobs: Any, superuser: psycopg.
     assert "New sign-in" in mail.outbox[0].subject
 
 
-def test_first_sign_in_of_all_is_no_news(run_jobs: Any, transactional_db: None) -> None:
+def test_first_sign_in_sends_no_notice(run_jobs: Any, transactional_db: None) -> None:
     enter(make_creator("new@example.com"))
     run_jobs()
     assert mail.outbox == []
 
 
-def test_what_follows_within_a_quarter_of_an_hour_waits_and_comes_in_one_mail(
+def test_notices_within_15_minutes_are_bundled(
     ada: Person, run_jobs: Any, superuser: psycopg.Connection
 ) -> None:
-    happen(SecurityNotice.Kind.NEW_DEVICE, ada)
+    add_notice(SecurityNotice.Kind.NEW_DEVICE, ada)
     run_jobs()
     assert len(mail.outbox) == 1
     for _ in range(3):
-        happen(SecurityNotice.Kind.TOKEN_REUSED, ada)
-    happen(SecurityNotice.Kind.PASSWORD_CHANGED, ada, agent=SAFARI)
+        add_notice(SecurityNotice.Kind.TOKEN_REUSED, ada)
+    add_notice(SecurityNotice.Kind.PASSWORD_CHANGED, ada, agent=SAFARI)
     run_jobs()
     assert len(mail.outbox) == 1
-    let_time_pass(superuser, minutes=14, seconds=50)
+    age_notices(superuser, minutes=14, seconds=50)
     run_jobs()
     assert len(mail.outbox) == 1
-    let_time_pass(superuser, seconds=10)
+    age_notices(superuser, seconds=10)
     run_jobs()
     assert len(mail.outbox) == 2
     bundle = mail.outbox[1]
@@ -169,14 +171,12 @@ def test_what_follows_within_a_quarter_of_an_hour_waits_and_comes_in_one_mail(
     assert "Mobile Safari on iOS" in body
 
 
-def test_attack_of_a_hundred_reuses_is_a_few_mails(
-    ada: Person, run_jobs: Any, superuser: psycopg.Connection
-) -> None:
+def test_hundred_notices_are_two_mails(ada: Person, run_jobs: Any, superuser: psycopg.Connection) -> None:
     for number in range(100):
-        happen(SecurityNotice.Kind.TOKEN_REUSED, ada, ip=f"203.0.113.{number % 10}")
+        add_notice(SecurityNotice.Kind.TOKEN_REUSED, ada, ip=f"203.0.113.{number % 10}")
         if number % 10 == 9:
             run_jobs()
-    let_time_pass(superuser, minutes=15)
+    age_notices(superuser, minutes=15)
     run_jobs()
     assert len(mail.outbox) == 2
     assert superuser.execute("SELECT count(*) FROM security_notices WHERE sent_at IS NULL").fetchone() == (0,)
@@ -186,12 +186,12 @@ def test_attack_of_a_hundred_reuses_is_a_few_mails(
     assert left == (0,)
 
 
-def test_mail_that_fails_is_sent_later_and_loses_no_notice(
+def test_failed_notice_is_retried(
     ada: Person, run_jobs: Any, superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as broken:
         broken.setattr("accounts.mail.messages.EmailMultiAlternatives.send", _refuse)
-        happen(SecurityNotice.Kind.PASSWORD_CHANGED, ada)
+        add_notice(SecurityNotice.Kind.PASSWORD_CHANGED, ada)
         run_jobs()
     assert mail.outbox == []
     superuser.execute("UPDATE django_tasks_database_dbtaskresult SET run_after = now()")
@@ -203,14 +203,14 @@ def _refuse(*args: Any, **kwargs: Any) -> None:
     raise ConnectionRefusedError
 
 
-def test_bobs_notices_are_his_own(ada: Person, bob: Person, run_jobs: Any) -> None:
-    happen(SecurityNotice.Kind.NEW_DEVICE, ada)
-    happen(SecurityNotice.Kind.NEW_DEVICE, bob)
+def test_notices_of_two_accounts_are_separate(ada: Person, bob: Person, run_jobs: Any) -> None:
+    add_notice(SecurityNotice.Kind.NEW_DEVICE, ada)
+    add_notice(SecurityNotice.Kind.NEW_DEVICE, bob)
     run_jobs()
     assert sorted(message.to[0] for message in mail.outbox) == [ada.email, bob.email]
 
 
-def test_mail_speaks_the_language_of_the_request(ada: Person, run_jobs: Any) -> None:
+def test_notice_is_in_the_language_of_the_request(ada: Person, run_jobs: Any) -> None:
     enter(ada, **{"Accept-Language": "de-CH, en;q=0.5"})
     run_jobs()
     (message,) = mail.outbox

@@ -1,4 +1,4 @@
-"""However an address is spelled, it is one account; what has no stored form is refused wherever it is given."""
+"""All spellings of an address are one account; text that is not an address is refused everywhere."""
 
 import html
 import io
@@ -22,9 +22,15 @@ from config.tests.support.operators import confirm as step_up
 from config.tests.support.operators import enter, make_operator
 from tenancy.context import OPERATOR, using_alias
 
-STORED, SHOWN = "zoe@xn--bcher-kva.example", "zoe@bücher.example"
-SPELLINGS = (SHOWN, STORED, "ZOE@Bücher.Example", "zoe@BU\u0308CHER.example", " zoe@XN--BCHER-KVA.example ")
-ILL_FORMED = (
+STORED, DISPLAYED = "zoe@xn--bcher-kva.example", "zoe@bücher.example"
+SPELLINGS = (
+    DISPLAYED,
+    STORED,
+    "ZOE@Bücher.Example",
+    "zoe@BU\u0308CHER.example",
+    " zoe@XN--BCHER-KVA.example ",
+)
+MALFORMED = (
     "zoe",
     "=?utf-8?q?zoe?=@example.com",
     "=?utf-8?q?=0d=0a?=@example.com",
@@ -49,7 +55,7 @@ def olga(transactional_db: None) -> Person:
 
 
 # --- creators -----------------------------------------------------------------------------------
-def test_each_spelling_signs_in_to_the_one_account(
+def test_all_spellings_sign_in_to_one_account(
     api: API, run_jobs: Callable[[], int], superuser: psycopg.Connection
 ) -> None:
     sign_up(api, SPELLINGS[0])
@@ -69,12 +75,12 @@ def test_each_spelling_signs_in_to_the_one_account(
     assert superuser.execute("SELECT count(*) FROM creators WHERE holds_email").fetchone() == (1,)
 
 
-def test_each_spelling_counts_towards_one_lockout(api: API, zoe: Person) -> None:
-    statuses = [log_in(api, spelling, "wrong").status_code for spelling in (*SPELLINGS, SHOWN)]
+def test_all_spellings_count_towards_one_lockout(api: API, zoe: Person) -> None:
+    statuses = [log_in(api, spelling, "wrong").status_code for spelling in (*SPELLINGS, DISPLAYED)]
     assert statuses == [401] * 5 + [429]
 
 
-def test_each_spelling_counts_towards_one_limit_of_mails(
+def test_all_spellings_count_towards_one_mail_limit(
     api: API, zoe: Person, run_jobs: Callable[[], int]
 ) -> None:
     for spelling in SPELLINGS * 2:
@@ -83,7 +89,7 @@ def test_each_spelling_counts_towards_one_limit_of_mails(
     assert [message.to for message in mail.outbox] == [[STORED]] * 5
 
 
-def test_domains_that_idna_2003_took_for_one_are_two(api: API, run_jobs: Callable[[], int]) -> None:
+def test_domains_that_idna_2003_merged_are_different(api: API, run_jobs: Callable[[], int]) -> None:
     sign_up(api, "ada@straße.example")
     sign_up(api, "ada@strasse.example")
     run_jobs()
@@ -94,13 +100,13 @@ def test_domains_that_idna_2003_took_for_one_are_two(api: API, run_jobs: Callabl
 
 
 def test_profile_and_export_show_u_labels(api: API, zoe: Person) -> None:
-    assert api.get("me", token=zoe.access).json()["email"] == SHOWN
-    assert api.patch("me", {}, token=zoe.access).json()["email"] == SHOWN
-    assert api.get("me/export", token=zoe.access).json()["profile"]["email"] == SHOWN
+    assert api.get("me", token=zoe.access).json()["email"] == DISPLAYED
+    assert api.patch("me", {}, token=zoe.access).json()["email"] == DISPLAYED
+    assert api.get("me/export", token=zoe.access).json()["profile"]["email"] == DISPLAYED
 
 
-def test_ill_formed_address_is_refused_by_every_endpoint(api: API, ada: Person) -> None:
-    doors: dict[str, dict[str, Any]] = {
+def test_malformed_address_is_refused_by_every_endpoint(api: API, ada: Person) -> None:
+    endpoints: dict[str, dict[str, Any]] = {
         "register": {"password": PASSWORD},
         "login": {"password": PASSWORD},
         "email/verify/resend": {},
@@ -108,16 +114,16 @@ def test_ill_formed_address_is_refused_by_every_endpoint(api: API, ada: Person) 
         "password/validate": {"password": PASSWORD},
         "email/change": {"password": PASSWORD},
     }
-    for door, body in doors.items():
-        field = "new_email" if door == "email/change" else "email"
-        for address in ILL_FORMED:
-            answer = api.post(door, {**body, field: address}, token=ada.access)
-            assert answer.status_code == 400, (door, address)
-            (error,) = answer.json()["errors"]
-            assert (error["field"], error["code"]) == (field, "invalid"), (door, address)
+    for path, body in endpoints.items():
+        field = "new_email" if path == "email/change" else "email"
+        for address in MALFORMED:
+            response = api.post(path, {**body, field: address}, token=ada.access)
+            assert response.status_code == 400, (path, address)
+            (error,) = response.json()["errors"]
+            assert (error["field"], error["code"]) == (field, "invalid"), (path, address)
 
 
-def test_refusal_says_why_in_the_language_of_the_client(api: API) -> None:
+def test_error_gives_the_reason_in_the_clients_language(api: API) -> None:
     body = {"email": "zoë@example.com"}
     (error,) = api.post("password/reset", body).json()["errors"]
     assert "SMTPUTF8" in error["detail"]
@@ -125,35 +131,33 @@ def test_refusal_says_why_in_the_language_of_the_client(api: API) -> None:
     assert error["detail"].startswith("Vor dem @ sind nur ASCII-Zeichen möglich")
 
 
-def test_page_takes_what_a_browser_makes_of_the_address_and_refuses_the_rest(
-    zoe: Person, run_jobs: Callable[[], int]
-) -> None:
+def test_page_accepts_both_forms_and_refuses_malformed(zoe: Person, run_jobs: Callable[[], int]) -> None:
     browser = Client()
-    for spelling in (STORED, SHOWN):
+    for spelling in (STORED, DISPLAYED):
         assert browser.post("/account/password-reset/", {"email": spelling}).status_code == 302
     run_jobs()
     assert [message.to for message in mail.outbox] == [[STORED]] * 2
-    for address in ILL_FORMED:
-        answer = browser.post("/account/password-reset/", {"email": address})
-        assert answer.status_code == 400, address
-        assert 'aria-invalid="true"' in answer.content.decode()
+    for address in MALFORMED:
+        response = browser.post("/account/password-reset/", {"email": address})
+        assert response.status_code == 400, address
+        assert 'aria-invalid="true"' in response.content.decode()
     assert run_jobs() == 0
 
 
-def test_change_of_address_shows_u_labels_and_is_mailed_to_a_labels(
+def test_address_change_displays_u_labels_and_mails_a_labels(
     api: API, ada: Person, run_jobs: Callable[[], int]
 ) -> None:
-    body = {"new_email": SHOWN, "password": ada.password}
+    body = {"new_email": DISPLAYED, "password": ada.password}
     assert api.post("email/change", body, token=ada.access).status_code == 202
     run_jobs()
     link, notice = mail.outbox
     assert (link.to, notice.to) == ([STORED], [ada.email])
     assert isinstance(notice, mail.EmailMultiAlternatives)
     for text in (str(notice.body), html.unescape(str(notice.alternatives[0][0]))):
-        assert f"to {SHOWN}." in " ".join(html.unescape(text).split())
+        assert f"to {DISPLAYED}." in " ".join(html.unescape(text).split())
     page = LINK.search(str(link.body))
     assert page
-    assert f"<strong>{SHOWN}</strong>" in Client().get(page[1]).content.decode()
+    assert f"<strong>{DISPLAYED}</strong>" in Client().get(page[1]).content.decode()
 
 
 # --- operators ----------------------------------------------------------------------------------
@@ -166,31 +170,31 @@ def test_operator_signs_in_with_either_form(olga: Person) -> None:
         assert sign_in_as(username).status_code == 302, username
 
 
-@pytest.mark.parametrize("username", [*ILL_FORMED, "o\uff4cga@bücher.example"])
-def test_ill_formed_username_is_a_wrong_credential(olga: Person, username: str) -> None:
-    answer, wrong = sign_in_as(username), sign_in_as("nobody@example.com")
-    assert answer.status_code == wrong.status_code == 200
-    assert answer.context["form"].errors == wrong.context["form"].errors
+@pytest.mark.parametrize("username", [*MALFORMED, "o\uff4cga@bücher.example"])
+def test_malformed_username_is_a_wrong_credential(olga: Person, username: str) -> None:
+    response, wrong = sign_in_as(username), sign_in_as("nobody@example.com")
+    assert response.status_code == wrong.status_code == 200
+    assert response.context["form"].errors == wrong.context["form"].errors
 
 
 def test_admin_shows_u_labels(zoe: Person, olga: Person) -> None:
     browser = enter(olga)
     step_up(browser, olga)
-    assert SHOWN in says(browser.get(LIST))
+    assert DISPLAYED in says(browser.get(LIST))
     assert "olga@bücher.example" in says(browser.get("/admin/accounts/operator/"))
     assert "olga@bücher.example" in says(browser.get(f"/admin/accounts/operator/{olga.id}/change/"))
     record_justification(browser, zoe)
-    assert SHOWN in says(browser.get(page_of(zoe)))
-    assert SHOWN in says(browser.get(f"{LIST}{zoe.id}/end_sessions/"))
+    assert DISPLAYED in says(browser.get(page_of(zoe)))
+    assert DISPLAYED in says(browser.get(f"{LIST}{zoe.id}/end_sessions/"))
     for path in (LIST, page_of(zoe)):
         assert STORED not in says(browser.get(path))
 
 
-def test_log_of_events_shows_u_labels(api: API, zoe: Person, olga: Person) -> None:
+def test_audit_overview_shows_u_labels(api: API, zoe: Person, olga: Person) -> None:
     log_in(api, zoe.email, "wrong")
     browser = enter(olga)
     overview = says(browser.get("/admin/audit/auditlog/overview/"))
-    assert SHOWN in overview
+    assert DISPLAYED in overview
     assert STORED not in overview
 
 
@@ -198,29 +202,29 @@ def test_operator_searches_in_either_form(api: API, zoe: Person, olga: Person) -
     log_in(api, zoe.email, "wrong")
     browser = enter(olga)
     lists = {
-        LIST: SHOWN,
-        "/admin/axes/accessattempt/": SHOWN,
+        LIST: DISPLAYED,
+        "/admin/axes/accessattempt/": DISPLAYED,
         "/admin/accounts/operator/": "olga@bücher.example",
     }
-    for path, shown in lists.items():
-        name = shown.partition("@")[0]
+    for path, displayed in lists.items():
+        name = displayed.partition("@")[0]
         in_header = 1 if name == "olga" else 0
-        for term in (shown, shown.upper(), f"{name}@xn--bcher-kva.example", f"{name}@"):
-            assert says(browser.get(path, {"q": term})).count(shown) > in_header, (path, term)
+        for term in (displayed, displayed.upper(), f"{name}@xn--bcher-kva.example", f"{name}@"):
+            assert says(browser.get(path, {"q": term})).count(displayed) > in_header, (path, term)
         for term in (f"{name}@other", f"{name}@strasse.example"):
-            assert says(browser.get(path, {"q": term})).count(shown) == in_header, (path, term)
+            assert says(browser.get(path, {"q": term})).count(displayed) == in_header, (path, term)
 
 
 @pytest.mark.parametrize("path", [LIST, "/admin/axes/accessattempt/", "/admin/accounts/operator/"])
-def test_search_that_no_address_fits_says_why(zoe: Person, olga: Person, path: str) -> None:
+def test_impossible_search_term_gives_the_reason(zoe: Person, olga: Person, path: str) -> None:
     browser = enter(olga)
-    for term, words in (("zoë@example.com", "SMTPUTF8"), ("exam\u200bple", "invisible character")):
-        answer = says(browser.get(path, {"q": term}))
-        assert words in answer
-        assert f" {SHOWN} " not in answer
+    for term, reason in (("zoë@example.com", "SMTPUTF8"), ("exam\u200bple", "invisible character")):
+        response = says(browser.get(path, {"q": term}))
+        assert reason in response
+        assert f" {DISPLAYED} " not in response
 
 
-def test_deletion_takes_either_form_of_the_address(
+def test_deletion_accepts_either_form_of_the_address(
     zoe: Person, olga: Person, superuser: psycopg.Connection
 ) -> None:
     browser = enter(olga)
@@ -229,12 +233,12 @@ def test_deletion_takes_either_form_of_the_address(
     delete = f"{LIST}{zoe.id}/delete/"
     assert "SMTPUTF8" in says(browser.post(delete, {"typed": "zoë@example.com"}))
     assert "not the address" in says(browser.post(delete, {"typed": "zoe@example.com"}))
-    assert browser.post(delete, {"typed": SHOWN}).status_code == 302
+    assert browser.post(delete, {"typed": DISPLAYED}).status_code == 302
     assert superuser.execute("SELECT FROM creators WHERE email = %s", [STORED]).fetchone() is None
 
 
 # --- commands -----------------------------------------------------------------------------------
-def test_createsuperuser_stores_the_stored_form(transactional_db: None, monkeypatch: Any) -> None:
+def test_createsuperuser_stores_the_canonical_address(transactional_db: None, monkeypatch: Any) -> None:
     monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", "a quiet sentence of Olga's")
     call_command("createsuperuser", "--noinput", email="Olga@Bücher.example", stdout=io.StringIO())
     with using_alias(OPERATOR):
@@ -251,7 +255,7 @@ COMMANDS: dict[str, Callable[[str], Any]] = {
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_command_refuses_an_ill_formed_address_and_says_why(
+def test_command_refuses_a_malformed_address(
     transactional_db: None, monkeypatch: Any, command: str, superuser: psycopg.Connection
 ) -> None:
     monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", "a quiet sentence of Olga's")
@@ -264,21 +268,21 @@ def test_command_refuses_an_ill_formed_address_and_says_why(
     assert superuser.execute("SELECT FROM creators").fetchall() == []
 
 
-def test_commands_find_by_either_form(olga: Person, monkeypatch: Any, superuser: psycopg.Connection) -> None:
+def test_commands_accept_either_form(olga: Person, monkeypatch: Any, superuser: psycopg.Connection) -> None:
     monkeypatch.setattr("getpass.getpass", lambda prompt: "a quiet sentence of Olga's")
     call_command("changepassword", "olga@bücher.example", stdout=io.StringIO())
     assert sign_in_as(olga.email, "a quiet sentence of Olga's").status_code == 302
     call_command("reset_second_factor", "olga@bücher.example", stdout=io.StringIO())
     sign_in_as(olga.email, "wrong")
-    said = io.StringIO()
-    call_command("axes_reset_username", "olga@bücher.example", stdout=said)
-    assert "1 attempts removed" in said.getvalue()
+    output = io.StringIO()
+    call_command("axes_reset_username", "olga@bücher.example", stdout=output)
+    assert "1 attempts removed" in output.getvalue()
 
 
-def test_natural_key_is_any_spelling_and_never_an_error(olga: Person) -> None:
+def test_natural_key_accepts_any_spelling(olga: Person) -> None:
     with using_alias(OPERATOR):
         assert Creator.objects.get_by_natural_key("OLGA@bücher.example").pk == olga.id
-        for username in (*ILL_FORMED, "", None):
+        for username in (*MALFORMED, "", None):
             with pytest.raises(Creator.DoesNotExist):
                 Creator.objects.get_by_natural_key(username)
 
@@ -287,12 +291,14 @@ def test_natural_key_is_any_spelling_and_never_an_error(olga: Person) -> None:
 @pytest.mark.parametrize(
     "email",
     [
-        "Zoe@example.com", SHOWN, "zoe", "zoe@example", "a b@example.com", "a@b@example.com", " zoe@example.com",
+        "Zoe@example.com", DISPLAYED, "zoe", "zoe@example", "a b@example.com", "a@b@example.com", " zoe@example.com",
         "zoe@example.com\n", "=?utf-8?q?bob?=@example.com", '"zoe"@example.com', "zoe..@example.com", "zoe@127.0.0.1",
         f"{'z' * 65}@example.com", f"zoe@{'z' * 64}.example", "zo\u00e9@example.com", "zoe@exam\u00adple.com", "",
     ],
 )  # fmt: skip
-def test_database_keeps_the_stored_form_alone(zoe: Person, superuser: psycopg.Connection, email: str) -> None:
+def test_database_accepts_only_the_stored_form(
+    zoe: Person, superuser: psycopg.Connection, email: str
+) -> None:
     with pytest.raises(psycopg.errors.CheckViolation, match="creators_email_stored_form"):
         superuser.execute("UPDATE creators SET email = %s", [email])
     with pytest.raises(psycopg.errors.CheckViolation, match="creators_email_stored_form"):
@@ -303,6 +309,6 @@ def test_database_keeps_the_stored_form_alone(zoe: Person, superuser: psycopg.Co
         )
 
 
-def test_database_takes_every_character_of_the_grammar(zoe: Person, superuser: psycopg.Connection) -> None:
+def test_database_accepts_all_valid_characters(zoe: Person, superuser: psycopg.Connection) -> None:
     for email in ("!#$%&'*+/?=^_`{|}~-.a%%s@r3---sn.xn--bcher-kva.example", "root@localhost"):
         superuser.execute("UPDATE creators SET email = %s", [email])

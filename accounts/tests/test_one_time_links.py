@@ -1,4 +1,4 @@
-"""Which link works after which event: every cell of the table in docs/one-time-links.md is tried."""
+"""Which link works after which event: tests every cell of the table in docs/one-time-links.md."""
 
 import re
 from collections.abc import Callable
@@ -33,9 +33,9 @@ Link = tuple[str, str, str]  # kind, uid, token
 
 
 class Ada:
-    """An account, what its owner can do with it, and the mailboxes at all addresses.
+    """An account, the actions of its owner, and the emails to all addresses.
 
-    It works without a confirmed address, so that each kind of link can meet each event.
+    It works without a verified address, so that each kind of link can be combined with each event.
     """
 
     def __init__(self, run_jobs: Callable[[], int], superuser: psycopg.Connection) -> None:
@@ -53,12 +53,12 @@ class Ada:
         assert response.status_code == 200, response.content
         self.access, self.refresh = response.json()["access"], response.json()["refresh"]
 
-    def new_link(self, kind: str, ask: Callable[[], Any]) -> Link:
-        """The link that is mailed because of `ask`."""
+    def new_link(self, kind: str, request: Callable[[], Any]) -> Link:
+        """The link that is mailed after `request`."""
         mail.outbox.clear()
-        ask()
+        request()
         self.run_jobs()
-        links = [found.groups() for message in mail.outbox for found in LINK.finditer(str(message.body))]
+        links = [match.groups() for message in mail.outbox for match in LINK.finditer(str(message.body))]
         (link,) = {link for link in links if KINDS[link[0]] == kind}
         return kind, link[1], link[2]
 
@@ -97,8 +97,8 @@ class Ada:
         mail.outbox.clear()
         self.request_change(to)
         self.run_jobs()
-        found = [LINK.search(str(message.body)) for message in mail.outbox]
-        links = {KINDS[one[1]]: (KINDS[one[1]], one[2], one[3]) for one in found if one}
+        matches = [LINK.search(str(message.body)) for message in mail.outbox]
+        links = {KINDS[match[1]]: (KINDS[match[1]], match[2], match[3]) for match in matches if match}
         assert self.use(links["change"])
         self.email = self.api.get("me", token=self.access).json()["email"]
         return links["undo"]
@@ -106,10 +106,10 @@ class Ada:
     def support(self, *actions: str) -> None:
         operator, client = uuid4(), ClientInfo()
         with using_alias(OPERATOR):
-            known: dict[str, Any] = {"creator_id": self.id, "operator_id": operator, "client": client}
-            justification.record_justification(reason="ticket number 1234", **known)
+            ids: dict[str, Any] = {"creator_id": self.id, "operator_id": operator, "client": client}
+            justification.record_justification(reason="ticket number 1234", **ids)
             for action in actions:
-                assert support.perform(action, **known), action
+                assert support.perform(action, **ids), action
 
 
 def _expire(ada: Ada, link: Link) -> None:
@@ -164,7 +164,7 @@ def _move_back(ada: Ada, kind: str) -> tuple[Link, Callable[[], Any]]:
 
 
 def _link(ada: Ada, kind: str) -> Link:
-    if kind == "verify":  # there is no such link once an address is confirmed
+    if kind == "verify":  # an account with a verified address gets no such link
         ada.superuser.execute("UPDATE creators SET email_verified_at = NULL WHERE id = %s", [ada.id])
     link: Link = getattr(ada, f"new_{kind}_link")()
     return link
@@ -174,18 +174,18 @@ def _delete(ada: Ada, link: Link) -> None:
     assert ada.api.post("me/delete", {"password": ada.password}, token=ada.access).status_code == 204
 
 
-def _ask_three_times(ada: Ada, link: Link) -> None:
+def _request_three_times(ada: Ada, link: Link) -> None:
     for _ in range(3):
         getattr(ada, f"new_{link[0]}_link")()
 
 
-# what wait_until after the link was made
+# events after the link was issued
 EVENTS: dict[str, Callable[[Ada, Link], Any]] = {
     "nothing": lambda ada, link: None,
-    "its own use": lambda ada, link: ada.use(link) or pytest.fail("dead from the start"),
+    "its own use": lambda ada, link: ada.use(link) or pytest.fail("the link never worked"),
     "its time is over": _expire,
     "another link of the kind is requested": lambda ada, link: getattr(ada, f"new_{link[0]}_link")(),
-    "its kind is requested three more times": _ask_three_times,
+    "its kind is requested three more times": _request_three_times,
     "another link of the kind is used": _use_another,
     "signed in, refreshed and signed out": _sign_in_and_out,
     "signed out everywhere": lambda ada, link: ada.api.post("logout/all", token=ada.access),
@@ -204,8 +204,8 @@ EVENTS: dict[str, Callable[[Ada, Link], Any]] = {
     "deactivated and reactivated": lambda ada, link: ada.support("deactivate", "reactivate"),
     "deleted": _delete,
 }
-# what begins before the link is made: returns the link, and the rest of the event
-LONGER: dict[str, Callable[[Ada, str], tuple[Link, Callable[[], Any]]]] = {
+# events that start before the link is issued: returns the link, and a function for the rest of the event
+SPANNING_EVENTS: dict[str, Callable[[Ada, str], tuple[Link, Callable[[], Any]]]] = {
     "earlier change of address undone": _undo_earlier,
     "address moved back to that of before": _move_back,
 }
@@ -230,23 +230,23 @@ def ada(api: API, run_jobs: Any, superuser: psycopg.Connection, settings: Any) -
     return lambda: Ada(run_jobs, superuser)
 
 
-def test_table_has_every_kind_of_link_and_every_event() -> None:
+def test_table_has_all_links_and_events() -> None:
     assert set(TOKENS.values()) == set(LinkToken.__subclasses__())
     assert {purpose.value for purpose in EmailChangeToken.Purpose} == {"confirm", "undo"}
-    assert set(CELLS) == EVENTS.keys() | LONGER.keys()
+    assert set(CELLS) == EVENTS.keys() | SPANNING_EVENTS.keys()
     assert all(set(row) == set(TOKENS) for row in CELLS.values())
 
 
 @pytest.mark.parametrize("event", CELLS)
-def test_link_is_alive_or_dead_after_the_event_as_the_table_says(event: str, ada: Callable[[], Ada]) -> None:
+def test_link_is_as_the_table_says_after_the_event(event: str, ada: Callable[[], Ada]) -> None:
     for kind, cell in CELLS[event].items():
         expected = cell.strip("¹²")
         if expected not in {"alive", "dead"}:
             continue
         owner = ada()
-        if event in LONGER:
-            link, happen = LONGER[event](owner, kind)
-            happen()
+        if event in SPANNING_EVENTS:
+            link, finish = SPANNING_EVENTS[event](owner, kind)
+            finish()
         else:
             link = _link(owner, kind)
             EVENTS[event](owner, link)

@@ -241,7 +241,7 @@ def test_superuser_without_its_event_is_not_created(transactional_db: None, monk
         raise RuntimeError
 
     monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", "a quiet sentence of Olga's")
-    monkeypatch.setattr(accounts, "record", fail)
+    monkeypatch.setattr("accounts.models.creators.record", fail)
     with pytest.raises(RuntimeError):
         call_command("createsuperuser", "--noinput", email="olga@example.com")
     with using_alias(OPERATOR):

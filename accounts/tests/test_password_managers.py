@@ -1,4 +1,4 @@
-"""What the pages tell password managers: whose password it is, which one is wanted, and where to change it."""
+"""What password managers read from the pages: username, kind of password, rules, and where to change it."""
 
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -27,33 +27,33 @@ class Inputs(HTMLParser):
 
     def __init__(self, response: Any) -> None:
         super().__init__()
-        self.found: dict[str, dict[str, str | None]] = {}
+        self.attributes: dict[str, dict[str, str | None]] = {}
         self.feed(response.content.decode())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "input":
-            given = dict(attrs)
-            self.found[str(given["name"])] = given
+            attributes = dict(attrs)
+            self.attributes[str(attributes["name"])] = attributes
 
 
 @pytest.fixture
 def last_page(run_jobs: Any) -> Callable[[], str]:
     def find() -> str:
         run_jobs()
-        found = LINK.search(str(mail.outbox[-1].body))
-        assert found
-        return found[1]
+        match = LINK.search(str(mail.outbox[-1].body))
+        assert match
+        return match[1]
 
     return find
 
 
-def test_new_password_is_asked_for_by_name_and_by_rules(api: API, last_page: Callable[[], str]) -> None:
+def test_new_password_has_username_and_rules(api: API, last_page: Callable[[], str]) -> None:
     make_creator("zoe@xn--bcher-kva.example")
     api.post("password/reset", {"email": "zoe@bücher.example"})
     page = last_page()
     weak = {"new_password": "short", "new_password_again": "short"}
-    for answer in (Client().get(page), Client().post(page, weak)):
-        inputs = Inputs(answer).found
+    for response in (Client().get(page), Client().post(page, weak)):
+        inputs = Inputs(response).attributes
         username = inputs["username"]
         assert (username["value"], username["autocomplete"]) == ("zoe@bücher.example", "username")
         assert "readonly" in username
@@ -61,11 +61,11 @@ def test_new_password_is_asked_for_by_name_and_by_rules(api: API, last_page: Cal
             assert inputs[name].items() >= NEW_PASSWORD.items()
 
 
-def test_password_of_the_sign_up_is_asked_for_by_name(api: API, last_page: Callable[[], str]) -> None:
+def test_password_of_the_sign_up_has_username(api: API, last_page: Callable[[], str]) -> None:
     sign_up(api, "zoe@example.com")
     page = last_page()
-    for answer in (Client().get(page), Client().post(page, {"password": "wrong"})):
-        inputs = Inputs(answer).found
+    for response in (Client().get(page), Client().post(page, {"password": "wrong"})):
+        inputs = Inputs(response).attributes
         assert (inputs["username"]["value"], inputs["username"]["autocomplete"]) == (
             "zoe@example.com",
             "username",
@@ -74,7 +74,7 @@ def test_password_of_the_sign_up_is_asked_for_by_name(api: API, last_page: Calla
         assert "minlength" not in inputs["password"]
 
 
-def test_username_that_is_posted_is_ignored(api: API, last_page: Callable[[], str]) -> None:
+def test_posted_username_is_ignored(api: API, last_page: Callable[[], str]) -> None:
     sign_up(api, "zoe@example.com")
     body = {"username": "mallory@example.com", "password": PASSWORD}
     assert Client().post(last_page(), body).status_code == 302
@@ -82,7 +82,7 @@ def test_username_that_is_posted_is_ignored(api: API, last_page: Callable[[], st
 
 
 @pytest.mark.parametrize("kind", ["reset", "verify-email"])
-def test_link_that_is_not_valid_tells_no_address(
+def test_invalid_link_does_not_reveal_the_address(
     api: API, ada: Person, last_page: Callable[[], str], kind: str
 ) -> None:
     if kind == "reset":
@@ -95,21 +95,21 @@ def test_link_that_is_not_valid_tells_no_address(
     passwords = {"password": PASSWORD, "new_password": "another lovely sentence"}
     wrong = f"{page[:-2]}{'A' if page[-2] != 'A' else 'B'}/"
     for path, body in ((wrong, {}), (wrong, passwords), (page.replace(page.split("/")[3], "x" * 22), {})):
-        for answer in (Client().get(path), Client().post(path, body)):
-            assert answer.status_code == 400
-            assert "@example.com" not in answer.content.decode()
+        for response in (Client().get(path), Client().post(path, body)):
+            assert response.status_code == 400
+            assert "@example.com" not in response.content.decode()
     passwords["new_password_again"] = passwords["new_password"]
     assert Client().post(page, passwords).status_code == 302
-    if kind == "reset":  # the other link works again, for a client that lost the response
+    if kind == "reset":  # the other link stays usable, for a client that lost the response
         assert "@example.com" not in Client().get(page).content.decode()
 
 
-def test_well_known_address_leads_to_where_passwords_are_changed(ada: Person) -> None:
+def test_well_known_url_redirects_to_the_reset(ada: Person) -> None:
     with statements() as seen:
         for method in ("get", "head"):
             for headers in ({}, {"Authorization": f"Bearer {ada.access}"}):
-                answer = getattr(Client(), method)(CHANGE, headers=headers)
-                assert (answer.status_code, answer["Location"]) == (302, "/account/password-reset/")
+                response = getattr(Client(), method)(CHANGE, headers=headers)
+                assert (response.status_code, response["Location"]) == (302, "/account/password-reset/")
     assert seen == []
     assert Client().get(CHANGE, follow=True).status_code == 200
     assert Client().post(CHANGE).status_code == 405

@@ -1,4 +1,4 @@
-"""A forgotten password: one link, one new password, everybody else out."""
+"""Password reset by an emailed link."""
 
 import contextlib
 import threading
@@ -27,21 +27,21 @@ Link = tuple[str, str]
 
 
 @pytest.fixture
-def ask(api: API, run_jobs: Any) -> Callable[..., list[Link]]:
-    """Ask for a reset, let the worker work, and return the links that went out."""
+def request_reset(api: API, run_jobs: Any) -> Callable[..., list[Link]]:
+    """Request a reset, run the jobs, and return the links that were sent."""
 
-    def asking(email: str) -> list[Link]:
+    def request(email: str) -> list[Link]:
         mail.outbox.clear()
         assert api.post("password/reset", {"email": email}).status_code == 202
         run_jobs()
         return [link_in(message) for message in mail.outbox if "/account/reset/" in message.body]
 
-    return asking
+    return request
 
 
 @pytest.fixture
-def link(ada: Person, ask: Callable[..., list[Link]]) -> Link:
-    (link,) = ask(ada.email)
+def link(ada: Person, request_reset: Callable[..., list[Link]]) -> Link:
+    (link,) = request_reset(ada.email)
     return link
 
 
@@ -50,7 +50,7 @@ def confirm(link: Link, password: str = NEW) -> Any:
     return API(raise_request_exception=False).post("password/reset/confirm", body)
 
 
-def told(response: Any) -> tuple[int, str]:
+def outcome(response: Any) -> tuple[int, str]:
     return response.status_code, response.json()["code"] if response.content else ""
 
 
@@ -58,11 +58,11 @@ DONE = (204, "")
 INVALID = (400, "invalid_token")
 
 
-def test_reset_sets_the_password_and_signs_nobody_in(
+def test_reset_sets_the_password_without_signing_in(
     api: API, ada: Person, link: Link, superuser: psycopg.Connection
 ) -> None:
     response = confirm(link)
-    assert told(response) == DONE
+    assert outcome(response) == DONE
     assert response.content == b""
     assert log_in(api, ada.email, ada.password).status_code == 401
     assert log_in(api, ada.email, NEW).status_code == 200
@@ -71,21 +71,21 @@ def test_reset_sets_the_password_and_signs_nobody_in(
 
 def test_reset_ends_every_session_and_access_token(api: API, ada: Person, link: Link) -> None:
     sign_in(second := Person(ada.id, ada.email))
-    assert told(confirm(link)) == DONE
+    assert outcome(confirm(link)) == DONE
     for person in (ada, second):
         assert api.get("me", token=person.access).status_code == 401
         assert api.post("refresh", {"refresh": person.refresh}).status_code == 401
 
 
-def test_reset_lifts_the_lock(api: API, ada: Person, link: Link) -> None:
+def test_reset_unlocks_the_account(api: API, ada: Person, link: Link) -> None:
     for _ in range(5):
         log_in(api, ada.email, "wrong")
     assert log_in(api, ada.email).status_code == 429
-    assert told(confirm(link)) == DONE
+    assert outcome(confirm(link)) == DONE
     assert log_in(api, ada.email, NEW).status_code == 200
 
 
-def test_owner_hears_of_the_reset(ada: Person, link: Link, run_jobs: Any) -> None:
+def test_owner_is_notified_of_the_reset(ada: Person, link: Link, run_jobs: Any) -> None:
     mail.outbox.clear()
     confirm(link)
     run_jobs()
@@ -95,79 +95,79 @@ def test_owner_hears_of_the_reset(ada: Person, link: Link, run_jobs: Any) -> Non
 
 
 def test_link_works_once(link: Link) -> None:
-    assert told(confirm(link)) == DONE
-    assert told(confirm(link, "yet another sentence")) == INVALID
+    assert outcome(confirm(link)) == DONE
+    assert outcome(confirm(link, "yet another sentence")) == INVALID
 
 
 def test_of_fifty_parallel_uses_one_wins(api: API, ada: Person, link: Link) -> None:
-    words = [f"sentence number {number} wins" for number in range(50)]
-    answers = all_at_once(50, lambda number: told(confirm(link, words[number])))
-    assert sorted(answers) == [DONE] + [INVALID] * 49
-    assert log_in(api, ada.email, words[answers.index(DONE)]).status_code == 200
+    passwords = [f"sentence number {number} wins" for number in range(50)]
+    outcomes = all_at_once(50, lambda number: outcome(confirm(link, passwords[number])))
+    assert sorted(outcomes) == [DONE] + [INVALID] * 49
+    assert log_in(api, ada.email, passwords[outcomes.index(DONE)]).status_code == 200
 
 
-def test_uses_that_both_found_the_link_unspent_have_one_winner(
+def test_of_two_uses_that_passed_the_first_check_one_wins(
     link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The forced form of the race: both stand between look and write."""
-    meeting = threading.Barrier(2)
-    hashed = password_hashing.hash_password
+    """Forces the race: both requests are between the first check and the update."""
+    barrier = threading.Barrier(2)
+    hash_password = password_hashing.hash_password
 
-    def met(password: str) -> str:
-        meeting.wait(10)
-        return hashed(password)
+    def wait_for_other(password: str) -> str:
+        barrier.wait(10)
+        return hash_password(password)
 
-    monkeypatch.setattr(password_hashing, "hash_password", met)
-    assert sorted(all_at_once(2, lambda _n: told(confirm(link)))) == [DONE, INVALID]
+    monkeypatch.setattr(password_hashing, "hash_password", wait_for_other)
+    assert sorted(all_at_once(2, lambda _n: outcome(confirm(link)))) == [DONE, INVALID]
 
 
-def test_two_links_of_one_account_come_one_after_the_other(
-    ada: Person, ask: Callable[..., list[Link]], monkeypatch: pytest.MonkeyPatch
+def test_parallel_uses_of_two_links_have_one_winner(
+    ada: Person, request_reset: Callable[..., list[Link]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each ends the other's link: both are judged under the account's lock, or both would win."""
-    links = [*ask(ada.email), *ask(ada.email)]
-    meeting, end_links = threading.Barrier(2), CreatorManager.end_links
+    """Each use ends the other link, so the links must be checked while the account is locked."""
+    links = [*request_reset(ada.email), *request_reset(ada.email)]
+    barrier, end_links = threading.Barrier(2), CreatorManager.end_links
 
-    def met(self: CreatorManager, creator_id: UUID) -> None:
+    def wait_for_other(self: CreatorManager, creator_id: UUID) -> None:
         with contextlib.suppress(threading.BrokenBarrierError):
-            meeting.wait(0.5)
+            barrier.wait(0.5)
         end_links(self, creator_id)
 
-    monkeypatch.setattr(CreatorManager, "end_links", met)
-    assert sorted(all_at_once(2, lambda number: told(confirm(links[number])))) == [DONE, INVALID]
+    monkeypatch.setattr(CreatorManager, "end_links", wait_for_other)
+    assert sorted(all_at_once(2, lambda number: outcome(confirm(links[number])))) == [DONE, INVALID]
 
 
-def test_link_ends_to_the_second(
+def test_link_expires_to_the_second(
     ada: Person, link: Link, superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (end,) = superuser.execute("SELECT expires_at FROM password_reset_tokens").fetchone()  # type: ignore[misc]
     assert timedelta(minutes=14, seconds=50) < end - timezone.now() <= timedelta(minutes=15)
     at = end
     monkeypatch.setattr(password_reset.timezone, "now", lambda: at)
-    assert told(confirm(link)) == INVALID
+    assert outcome(confirm(link)) == INVALID
     at = end - timedelta(microseconds=1)
-    assert told(confirm(link)) == DONE
+    assert outcome(confirm(link)) == DONE
 
 
-def test_three_links_are_alive_at_most_and_one_use_ends_all(
-    ada: Person, ask: Callable[..., list[Link]]
+def test_at_most_three_links_are_valid_and_one_use_ends_all(
+    ada: Person, request_reset: Callable[..., list[Link]]
 ) -> None:
-    links = [link for _ in range(5) for link in ask(ada.email)]
+    links = [link for _ in range(5) for link in request_reset(ada.email)]
     assert len(links) == 5
     assert [password_reset.is_usable(*link) for link in links] == [False, False, True, True, True]
-    assert told(confirm(links[0])) == INVALID
-    assert told(confirm(links[3])) == DONE
+    assert outcome(confirm(links[0])) == INVALID
+    assert outcome(confirm(links[3])) == DONE
     assert not any(password_reset.is_usable(*link) for link in links)
 
 
-def test_weak_password_does_not_spend_the_link(link: Link) -> None:
+def test_weak_password_does_not_use_the_link(link: Link) -> None:
     weak = confirm(link, "too short")
-    assert told(weak) == (400, "invalid_input")
-    assert [(one["field"], one["code"]) for one in weak.json()["errors"]] == [
+    assert outcome(weak) == (400, "invalid_input")
+    assert [(error["field"], error["code"]) for error in weak.json()["errors"]] == [
         ("new_password", "password_too_short")
     ]
-    assert told(confirm(link, "ada@example.com-1")) == (400, "invalid_input")
-    assert told(confirm(link)) == DONE
+    assert outcome(confirm(link, "ada@example.com-1")) == (400, "invalid_input")
+    assert outcome(confirm(link)) == DONE
 
 
 @pytest.mark.parametrize(
@@ -184,50 +184,52 @@ def test_weak_password_does_not_spend_the_link(link: Link) -> None:
         lambda uid, token: (uid, "x" * 128),
     ],
 )
-def test_forged_links_do_nothing(link: Link, forge: Callable[..., Link]) -> None:
+def test_forged_link_is_refused(link: Link, forge: Callable[..., Link]) -> None:
     assert confirm(forge(*link)).status_code == 400
     assert password_reset.is_usable(*link)
 
 
-def test_bobs_uid_with_adas_token_does_nothing(
-    ada: Person, bob: Person, link: Link, ask: Callable[..., list[Link]]
+def test_uid_and_token_of_different_creators_are_refused(
+    ada: Person, bob: Person, link: Link, request_reset: Callable[..., list[Link]]
 ) -> None:
-    (bobs,) = ask(bob.email)
-    assert told(confirm((bobs[0], link[1]))) == INVALID
-    assert told(confirm((link[0], bobs[1]))) == INVALID
+    (bobs,) = request_reset(bob.email)
+    assert outcome(confirm((bobs[0], link[1]))) == INVALID
+    assert outcome(confirm((link[0], bobs[1]))) == INVALID
     assert password_reset.is_usable(*link)
     assert password_reset.is_usable(*bobs)
 
 
-def test_mail_goes_only_to_those_who_can_reset(api: API, ada: Person, ask: Callable[..., list[Link]]) -> None:
+def test_only_active_creators_get_the_mail(
+    api: API, ada: Person, request_reset: Callable[..., list[Link]]
+) -> None:
     make_creator("olga@example.com", is_staff=True)
     make_creator("off@example.com", is_active=False)
     sign_up(api, "waiting@example.com")
     for address in ("olga@example.com", "off@example.com", "waiting@example.com", "nobody@example.com"):
-        assert ask(address) == [], address
-    assert len(ask(" ADA@Example.COM ")) == 1
+        assert request_reset(address) == [], address
+    assert len(request_reset(" ADA@Example.COM ")) == 1
 
 
-def test_deactivated_in_between_can_not_use_the_link(
+def test_deactivated_account_can_not_use_the_link(
     ada: Person, link: Link, superuser: psycopg.Connection
 ) -> None:
     superuser.execute("UPDATE creators SET is_active = false")
-    assert told(confirm(link)) == INVALID
+    assert outcome(confirm(link)) == INVALID
 
 
-def test_answer_and_work_are_the_same_for_every_address(
+def test_response_and_work_are_the_same_for_every_address(
     api: API, ada: Person, superuser: psycopg.Connection
 ) -> None:
-    seen = []
+    results = []
     for address in ("first@example.com", ada.email, "nobody@example.com"):
         with statements() as work:
             response = api.post("password/reset", {"email": address})
-        seen.append((response.status_code, response.json(), sorted(response.headers), work))
-    assert seen[1] == seen[2]
+        results.append((response.status_code, response.json(), sorted(response.headers), work))
+    assert results[1] == results[2]
     assert events(superuser) == ["password.reset_requested"] * 3
 
 
-def test_token_is_stored_and_logged_nowhere(
+def test_token_is_neither_stored_nor_logged(
     ada: Person, link: Link, superuser: psycopg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     page = f"/account/reset/{link[0]}/{link[1]}/"
@@ -246,7 +248,7 @@ def test_token_is_stored_and_logged_nowhere(
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_looking_at_the_page_spends_nothing(link: Link, method: str) -> None:
+def test_get_of_the_page_does_not_use_the_link(link: Link, method: str) -> None:
     page = f"/account/reset/{link[0]}/{link[1]}/"
     for _ in range(3):
         response = API().generic(method, page)
@@ -254,41 +256,41 @@ def test_looking_at_the_page_spends_nothing(link: Link, method: str) -> None:
         assert response["Referrer-Policy"] == "same-origin"
         assert "no-store" in response["Cache-Control"]
         assert "default-src 'none'" in response["Content-Security-Policy"]
-    assert told(confirm(link)) == DONE
+    assert outcome(confirm(link)) == DONE
     assert API().generic(method, page).status_code == 400
 
 
-def test_sign_in_that_began_before_a_reset_opens_nothing_behind_it(
+def test_sign_in_that_started_before_a_reset_fails(
     api: API, ada: Person, link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Mallory knows the old password, and has it looked at while Ada resets it."""
-    looked, go = threading.Event(), threading.Event()
+    """Mallory's sign-in is verifying the old password while Ada resets it."""
+    verified, may_finish = threading.Event(), threading.Event()
     verify = password_hashing.verify
 
     def paused(password: str, encoded: str | None) -> password_hashing.VerificationResult:
         verdict = verify(password, encoded)
-        if not looked.is_set():
-            looked.set()
-            assert go.wait(10)
+        if not verified.is_set():
+            verified.set()
+            assert may_finish.wait(10)
         return verdict
 
     monkeypatch.setattr(password_hashing, "verify", paused)
 
-    def enter() -> int:
+    def sign_in_as_mallory() -> int:
         try:
             return int(log_in(API(), ada.email, ada.password).status_code)
         finally:
             connections.close_all()
 
     with ThreadPoolExecutor(1) as pool:
-        mallory = pool.submit(enter)
-        assert looked.wait(10)
-        assert told(confirm(link)) == DONE
-        go.set()
+        mallory = pool.submit(sign_in_as_mallory)
+        assert verified.wait(10)
+        assert outcome(confirm(link)) == DONE
+        may_finish.set()
         assert mallory.result() == 401
 
 
-def test_sign_in_while_another_upgrades_the_hash_is_not_refused(
+def test_parallel_sign_ins_that_upgrade_the_hash_succeed(
     api: API, transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from django.contrib.auth.hashers import make_password
@@ -296,32 +298,32 @@ def test_sign_in_while_another_upgrades_the_hash_is_not_refused(
     imported = make_creator(
         "imported@example.com", password=make_password("an old password", hasher="bcrypt")
     )
-    meeting = threading.Barrier(2)
+    barrier = threading.Barrier(2)
     verify = password_hashing.verify
 
-    def met(password: str, encoded: str | None) -> password_hashing.VerificationResult:
+    def wait_for_other(password: str, encoded: str | None) -> password_hashing.VerificationResult:
         verdict = verify(password, encoded)
         if verdict.needs_upgrade:
-            meeting.wait(10)
+            barrier.wait(10)
         return verdict
 
-    monkeypatch.setattr(password_hashing, "verify", met)
+    monkeypatch.setattr(password_hashing, "verify", wait_for_other)
     assert all_at_once(2, lambda _n: log_in(API(), imported.email, "an old password").status_code) == [
         200,
         200,
     ]
 
 
-def test_reset_that_can_not_be_recorded_is_not_made(
+def test_reset_that_can_not_be_recorded_is_rolled_back(
     ada: Person, link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Password and record stand or fall together."""
-    monkeypatch.setattr("accounts.services.notices.add", broken)
+    """Password, event and notice are in one transaction."""
+    monkeypatch.setattr("accounts.services.notices.add", fail)
     with pytest.raises(RuntimeError):
         password_reset.reset_password(uid=link[0], token=link[1], new_password=NEW, client=ClientInfo())
     assert password_reset.is_usable(*link)
     assert log_in(API(), ada.email, ada.password).status_code == 200
 
 
-def broken(*args: Any, **kwargs: Any) -> None:
+def fail(*args: Any, **kwargs: Any) -> None:
     raise RuntimeError

@@ -1,4 +1,4 @@
-"""Where personal data stand, and that they are gone: what docs/personal-data.md says, tried."""
+"""Where personal data is stored and when it is deleted, as in docs/personal-data.md."""
 
 from datetime import timedelta
 from typing import Any
@@ -19,14 +19,14 @@ from config.tests.support.client import API
 OLD, NEW, NAME = "plantedoldaddress@example.com", "plantednewaddress@example.com", "Planted Name"
 AGENT = {"User-Agent": "PlantedAgent/1.0 (plantedmachine)", "X-Request-ID": "planted-request-id"}
 OTHER_PASSWORD = "another planted sentence of Zoe's"
-DOOR = "/api/v1/end-users/sessions"
-EVERYTHING = """
+END_USER_SESSIONS = "/api/v1/end-users/sessions"
+TABLES = """
 SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace AND NOT relispartition
 """
 
 
 class PlantingAPI(API):
-    """Every request bears the user agent that is looked for later, and comes from an address of its own."""
+    """Sends the planted user agent and request id, from the address 203.0.113.77."""
 
     def generic(self, *args: Any, **more: Any) -> Any:
         more["headers"] = AGENT | (more.get("headers") or {})
@@ -38,11 +38,11 @@ def zoe(transactional_db: None) -> PlantingAPI:
     return PlantingAPI(raise_request_exception=False)
 
 
-def found(superuser: psycopg.Connection) -> set[str]:
-    """Tables with a planted word, or the client's address, in any column of any row; bytes are looked through as well."""
+def tables_with_planted_data(superuser: psycopg.Connection) -> set[str]:
+    """Tables with a planted word or the client's address in any column, also as bytes."""
     words = ["planted", "203.0.113.77"]
     words += [word.encode().hex() for word in (*words, "Planted")]
-    tables = [table for (table,) in superuser.execute(EVERYTHING.encode())]
+    tables = [table for (table,) in superuser.execute(TABLES.encode())]
     text = {
         table: " ".join(
             row for (row,) in superuser.execute(f"SELECT t::text FROM {table} t".encode())
@@ -52,8 +52,8 @@ def found(superuser: psycopg.Connection) -> set[str]:
     return {table for table in tables for word in words if word in text[table]}
 
 
-def to(address: str, page: str) -> tuple[str, str]:
-    """The newest link to that page in a mail to the address."""
+def newest_link(address: str, page: str) -> tuple[str, str]:
+    """uid and token of the newest link to the page in an email to the address."""
     for message in reversed(mail.outbox):
         link = LINK.search(str(message.body))
         if message.to == [address] and link and f"/{page}/" in link[1]:
@@ -61,41 +61,43 @@ def to(address: str, page: str) -> tuple[str, str]:
     raise AssertionError((address, page))
 
 
-def live(api: PlantingAPI, run_jobs: Any) -> str:
-    """Every request that an owner can make, with something of hers in every field; returns her access token."""
-    log_in(api, OLD, "planted wrong")  # before there is an account
+def use_every_endpoint(api: PlantingAPI, run_jobs: Any) -> str:
+    """Send every request of a creator with planted data in every field; returns an access token."""
+    log_in(api, OLD, "planted wrong")  # there is no account yet
     api.post("password/reset", {"email": OLD})
     for _ in range(2):
         sign_up(api, OLD, display_name=NAME)
     api.post("email/verify/resend", {"email": OLD})
     run_jobs()
-    confirm(api, to(OLD, "verify-email"), "planted wrong")
-    pair = confirm(api, to(OLD, "verify-email")).json()
-    sign_up(api, OLD, display_name=NAME)  # for an address that has an account
+    confirm(api, newest_link(OLD, "verify-email"), "planted wrong")
+    pair = confirm(api, newest_link(OLD, "verify-email")).json()
+    sign_up(api, OLD, display_name=NAME)  # the address has an account
     api.post("password/validate", {"password": "planted weak", "email": OLD})
     log_in(api, OLD, "planted wrong")
     pair = api.post("refresh", {"refresh": pair["refresh"]}).json()
     token = pair["access"]
     api.patch("me", {"display_name": NAME + "!"}, token=token)
     me = api.get("me", token=token).json()
-    for kind in ("me", "sessions", "me/export", "/api/v1/audit/events", DOOR):
+    for kind in ("me", "sessions", "me/export", "/api/v1/audit/events", END_USER_SESSIONS):
         assert api.get(kind, token=token).status_code == 200
-    visitor = api.post(DOOR, {"creator": me["id"], "metadata": {"planted": ["Planted visitor"]}})
-    api.get(f"{DOOR}/current", token=visitor.json()["session"])
+    end_user = api.post(
+        END_USER_SESSIONS, {"creator": me["id"], "metadata": {"planted": ["Planted end user"]}}
+    )
+    api.get(f"{END_USER_SESSIONS}/current", token=end_user.json()["session"])
     body = {"current_password": PASSWORD, "new_password": OTHER_PASSWORD}
     assert api.post("password/change", body, token=token).status_code == 204
     for password in ("planted wrong", OTHER_PASSWORD):
         api.post("email/change", {"new_email": NEW, "password": password}, token=token)
     run_jobs()
-    uid, secret = to(NEW, "email-change")
+    uid, secret = newest_link(NEW, "email-change")
     assert api.post("email/change/confirm", {"uid": uid, "token": secret}).status_code == 204
-    log_in(api, OLD, "planted wrong")  # which is nobody's by now
+    log_in(api, OLD, "planted wrong")  # no account has this address now
     api.post("password/reset", {"email": NEW})
     api.post(
         "email/change", {"new_email": "planted-third@example.com", "password": OTHER_PASSWORD}, token=token
     )
     run_jobs()
-    uid, secret = to(NEW, "reset")
+    uid, secret = newest_link(NEW, "reset")
     body = {"uid": uid, "token": secret, "new_password": PASSWORD}
     assert api.post("password/reset/confirm", body).status_code == 204
     token = str(log_in(api, NEW).json()["access"])
@@ -103,18 +105,22 @@ def live(api: PlantingAPI, run_jobs: Any) -> str:
     return str(log_in(api, NEW).json()["access"])
 
 
-def test_nothing_of_a_person_is_left_in_the_database_or_the_log(
+def test_deletion_removes_all_personal_data(
     zoe: PlantingAPI, ada: Person, superuser: psycopg.Connection, run_jobs: Any, mailoutbox: list[Any]
 ) -> None:
     with log_lines() as lines:
-        token = live(zoe, run_jobs)
-        assert {"creators", "audit_personal_data", "sessions", "user_sessions", "email_changes"} <= found(
-            superuser
-        )
+        token = use_every_endpoint(zoe, run_jobs)
+        assert {
+            "creators",
+            "audit_personal_data",
+            "sessions",
+            "user_sessions",
+            "email_changes",
+        } <= tables_with_planted_data(superuser)
         assert zoe.post("me/delete", {"password": PASSWORD}, token=token).status_code == 204
-        at_once = found(superuser)
+        at_once = tables_with_planted_data(superuser)
         run_jobs()
-    # the queue's jobs, until they are done, and the other sign-up with its links, until it is pruned
+    # unfinished jobs, and the other sign-up with its links, which is pruned later
     assert at_once <= {
         "django_tasks_database_dbtaskresult", "creators", "audit_personal_data", "email_verification_tokens",
     }  # fmt: skip
@@ -123,14 +129,14 @@ def test_nothing_of_a_person_is_left_in_the_database_or_the_log(
     )
     superuser.execute("UPDATE email_verification_tokens SET expires_at = now()")
     call_command("prune_expired")
-    assert found(superuser) == set()
+    assert tables_with_planted_data(superuser) == set()
     logged = lines.getvalue().lower().replace('"client_request_id": "planted-request-id"', "")
     assert "planted" not in logged
     assert "203.0.113.77" not in lines.getvalue()
     assert verify() == []
 
 
-def test_deletion_leaves_what_is_not_of_the_account(
+def test_deletion_keeps_the_data_of_others(
     zoe: PlantingAPI, api: API, ada: Person, superuser: psycopg.Connection
 ) -> None:
     log_in(api, "nobody@example.com", "wrong")
@@ -143,7 +149,7 @@ def test_deletion_leaves_what_is_not_of_the_account(
     assert left == [(ada.email,), ("nobody@example.com",)]
 
 
-def test_address_that_another_account_holds_by_now_is_left_to_it(
+def test_deletion_keeps_data_at_an_address_of_another_account(
     ada: Person, api: API, superuser: psycopg.Connection
 ) -> None:
     log_in(api, "shared@example.com", "wrong")
@@ -159,7 +165,7 @@ def test_address_that_another_account_holds_by_now_is_left_to_it(
     assert left.fetchone() == (1,)
 
 
-def test_account_whose_address_is_not_proved_reaches_nothing_of_the_stranger_there(
+def test_unverified_account_can_not_read_or_erase_data_at_its_address(
     api: API, zoe: PlantingAPI, settings: Any, superuser: psycopg.Connection
 ) -> None:
     log_in(zoe, "victim@example.com", "wrong")
@@ -172,15 +178,15 @@ def test_account_whose_address_is_not_proved_reaches_nothing_of_the_stranger_the
     assert left.fetchone() == (1,)
 
 
-def test_personal_data_of_strangers_go_after_thirty_days(
+def test_data_without_an_account_is_deleted_after_30_days(
     api: API, ada: Person, superuser: psycopg.Connection
 ) -> None:
     log_in(api, "nobody@example.com", "wrong")
     log_in(api, ada.email, "wrong")
     counts = "SELECT count(*) FROM audit_personal_data WHERE email <> ''"
     for age, left in (
-        (maintenance.KEEP_STRANGERS - timedelta(hours=1), 2),
-        (maintenance.KEEP_STRANGERS, 1),
+        (maintenance.KEEP_PERSONAL_DATA_WITHOUT_ACCOUNT - timedelta(hours=1), 2),
+        (maintenance.KEEP_PERSONAL_DATA_WITHOUT_ACCOUNT, 1),
     ):
         moved = lowest_id(timezone.now() - age - timedelta(seconds=1))
         superuser.execute(
@@ -201,19 +207,19 @@ def test_sign_up_for_a_taken_address_leaves_no_personal_data(
 ) -> None:
     settings.REQUIRE_EMAIL_VERIFICATION = verification
     sign_up(zoe, ada.email)
-    assert "audit_personal_data" in found(superuser)
+    assert "audit_personal_data" in tables_with_planted_data(superuser)
     run_jobs()
-    assert found(superuser) == set()
+    assert tables_with_planted_data(superuser) == set()
 
 
-def test_job_that_names_a_living_account_erases_nothing(
+def test_erasing_job_skips_existing_accounts(
     api: API, ada: Person, superuser: psycopg.Connection, run_jobs: Any
 ) -> None:
-    """The app's role may add jobs, with any argument."""
+    """The app role can queue jobs with any argument."""
     from accounts import tasks
 
     log_in(api, ada.email, "wrong")
-    tasks.forget_personal_data.enqueue(str(ada.id))
+    tasks.erase_personal_data.enqueue(str(ada.id))
     run_jobs()
     query = "SELECT count(*) FROM audit_personal_data WHERE creator_id = %s AND email <> ''"
     assert superuser.execute(query, [ada.id]).fetchone() == (1,)

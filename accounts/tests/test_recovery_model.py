@@ -1,4 +1,4 @@
-"""Account theft in any order of steps: whoever reads the original mailbox ends as the only holder."""
+"""Account theft in any order of steps: the owner of the original mailbox recovers the account alone."""
 
 from collections.abc import Callable
 
@@ -7,11 +7,13 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from accounts.tests.support.recovery_model import INTERLUDES, STEPS, Case, assert_ada_recovers
+from accounts.tests.support.recovery_model import STEPS, STEPS_BEFORE_RESET, Case, assert_ada_recovers, case
 
-BETWEEN = st.lists(st.sampled_from(INTERLUDES), max_size=3)
+__all__ = ["case"]
 
-# what was possible once, or nearly
+BETWEEN = st.lists(st.sampled_from(STEPS_BEFORE_RESET), max_size=3)
+
+# attacks that earlier versions allowed or nearly allowed
 THEFTS = {
     "undo against undo": [
         "Mallory moves to the first address",
@@ -20,7 +22,7 @@ THEFTS = {
         "Ada resets the password",
         "Mallory undoes the last change",
     ],
-    "a change that waited for the recovery": [
+    "a change that was pending during the recovery": [
         "Mallory requests a change to the first address",
         "Ada resets the password",
         "Mallory confirms a change",
@@ -31,7 +33,7 @@ THEFTS = {
         "Ada undoes the first change",
         "Mallory uses a reset link",
     ],
-    "an undo of the way back": [
+    "an undo of the change back": [
         "Mallory moves to the first address",
         "Ada moves to the first address",
         "Ada resets the password",
@@ -47,8 +49,8 @@ THEFTS = {
 }
 
 
-# what makes a step possible that isn't at the start
-BEFORE = {
+# the steps that must come before a step
+PREREQUISITES = {
     "Ada confirms a change": ["Ada requests a change to the second address"],
     "Ada undoes the first change": ["Mallory moves to the first address"],
     "Ada undoes the last change": ["Mallory moves to the first address"],
@@ -61,10 +63,8 @@ BEFORE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("between", INTERLUDES)
-def test_thief_who_signs_in_between_undo_and_reset_gains_nothing(
-    case: Callable[[], Case], between: str
-) -> None:
+@pytest.mark.parametrize("between", STEPS_BEFORE_RESET)
+def test_thief_gains_nothing_between_undo_and_reset(case: Callable[[], Case], between: str) -> None:
     theft = ["Mallory moves to the first address"]
     assert_ada_recovers(case(), theft, undo_first=True, between=[between])
 
@@ -83,7 +83,7 @@ def test_known_theft_fails(case: Callable[[], Case], theft: str, undo_first: boo
     undo_first=st.booleans(),
     between=BETWEEN,
 )
-def test_owner_recovers_the_account_after_any_steps(
+def test_owner_recovers_after_any_steps(
     case: Callable[[], Case], names: list[str], undo_first: bool, between: list[str]
 ) -> None:
     assert_ada_recovers(case(), names, undo_first=undo_first, between=between)
@@ -91,7 +91,7 @@ def test_owner_recovers_the_account_after_any_steps(
 
 @pytest.mark.parametrize("name", STEPS)
 def test_each_step_is_possible(case: Callable[[], Case], name: str) -> None:
-    """A step that always fails would prove nothing."""
-    one = case()
-    assert all(STEPS[before](one) for before in BEFORE.get(name, []))
-    assert STEPS[name](one)
+    """A step that always fails would make the other tests meaningless."""
+    theft = case()
+    assert all(STEPS[required](theft) for required in PREREQUISITES.get(name, []))
+    assert STEPS[name](theft)

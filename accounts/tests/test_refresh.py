@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from accounts.models import RefreshToken
 from accounts.services import account_deletion, sessions
-from accounts.tests.support.flows import age_spent, all_at_once, events, wait_for_waiters
+from accounts.tests.support.flows import age_used_tokens, all_at_once, events, wait_for_waiters
 from accounts.tokens.jwt import RefreshToken as RefreshTokenJWT
 from config.tests.support.accounts import Person, sign_in
 from config.tests.support.client import API
@@ -68,9 +68,9 @@ def test_lost_answer_is_given_again_byte_for_byte(api: API, ada: Person, superus
 def test_grace_ends_when_it_is_over(api: API, ada: Person, superuser: Any, settings: Any) -> None:
     settings.JWT_REFRESH_GRACE = timedelta(seconds=60)
     refresh(api, ada.refresh)
-    age_spent(superuser, 30)
+    age_used_tokens(superuser, 30)
     assert refresh(api, ada.refresh)[0] == 200
-    age_spent(superuser, 30)
+    age_used_tokens(superuser, 30)
     assert refused(api, ada.refresh) == "token_reused"
 
 
@@ -79,7 +79,7 @@ def test_replay_after_the_grace_ends_the_family_access_tokens_included(
 ) -> None:
     other_device = sign_in(Person(ada.id, ada.email))
     pair = refresh(api, ada.refresh)[1]
-    age_spent(superuser, 11)
+    age_used_tokens(superuser, 11)
     assert refused(api, ada.refresh) == "token_reused"
     for dead in (ada.access, pair["access"]):
         assert api.get("me", token=dead).status_code == 401
@@ -195,7 +195,7 @@ def test_refresh_and_deletion_do_not_wait_for_each_other(
     """The refresh is held in mid-way, where it has the session's row; then the deletion comes."""
     if is_spent:
         refresh(api, ada.refresh)
-        age_spent(superuser, 60)
+        age_used_tokens(superuser, 60)
     ends: list[Any] = []
 
     def use() -> None:
@@ -262,7 +262,7 @@ def test_fifty_refreshes_at_once_give_one_successor_in_each_of_twenty_rounds(
         shown.append(successor)
     for thread in threads:
         thread.join(timeout=10)
-    age_spent(superuser, 11)
+    age_used_tokens(superuser, 11)
     assert refused(api, shown[-2]) == "token_reused"
     assert api.get("me", token=ada.access).status_code == 401
 

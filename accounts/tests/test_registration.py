@@ -1,4 +1,4 @@
-"""Signing up: the same answer for everyone, and nobody owns a stranger's account."""
+"""Sign-up: the same response for every address, and no access to a stranger's account."""
 
 from typing import Any
 
@@ -14,8 +14,8 @@ from config.tests.support.database import statements
 MALLORYS = "Mallory was here before you"
 
 
-def told(response: Any) -> tuple[int, Any, dict[str, str]]:
-    """All that a client can see, but for the request's own id."""
+def visible(response: Any) -> tuple[int, Any, dict[str, str]]:
+    """Everything that a client can see except the request id."""
     headers = {name: value for name, value in response.headers.items() if name != "X-Request-ID"}
     return response.status_code, response.json(), headers
 
@@ -28,8 +28,7 @@ def accounts(superuser: psycopg.Connection, email: str, *, holding: bool = True)
 
 
 @pytest.fixture(autouse=True)
-def mail_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How many mails one address gets is a story of its own."""
+def unlimited_mails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAILS_FROM_ONE_NETWORK", 1000)
     monkeypatch.setattr(limits, "MAILS_TO_ONE_ADDRESS", 1000)
 
@@ -39,16 +38,16 @@ def without_verification(settings: Any) -> None:
     settings.REQUIRE_EMAIL_VERIFICATION = False
 
 
-def test_answer_is_the_same_for_every_address(api: API, ada: Person) -> None:
+def test_response_is_the_same_for_every_address(api: API, ada: Person) -> None:
     make_creator("waiting@example.com", holds_email=False, email_verified_at=None)
     make_creator("olga@example.com", is_staff=True)
     make_creator("off@example.com", is_active=False)
     addresses = ["new@example.com", ada.email, "ADA@Example.com", "waiting@example.com", "olga@example.com",
                  "off@example.com"]  # fmt: skip
-    answers = [told(sign_up(api, address)) for address in addresses]
-    assert answers[0][0] == 202
-    assert set(answers[0][1]) == {"detail"}
-    assert all(answer == answers[0] for answer in answers)
+    responses = [visible(sign_up(api, address)) for address in addresses]
+    assert responses[0][0] == 202
+    assert set(responses[0][1]) == {"detail"}
+    assert all(response == responses[0] for response in responses)
 
 
 def test_request_does_the_same_work_for_every_address(
@@ -73,7 +72,7 @@ def test_request_does_the_same_work_for_every_address(
         ("Zoe Magdalena Zimmermann", "password_too_similar"),
     ],
 )
-def test_weak_password_is_refused_by_name(
+def test_weak_password_is_refused_with_a_code(
     api: API, superuser: psycopg.Connection, password: str, code: str
 ) -> None:
     body = {
@@ -84,27 +83,25 @@ def test_weak_password_is_refused_by_name(
     response = api.post("register", body)
     assert response.status_code == 400
     assert response.json()["code"] == "invalid_input"
-    assert [(one["field"], one["code"]) for one in response.json()["errors"]] == [("password", code)]
+    assert [(error["field"], error["code"]) for error in response.json()["errors"]] == [("password", code)]
     assert accounts(superuser, body["email"], holding=False) == 0
 
 
 def test_common_password_is_refused(api: API, settings: Any) -> None:
     settings.AUTH_PASSWORD_VALIDATORS = [
-        one for one in settings.AUTH_PASSWORD_VALIDATORS if "Common" in one["NAME"]
+        validator for validator in settings.AUTH_PASSWORD_VALIDATORS if "Common" in validator["NAME"]
     ]
     response = api.post("register", {"email": "zoe@example.com", "password": "password1"})
-    assert [one["code"] for one in response.json()["errors"]] == ["password_too_common"]
+    assert [error["code"] for error in response.json()["errors"]] == ["password_too_common"]
 
 
-def test_length_counts_characters_after_normalisation(api: API) -> None:
+def test_length_is_counted_after_normalization(api: API) -> None:
     decomposed = "e\u0301" * 128  # 256 code points, 128 characters
     sign_up(api, "zoe@example.com", decomposed)
     assert api.post("register", {"email": "z@example.com", "password": "e\u0301" * 14}).status_code == 400
 
 
-def test_password_of_many_code_points_signs_in_as_it_was_chosen(
-    api: API, run_jobs: Any, mailoutbox: Any
-) -> None:
+def test_decomposed_password_signs_in(api: API, run_jobs: Any, mailoutbox: Any) -> None:
     decomposed = "e\u0301" * 128
     sign_up(api, "zoe@example.com", decomposed)
     run_jobs()
@@ -113,7 +110,7 @@ def test_password_of_many_code_points_signs_in_as_it_was_chosen(
     assert log_in(api, "zoe@example.com", "\u00e9" * 128).status_code == 200
 
 
-def test_journey_from_sign_up_to_me(api: API, run_jobs: Any, mailoutbox: Any) -> None:
+def test_flow_from_sign_up_to_profile(api: API, run_jobs: Any, mailoutbox: Any) -> None:
     api.post("register", {"email": " Zoe@Example.COM ", "password": PASSWORD, "display_name": "Zoë"})
     assert log_in(api, "zoe@example.com").status_code == 401
     run_jobs()
@@ -125,19 +122,19 @@ def test_journey_from_sign_up_to_me(api: API, run_jobs: Any, mailoutbox: Any) ->
     assert log_in(api, "zoe@example.com").status_code == 200
 
 
-def test_strangers_sign_up_first_and_own_nothing(api: API, run_jobs: Any, mailoutbox: Any) -> None:
+def test_strangers_earlier_sign_up_gives_no_access(api: API, run_jobs: Any, mailoutbox: Any) -> None:
     sign_up(api, "victim@example.com", MALLORYS)
     sign_up(api, "victim@example.com", PASSWORD)
     run_jobs()
     first, second = (link_in(message) for message in mailoutbox)
-    # the mailbox's owner, whichever of the links is clicked, knows the own password only
+    # the owner of the mailbox may click either link, but knows only one password
     assert confirm(api, first, PASSWORD).status_code == 400
     assert confirm(api, second, PASSWORD).status_code == 200
     assert log_in(api, "victim@example.com", PASSWORD).status_code == 200
     assert log_in(api, "victim@example.com", MALLORYS).status_code == 401
 
 
-def test_stranger_with_the_password_alone_gets_no_further(api: API, run_jobs: Any, mailoutbox: Any) -> None:
+def test_password_without_the_link_gives_no_access(api: API, run_jobs: Any, mailoutbox: Any) -> None:
     sign_up(api, "victim@example.com", MALLORYS)
     sign_up(api, "victim@example.com", PASSWORD)
     sign_up(api, "mallory@example.com", MALLORYS)
@@ -148,7 +145,7 @@ def test_stranger_with_the_password_alone_gets_no_further(api: API, run_jobs: An
     assert log_in(api, "victim@example.com", MALLORYS).status_code == 401
 
 
-def test_first_confirmed_wins_and_the_others_die(
+def test_first_confirmed_sign_up_wins(
     api: API, run_jobs: Any, mailoutbox: Any, superuser: psycopg.Connection
 ) -> None:
     passwords = [f"the password of sign-up {number}" for number in range(3)]
@@ -162,7 +159,7 @@ def test_first_confirmed_wins_and_the_others_die(
     assert accounts(superuser, "zoe@example.com") == 1
 
 
-def test_confirmations_racing_for_one_address_have_one_winner(
+def test_of_parallel_confirmations_one_wins(
     api: API, run_jobs: Any, mailoutbox: Any, superuser: psycopg.Connection
 ) -> None:
     for number in range(8):
@@ -179,7 +176,7 @@ def test_confirmations_racing_for_one_address_have_one_winner(
     assert accounts(superuser, "zoe@example.com") == 1
 
 
-def test_owner_of_a_used_address_gets_a_mail_and_keeps_the_account(
+def test_owner_of_a_taken_address_is_notified(
     api: API, ada: Person, run_jobs: Any, mailoutbox: Any, superuser: psycopg.Connection
 ) -> None:
     sign_up(api, "Ada@Example.com", MALLORYS)
@@ -194,51 +191,51 @@ def test_owner_of_a_used_address_gets_a_mail_and_keeps_the_account(
     assert "registration.repeated" in events(superuser, of=ada.id)
 
 
-def test_resend_answers_alike_and_mails_only_those_who_wait(
-    api: API, ada: Person, run_jobs: Any, mailoutbox: Any
-) -> None:
+def test_resend_mails_only_pending_sign_ups(api: API, ada: Person, run_jobs: Any, mailoutbox: Any) -> None:
     sign_up(api, "zoe@example.com")
     make_creator("olga@example.com", is_staff=True)
     run_jobs()
     mailoutbox.clear()
-    answers = [
-        told(api.post("email/verify/resend", {"email": address}))
+    responses = [
+        visible(api.post("email/verify/resend", {"email": address}))
         for address in ["ZOE@example.com", ada.email, "nobody@example.com", "olga@example.com"]
     ]
-    assert answers[0][0] == 202
-    assert all(answer == answers[0] for answer in answers)
-    assert run_jobs() == 5  # one finds out, and one sends a link
+    assert responses[0][0] == 202
+    assert all(response == responses[0] for response in responses)
+    assert run_jobs() == 5  # four look the address up, one sends the link
     assert [message.to for message in mailoutbox] == [["zoe@example.com"]]
     assert confirm(api, link_in(mailoutbox[0])).status_code == 200
 
 
-def test_resent_and_first_link_are_one_sign_up(api: API, run_jobs: Any, mailoutbox: Any) -> None:
+def test_first_and_resent_link_confirm_one_sign_up(api: API, run_jobs: Any, mailoutbox: Any) -> None:
     sign_up(api, "zoe@example.com")
     api.post("email/verify/resend", {"email": "zoe@example.com"})
     run_jobs()
     first, second = (link_in(message) for message in mailoutbox)
     assert confirm(api, first).status_code == 200
-    assert confirm(api, second).status_code == 400  # or each would be one more way to sign in
+    assert confirm(api, second).status_code == 400  # otherwise each link would be one more way to sign in
 
 
-@pytest.mark.parametrize("strangers_network", ["198.51.100", "203.0.113"], ids=["theirs", "the owner's"])
+@pytest.mark.parametrize(
+    "strangers_network", ["198.51.100", "203.0.113"], ids=["another network", "the same network"]
+)
 @pytest.mark.parametrize("strangers_first", [False, True])
-def test_strangers_sign_ups_do_not_push_the_owners_out_of_a_resend(
+def test_resend_includes_the_owner_among_many_sign_ups(
     run_jobs: Any, mailoutbox: Any, strangers_network: str, strangers_first: bool
 ) -> None:
     def client(address: str) -> API:
         return API(raise_request_exception=False, REMOTE_ADDR=address)
 
-    def strangers() -> None:
+    def sign_up_strangers() -> None:
         for number in range(2, 6):
             sign_up(client(f"{strangers_network}.{number}"), "zoe@example.com", MALLORYS)
 
     owner = client("203.0.113.1")
     if strangers_first:
-        strangers()
+        sign_up_strangers()
     sign_up(owner, "zoe@example.com")
     if not strangers_first:
-        strangers()
+        sign_up_strangers()
     run_jobs()
     mailoutbox.clear()
     assert owner.post("email/verify/resend", {"email": "zoe@example.com"}).status_code == 202
@@ -248,7 +245,7 @@ def test_strangers_sign_ups_do_not_push_the_owners_out_of_a_resend(
     assert 200 in [confirm(owner, link).status_code for link in links]
 
 
-def test_each_mail_of_a_resend_counts(
+def test_each_mail_of_a_resend_counts_towards_the_limit(
     api: API, run_jobs: Any, mailoutbox: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "MAILS_FROM_ONE_NETWORK", 5)
@@ -271,8 +268,8 @@ def test_without_verification_the_account_works_at_once(api: API) -> None:
 def test_without_verification_the_first_sign_up_wins(
     api: API, superuser: psycopg.Connection, run_jobs: Any, mailoutbox: Any
 ) -> None:
-    answers = [told(sign_up(api, "zoe@example.com", password)) for password in (PASSWORD, MALLORYS)]
-    assert answers[0] == answers[1]
+    responses = [visible(sign_up(api, "zoe@example.com", password)) for password in (PASSWORD, MALLORYS)]
+    assert responses[0] == responses[1]
     assert log_in(api, "zoe@example.com", PASSWORD).status_code == 200
     assert log_in(api, "zoe@example.com", MALLORYS).status_code == 401
     assert accounts(superuser, "zoe@example.com") + accounts(superuser, "zoe@example.com", holding=False) == 1
@@ -281,17 +278,17 @@ def test_without_verification_the_first_sign_up_wins(
     assert confirm(api, link_in(mailoutbox[0])).status_code == 200
 
 
-def parallel_sign_ups(api: API) -> list[int]:
+def sign_up_in_parallel() -> list[int]:
     return all_at_once(
         20, lambda n: sign_up(API(), "zoe@example.com", f"the password of sign-up {n}").status_code
     )
 
 
 @pytest.mark.usefixtures("without_verification")
-def test_parallel_sign_ups_give_one_account_without_verification(
+def test_without_verification_parallel_sign_ups_give_one_account(
     api: API, superuser: psycopg.Connection
 ) -> None:
-    assert parallel_sign_ups(api) == [202] * 20
+    assert sign_up_in_parallel() == [202] * 20
     assert accounts(superuser, "zoe@example.com") == 1
     assert accounts(superuser, "zoe@example.com", holding=False) == 0
 
@@ -299,17 +296,17 @@ def test_parallel_sign_ups_give_one_account_without_verification(
 def test_parallel_sign_ups_give_one_account(
     api: API, superuser: psycopg.Connection, run_jobs: Any, mailoutbox: Any
 ) -> None:
-    assert parallel_sign_ups(api) == [202] * 20
+    assert sign_up_in_parallel() == [202] * 20
     assert run_jobs() == 20
     links = [link_in(message) for message in mailoutbox]
     assert len(set(links)) == 20
     for link in links:
-        for number in range(3):  # passwords of others; its own is one of twenty
+        for number in range(3):  # at most one of these is its own
             confirm(api, link, f"the password of sign-up {number}")
     assert accounts(superuser, "zoe@example.com") == 1
 
 
-def test_nobody_becomes_staff_by_signing_up(
+def test_sign_up_can_not_set_privileged_fields(
     api: API, superuser: psycopg.Connection, run_jobs: Any, mailoutbox: Any
 ) -> None:
     body = {"email": "mallory@example.com", "password": PASSWORD, "is_staff": True, "is_superuser": True,
@@ -327,10 +324,10 @@ MALFORMED = (
 )  # fmt: skip
 
 
-def test_malformed_address_is_refused_by_name(api: API) -> None:
-    doors = {"register": {"password": PASSWORD}, "email/verify/resend": {}, "login": {"password": "x"}}
+def test_malformed_address_is_refused(api: API) -> None:
+    endpoints = {"register": {"password": PASSWORD}, "email/verify/resend": {}, "login": {"password": "x"}}
     for address in MALFORMED:
-        for door, body in doors.items():
-            response = api.post(door, {"email": address, **body})
-            assert response.status_code == 400, (door, address)
-            assert {one["field"] for one in response.json()["errors"]} == {"email"}, (door, address)
+        for path, body in endpoints.items():
+            response = api.post(path, {"email": address, **body})
+            assert response.status_code == 400, (path, address)
+            assert {error["field"] for error in response.json()["errors"]} == {"email"}, (path, address)

@@ -1,4 +1,4 @@
-"""`send_test_mail` says what it did, or in one line where it failed."""
+"""`send_test_mail` reports what it did, or in one line what failed."""
 
 import io
 import ssl
@@ -17,12 +17,12 @@ __all__ = ["certificate", "deploy", "serve", "tls", "trusted"]
 
 
 def run(address: str = "olga@example.com") -> str:
-    told = io.StringIO()
-    call_command("send_test_mail", address, stdout=told)
-    return told.getvalue()
+    output = io.StringIO()
+    call_command("send_test_mail", address, stdout=output)
+    return output.getvalue()
 
 
-def test_it_tells_what_was_sent_where_and_what_the_server_said(
+def test_output_has_mail_server_and_reply(
     serve: Serve, deploy: Any, tls: ssl.SSLContext, trusted: None
 ) -> None:
     server = serve(tls=tls, passwords={"acme": "secret"})
@@ -31,25 +31,25 @@ def test_it_tells_what_was_sent_where_and_what_the_server_said(
         EMAIL_FROM="Acme <accounts@acme.example>",
         EMAIL_REPLY_TO="help@acme.example",
     )
-    told = run()
+    output = run()
     (received,) = server.mails
-    assert "From: Acme <accounts@acme.example>, bounces to accounts@acme.example\n" in told
-    assert "Reply-To: help@acme.example\n" in told
-    assert "To: olga@example.com\n" in told
-    assert f"Message-ID: {received.message['Message-ID']}\n" in told
-    assert f"Server: localhost:{server.port}, as acme, EHLO acme.example\n" in told
-    assert "TLS: TLSv1.3 by STARTTLS, certificate verified\n" in told
-    assert told.endswith("Answer: 250 2.0.0 queued as 4711\n")
-    assert "secret" not in told
+    assert "From: Acme <accounts@acme.example>, bounces to accounts@acme.example\n" in output
+    assert "Reply-To: help@acme.example\n" in output
+    assert "To: olga@example.com\n" in output
+    assert f"Message-ID: {received.message['Message-ID']}\n" in output
+    assert f"Server: localhost:{server.port}, as acme, EHLO acme.example\n" in output
+    assert "TLS: TLSv1.3 by STARTTLS, certificate verified\n" in output
+    assert output.endswith("Answer: 250 2.0.0 queued as 4711\n")
+    assert "secret" not in output
     assert "This is a test." in received.text
 
 
-def test_plain_connection_is_told_as_such(serve: Serve, deploy: Any) -> None:
+def test_plain_connection_is_reported(serve: Serve, deploy: Any) -> None:
     server = serve()
     deploy(EMAIL_URL=f"smtp://127.0.0.1:{server.port}")
-    told = run()
-    assert f"Server: 127.0.0.1:{server.port}, without AUTH, EHLO accounts.acme.example\n" in told
-    assert "TLS: none\n" in told
+    output = run()
+    assert f"Server: 127.0.0.1:{server.port}, without AUTH, EHLO accounts.acme.example\n" in output
+    assert "TLS: none\n" in output
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_plain_connection_is_told_as_such(serve: Serve, deploy: Any) -> None:
         ({"refuses": {"DATA": "554 5.6.0 spam"}}, "DATA: 554: 5.6.0 spam (setting: EMAIL_FROM)"),
     ],
 )
-def test_failure_is_one_line_that_names_the_stage(
+def test_failure_names_the_stage_in_one_line(
     serve: Serve, deploy: Any, properties: dict[str, Any], line: str
 ) -> None:
     server = serve(**properties)
@@ -77,21 +77,21 @@ def test_failure_is_one_line_that_names_the_stage(
     assert str(caught.value) == line
 
 
-def test_server_that_is_away_is_one_line_too(deploy: Any) -> None:
+def test_connection_failure_is_one_line(deploy: Any) -> None:
     deploy(EMAIL_URL="smtp://127.0.0.1:1")
     with pytest.raises(
-        CommandError, match=r"^connection: no answer: [^\n]*refused[^\n]* \(setting: EMAIL_URL\)$"
+        CommandError, match=r"^connection: no reply: [^\n]*refused[^\n]* \(setting: EMAIL_URL\)$"
     ):
         run()
 
 
-def test_mails_that_are_files_are_told_as_such(deploy: Any, settings: Any, tmp_path: Path) -> None:
+def test_mail_written_to_a_file_is_reported(deploy: Any, settings: Any, tmp_path: Path) -> None:
     deploy()
     settings.EMAIL_FILE_PATH = tmp_path
     assert f"Server: none, EMAIL_URL is not set; written to {tmp_path}\n" in run()
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_address_that_is_none_is_refused() -> None:
+def test_invalid_address_is_refused() -> None:
     with pytest.raises(CommandError):
         run("rubbish")

@@ -1,4 +1,4 @@
-"""The mail queue: nothing is lost, nothing is kept, and one bad job stops nobody."""
+"""The job queue: no job is lost, finished jobs keep no data, a bad job does not block others."""
 
 import smtplib
 from typing import Any
@@ -14,8 +14,8 @@ from accounts.jobs import maintenance, worker
 from accounts.jobs.worker import Worker, requeue_stale_jobs
 from accounts.mail import messages
 from accounts.ratelimits import limits
-from accounts.tests.support.flows import confirm, events, link_in, log_lines, sign_up
-from accounts.tests.support.jobs import jobs, later
+from accounts.tests.support.flows import all_at_once, confirm, events, link_in, log_lines, sign_up
+from accounts.tests.support.jobs import age_jobs, job_states
 from config.tests.support.accounts import Person
 from config.tests.support.client import API
 from tenancy.context import OPERATOR, using_alias
@@ -24,13 +24,13 @@ GERMAN = {"Accept-Language": "de"}
 
 
 @pytest.fixture(autouse=True)
-def mail_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def unlimited_mails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAILS_FROM_ONE_NETWORK", 1000)
 
 
 @pytest.fixture
 def mail_server(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """`mail_server["down"] = error` stops it, for all addresses or one."""
+    """Set `["down"]` to an error for all emails, `["refuses"]` to an address that is refused."""
     state: dict[str, Any] = {"down": None, "refuses": None}
     send = mail.EmailMultiAlternatives.send
 
@@ -45,7 +45,7 @@ def mail_server(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return state
 
 
-def test_mail_waits_for_the_mail_server_and_none_is_lost(
+def test_mails_are_retried_until_the_server_is_back(
     api: API, run_jobs: Any, mailoutbox: list[Any], mail_server: Any, superuser: psycopg.Connection
 ) -> None:
     addresses = [f"creator{number}@example.com" for number in range(5)]
@@ -53,76 +53,74 @@ def test_mail_waits_for_the_mail_server_and_none_is_lost(
         sign_up(api, address)
     mail_server["down"] = ConnectionRefusedError("no mail server")
     assert run_jobs() == 5
-    assert run_jobs() == 0  # each later, not at once
-    assert jobs(superuser) == [("READY", 1)] * 5
-    later(superuser, seconds=6)
+    assert run_jobs() == 0  # none is due yet
+    assert job_states(superuser) == [("READY", 1)] * 5
+    age_jobs(superuser, seconds=6)
     assert run_jobs() == 5
-    later(superuser, seconds=6)
-    assert run_jobs() == 0  # twice as late
-    later(superuser, seconds=6)
+    age_jobs(superuser, seconds=6)
+    assert run_jobs() == 0  # the delay has doubled
+    age_jobs(superuser, seconds=6)
     mail_server["down"] = None
     assert run_jobs() == 5
     assert [message.to for message in mailoutbox] == [[address] for address in addresses]
-    assert jobs(superuser) == [("SUCCESSFUL", 3)] * 5
+    assert job_states(superuser) == [("SUCCESSFUL", 3)] * 5
     assert confirm(api, link_in(mailoutbox[4])).status_code == 200
 
 
-def test_waits_grow_to_a_quarter_of_an_hour_and_no_longer(
+def test_retry_delay_grows_to_15_minutes(
     api: API, run_jobs: Any, mail_server: Any, superuser: psycopg.Connection
 ) -> None:
     mail_server["down"] = smtplib.SMTPServerDisconnected()
     sign_up(api, "zoe@example.com")
-    waits = []
+    delays = []
     for _ in range(12):
         run_jobs()
         with using_alias(OPERATOR):
-            waits.append(round((DBTaskResult.objects.get().run_after - timezone.now()).total_seconds()))
-        later(superuser, minutes=15)
-    assert waits[:4] == [5, 10, 20, 40]
-    assert waits[-1] == 900
-    assert waits == sorted(waits)
+            delays.append(round((DBTaskResult.objects.get().run_after - timezone.now()).total_seconds()))
+        age_jobs(superuser, minutes=15)
+    assert delays[:4] == [5, 10, 20, 40]
+    assert delays[-1] == 900
+    assert delays == sorted(delays)
 
 
-def test_poisoned_job_stops_nobody(
+def test_bad_job_does_not_block_others(
     api: API, run_jobs: Any, mailoutbox: list[Any], mail_server: Any, superuser: psycopg.Connection
 ) -> None:
-    mail_server["refuses"] = "poison@example.com"
-    for address in ("poison@example.com", "zoe@example.com", "yan@example.com"):
+    mail_server["refuses"] = "refused@example.com"
+    for address in ("refused@example.com", "zoe@example.com", "yan@example.com"):
         sign_up(api, address)
-    with using_alias(OPERATOR):  # and one whose code is gone
+    with using_alias(OPERATOR):  # and a job whose function does not exist
         DBTaskResult.objects.filter(args_kwargs__args__contains=["yan@example.com"]).update(
             task_path="accounts.tasks.no_such_task"
         )
     assert run_jobs() == 3
     assert [message.to for message in mailoutbox] == [["zoe@example.com"]]
-    assert jobs(superuser) == [("READY", 1), ("SUCCESSFUL", 1), ("READY", 1)]
+    assert job_states(superuser) == [("READY", 1), ("SUCCESSFUL", 1), ("READY", 1)]
 
 
-def test_job_of_a_killed_worker_is_taken_up_after_its_lease(
+def test_job_of_a_killed_worker_is_requeued_after_its_lease(
     api: API, run_jobs: Any, mailoutbox: list[Any], superuser: psycopg.Connection
 ) -> None:
     sign_up(api, "zoe@example.com")
     with using_alias(OPERATOR):
-        assert Worker("killed in the middle")._claim() is not None
+        assert Worker("killed in the middle").claim() is not None
         assert requeue_stale_jobs() == 0
     assert run_jobs() == 0
-    later(superuser, minutes=2)
+    age_jobs(superuser, minutes=2)
     with using_alias(OPERATOR):
         assert requeue_stale_jobs() == 1
     assert run_jobs() == 1
     assert len(mailoutbox) == 1
-    assert jobs(superuser) == [("SUCCESSFUL", 2)]
+    assert job_states(superuser) == [("SUCCESSFUL", 2)]
 
 
-def test_two_workers_never_take_the_same_job(api: API, superuser: psycopg.Connection) -> None:
-    from accounts.tests.support.flows import all_at_once
-
+def test_parallel_workers_claim_different_jobs(api: API, superuser: psycopg.Connection) -> None:
     for number in range(6):
         sign_up(api, f"creator{number}@example.com")
 
     def claim(number: int) -> Any:
         with using_alias(OPERATOR):
-            return Worker(f"worker {number}")._claim()
+            return Worker(f"worker {number}").claim()
 
     claimed = [job.pk for job in all_at_once(6, claim) if job is not None]
     assert len(claimed) == len(set(claimed)) == 6
@@ -137,68 +135,68 @@ def test_finished_job_keeps_no_address(api: API, run_jobs: Any, superuser: psyco
     assert not any("zoe@" in row for (row,) in superuser.execute(rows))
 
 
-def test_job_is_given_up_after_days_and_keeps_no_address_then_either(
+def test_job_fails_after_three_days_and_keeps_no_address(
     api: API, run_jobs: Any, mail_server: Any, superuser: psycopg.Connection
 ) -> None:
     mail_server["down"] = smtplib.SMTPAuthenticationError(535, b"no entry for zoe@example.com")
     sign_up(api, "zoe@example.com")
     run_jobs()
-    later(superuser, days=2, hours=23)
+    age_jobs(superuser, days=2, hours=23)
     run_jobs()
-    assert jobs(superuser) == [("READY", 2)]
-    later(superuser, hours=2)
+    assert job_states(superuser) == [("READY", 2)]
+    age_jobs(superuser, hours=2)
     with log_lines() as lines:
         run_jobs()
-    assert jobs(superuser) == [("FAILED", 3)]
+    assert job_states(superuser) == [("FAILED", 3)]
     (row,) = superuser.execute("SELECT t::text FROM django_tasks_database_dbtaskresult t").fetchone()  # type: ignore[misc]
     assert "zoe@" not in row
     assert "SMTPAuthenticationError" in row + lines.getvalue()
     assert "zoe@" not in lines.getvalue()
 
 
-def test_taken_address_is_recorded_once_however_often_its_mail_fails(
+def test_taken_address_is_recorded_once_despite_retries(
     api: API, ada: Person, run_jobs: Any, mail_server: Any, superuser: psycopg.Connection
 ) -> None:
     sign_up(api, ada.email)
     mail_server["down"] = TimeoutError()
     for _ in range(3):
         run_jobs()
-        later(superuser, minutes=15)
+        age_jobs(superuser, minutes=15)
     assert "registration.repeated" not in events(superuser)
     mail_server["down"] = None
     run_jobs()
     assert events(superuser).count("registration.repeated") == 1
 
 
-def test_database_that_goes_away_under_a_job_leaves_it_to_its_lease(
+def test_job_interrupted_by_the_database_stays_running(
     api: API, monkeypatch: pytest.MonkeyPatch, superuser: psycopg.Connection
 ) -> None:
     sign_up(api, "zoe@example.com")
 
-    def gone(*args: Any, **kwargs: Any) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
         raise OperationalError
 
-    monkeypatch.setattr(messages, "send", gone)
+    monkeypatch.setattr(messages, "send", fail)
     with using_alias(OPERATOR), pytest.raises(OperationalError):
         Worker("test").run_one()
-    assert jobs(superuser) == [("RUNNING", 1)]
+    assert job_states(superuser) == [("RUNNING", 1)]
 
 
-def test_worker_outlives_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_survives_database_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     runner = Worker("test")
-    tried = []
+    attempts = []
 
-    def away(self: Worker) -> bool:
-        tried.append(1)
-        if len(tried) == 3:
+    def fail(self: Worker) -> bool:
+        attempts.append(1)
+        if len(attempts) == 3:
             self.stop()
         raise OperationalError
 
-    monkeypatch.setattr(Worker, "run_one", away)
-    monkeypatch.setattr(worker, "POLL", 0.01)
+    monkeypatch.setattr(Worker, "run_one", fail)
+    monkeypatch.setattr(worker, "POLL_SECONDS", 0.01)
     with using_alias(OPERATOR):
         runner.run()
-    assert len(tried) == 3
+    assert len(attempts) == 3
 
 
 def test_mails_are_text_and_html(api: API, ada: Person, run_jobs: Any, mailoutbox: list[Any]) -> None:
@@ -218,7 +216,7 @@ def test_mails_are_text_and_html(api: API, ada: Person, run_jobs: Any, mailoutbo
     assert "24 hours" in mailoutbox[0].body
 
 
-def test_mails_speak_the_language_of_the_request(
+def test_mails_are_in_the_language_of_the_request(
     api: API, ada: Person, run_jobs: Any, mailoutbox: list[Any]
 ) -> None:
     for address in ("zoe@example.com", ada.email):
@@ -226,16 +224,16 @@ def test_mails_speak_the_language_of_the_request(
         sign_up(api, address, **{"Accept-Language": "xx"})
     run_jobs()
     german, english, german_taken, english_taken = mailoutbox
-    for one, other in ((german, english), (german_taken, english_taken)):
-        assert one.subject != other.subject
-        assert "E-Mail" in one.body
-        assert "Guten Tag" in one.body
-        assert "Hello" in other.body
-        assert 'lang="de"' in one.alternatives[0][0]
+    for in_german, in_english in ((german, english), (german_taken, english_taken)):
+        assert in_german.subject != in_english.subject
+        assert "E-Mail" in in_german.body
+        assert "Guten Tag" in in_german.body
+        assert "Hello" in in_english.body
+        assert 'lang="de"' in in_german.alternatives[0][0]
 
 
-def test_name_of_an_unproved_sign_up_is_in_no_mail(api: API, run_jobs: Any, mailoutbox: list[Any]) -> None:
-    """Else the service mails Mallory's words to strangers."""
+def test_name_of_an_unverified_sign_up_is_in_no_mail(api: API, run_jobs: Any, mailoutbox: list[Any]) -> None:
+    """Otherwise Mallory could send text to strangers."""
     body = {
         "email": "victim@example.com",
         "password": "a lovely sentence",
@@ -247,13 +245,13 @@ def test_name_of_an_unproved_sign_up_is_in_no_mail(api: API, run_jobs: Any, mail
     assert "evil" not in message.subject + message.body + message.alternatives[0][0]
 
 
-def everything_stored(superuser: psycopg.Connection) -> str:
-    """Each row of each table as text; bytes both as they are written out and as they read."""
-    found = superuser.execute(
+def all_rows(superuser: psycopg.Connection) -> str:
+    """All rows of all tables as text; byte columns both as hex and decoded."""
+    tables = superuser.execute(
         "SELECT c.oid::regclass::text FROM pg_class c WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace"
     ).fetchall()
     text = []
-    for (table,) in found:
+    for (table,) in tables:
         for (row,) in superuser.execute(f"SELECT row_to_json(t)::text FROM {table} t".encode()):
             byte_columns = (part.partition('"')[0] for part in row.split('"\\\\x')[1:])
             text += [row, *(bytes.fromhex(column).decode("latin-1") for column in byte_columns)]
@@ -265,14 +263,14 @@ def test_no_secret_is_stored_in_clear(
 ) -> None:
     password = "a sentence that must not be kept"
     sign_up(api, "zoe@example.com", password)
-    before = everything_stored(superuser)
+    before = all_rows(superuser)
     run_jobs()
     link = link_in(mailoutbox[0])
     api.post("email/verify", {"uid": link[0], "token": link[1], "password": "a wrong one, also secret"})
     pair = confirm(api, link, password).json()
     newer = api.post("refresh", {"refresh": pair["refresh"]}).json()
     api.post("logout", {"refresh": newer["refresh"]}, token=newer["access"])
-    stored = before + everything_stored(superuser)
+    stored = before + all_rows(superuser)
     assert "zoe@example.com" in stored  # the search works
     assert "argon2id" in stored
     secrets = [link[1], password, "a wrong one, also secret"]
@@ -284,7 +282,7 @@ def test_no_secret_is_stored_in_clear(
         assert secret.encode().hex() not in stored
 
 
-def test_sign_up_waits_for_its_mail_as_long_as_the_queue_tries(
+def test_sign_up_is_kept_while_its_mail_is_retried(
     api: API, run_jobs: Any, superuser: psycopg.Connection, mailoutbox: list[Any]
 ) -> None:
     sign_up(api, "zoe@example.com")
@@ -294,15 +292,13 @@ def test_sign_up_waits_for_its_mail_as_long_as_the_queue_tries(
     run_jobs()  # the mail server is back
     superuser.execute("UPDATE creators SET created_at = now() - interval '30 days'")
     with using_alias(OPERATOR):
-        assert maintenance.prune_expired()["creators"] == 0  # its link lives
+        assert maintenance.prune_expired()["creators"] == 0  # its link is still valid
     superuser.execute("UPDATE email_verification_tokens SET expires_at = now() - interval '1 second'")
     with using_alias(OPERATOR):
         assert maintenance.prune_expired()["creators"] == 1
 
 
-def test_pruning_takes_what_is_over_and_nothing_else(
-    ada: Person, bob: Person, superuser: psycopg.Connection
-) -> None:
+def test_pruning_deletes_only_expired_rows(ada: Person, bob: Person, superuser: psycopg.Connection) -> None:
     superuser.execute(
         "UPDATE sessions SET expires_at = now() - interval '1 s' WHERE creator_id = %s", [ada.id]
     )
@@ -313,7 +309,7 @@ def test_pruning_takes_what_is_over_and_nothing_else(
     assert left == [(bob.id,)]
 
 
-ODD_JOBS = [
+MALFORMED_JOBS = [
     "worker_ids = '5'",
     "worker_ids = '[\"x\"]'",
     "args_kwargs = '[]'",
@@ -326,11 +322,11 @@ ODD_JOBS = [
 ]
 
 
-@pytest.mark.parametrize("odd", ODD_JOBS)
-def test_app_can_not_queue_a_job_that_the_worker_can_not_read(
-    ada: Person, superuser: psycopg.Connection, odd: str
+@pytest.mark.parametrize("malformed", MALFORMED_JOBS)
+def test_app_role_can_not_queue_malformed_jobs(
+    ada: Person, superuser: psycopg.Connection, malformed: str
 ) -> None:
-    column, _, value = odd.partition(" = ")
+    column, _, value = malformed.partition(" = ")
     row = {
         "id": "gen_random_uuid()", "status": "'READY'", "enqueued_at": "now()", "priority": "0", "run_after": "now()",
         "args_kwargs": "'{\"args\": [], \"kwargs\": {}}'", "task_path": "'accounts.tasks.send_reset_mail'",
@@ -349,7 +345,7 @@ def test_app_can_not_queue_a_job_that_the_worker_can_not_read(
         insert(row | {column: value})
 
 
-def test_job_that_can_not_be_claimed_fails_and_the_next_one_is_done(
+def test_job_that_can_not_be_claimed_fails(
     ada: Person, run_jobs: Any, superuser: psycopg.Connection, mailoutbox: list[Any]
 ) -> None:
     API().post("password/reset", {"email": ada.email})

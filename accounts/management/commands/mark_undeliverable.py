@@ -19,7 +19,7 @@ class Command(OperatorCommand):
     def handle(self, *args: Any, address: str, reason: str, **options: Any) -> None:
         if refusals.mark_undeliverable(address, reason=reason):
             self.stdout.write("Marked.")
-        elif refusals.holds(address):
+        elif refusals.has_account(address):
             self.stdout.write("Already marked.")
         else:
             self.stdout.write("No account has this address.")

@@ -37,9 +37,9 @@ class Command(BaseCommand):
         try:
             receipt = backend.deliver(mail)
         except NotDeliveredError as error:
-            message = f"{error}: {error.words} (setting: {SETTINGS[error.stage]})"
+            message = f"{error}: {error.reply} (setting: {SETTINGS[error.stage]})"
             raise CommandError(message) from error
         kind = "from the first byte" if backend.use_ssl else "by STARTTLS"
         tls = f"{receipt.tls} {kind}, certificate verified" if receipt.tls else "none"
         self.stdout.write(f"TLS: {tls}")
-        self.stdout.write(f"Answer: {receipt.answer}")
+        self.stdout.write(f"Answer: {receipt.reply}")

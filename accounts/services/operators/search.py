@@ -14,7 +14,7 @@ from django.db import connections, transaction
 from django.db.models import BooleanField, Func, QuerySet, Value
 from django.db.models.functions import Cast
 
-from accounts.email_addresses import LONGEST, SEPARATORS, AddressParts, search_word
+from accounts.email_addresses import MAX_LENGTH, SEPARATORS, AddressParts, search_word
 from accounts.models import Creator
 from tenancy.context import current_alias
 
@@ -45,7 +45,7 @@ def find_creators(text: str) -> SearchResult:
     """
     with suppress(ValueError):
         return SearchResult([UUID(text.strip())], is_complete=True)
-    words = [search_word(word) for word in text.split()] if len(text.strip()) <= LONGEST else []
+    words = [search_word(word) for word in text.split()] if len(text.strip()) <= MAX_LENGTH else []
     with transaction.atomic(using=current_alias()):
         with connections[current_alias()].cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off")

@@ -1,4 +1,4 @@
-"""Steps that many stories share: signing up, reading mail, racing, and looking behind the walls."""
+"""Steps that many tests share: signing up, reading emails, parallel calls, reading the database."""
 
 import io
 import logging
@@ -28,13 +28,13 @@ def sign_up(api: API, email: str, password: str = PASSWORD, **more: Any) -> Any:
 
 def link_in(message: mail.EmailMessage) -> tuple[str, str]:
     """`uid, token` of the link in a mail."""
-    found = LINK.search(str(message.body))
-    assert found, message.body
-    return found[2], found[3]
+    match = LINK.search(str(message.body))
+    assert match, message.body
+    return match[2], match[3]
 
 
 def page_in(message: mail.EmailMessage) -> str:
-    """The path of the page that a mail links to."""
+    """The path of the verification page that an email links to."""
     uid, token = link_in(message)
     return f"/account/verify-email/{uid}/{token}/"
 
@@ -48,7 +48,7 @@ def log_in(api: API, email: str, password: str = PASSWORD) -> Any:
 
 
 def events(superuser: psycopg.Connection, *, of: Any = None) -> list[str]:
-    """Types of all that was recorded (of one creator), but for the key that a test run begins with."""
+    """Types of all events (of one creator) except the signing key that a test run starts with."""
     rows = superuser.execute(
         "SELECT type FROM audit_logs WHERE type <> 'signing_key.rotated' "
         "AND (%(of)s::uuid IS NULL OR creator_id = %(of)s) ORDER BY id",
@@ -59,26 +59,26 @@ def events(superuser: psycopg.Connection, *, of: Any = None) -> list[str]:
 
 @contextmanager
 def log_lines() -> Iterator[io.StringIO]:
-    """What the service writes to its log, as its operator gets to see it."""
-    (handler,) = (one for one in logging.getLogger().handlers if type(one) is logging.StreamHandler)
+    """The service's formatted log."""
+    (handler,) = (each for each in logging.getLogger().handlers if type(each) is logging.StreamHandler)
     lines = io.StringIO()
-    before = handler.setStream(lines)
+    original = handler.setStream(lines)
     try:
         yield lines
     finally:
-        handler.setStream(before)
+        handler.setStream(original)
 
 
-def all_at_once(count: int, act: Callable[[int], Result]) -> list[Result]:
-    """`act(0)` … `act(count - 1)`, each in a thread of its own, let go at the same moment."""
-    gate = threading.Barrier(count)
+def all_at_once(count: int, call: Callable[[int], Result]) -> list[Result]:
+    """Run `call(0)` … `call(count - 1)` in threads that start at the same time; returns their results."""
+    barrier = threading.Barrier(count)
     results: list[Any] = [None] * count
 
     def run(number: int) -> None:
         try:
-            gate.wait(timeout=20)
-            results[number] = act(number)
-        except BaseException as error:  # noqa: BLE001  the caller's assertion will show it
+            barrier.wait(timeout=20)
+            results[number] = call(number)
+        except BaseException as error:  # noqa: BLE001  raised below
             results[number] = error
         finally:
             connections.close_all()
@@ -88,14 +88,14 @@ def all_at_once(count: int, act: Callable[[int], Result]) -> list[Result]:
         thread.start()
     for thread in threads:
         thread.join(timeout=60)
-    failed = [result for result in results if isinstance(result, BaseException)]
-    if failed:
-        raise failed[0]
+    errors = [result for result in results if isinstance(result, BaseException)]
+    if errors:
+        raise errors[0]
     return results
 
 
 def wait_for_waiters(superuser: psycopg.Connection, count: int) -> None:
-    """Return when so many connections to this database stand before a lock."""
+    """Wait until `count` connections to this database wait for a lock."""
 
     def waiting() -> bool:
         superuser.execute("SELECT pg_stat_clear_snapshot()")
@@ -112,5 +112,5 @@ def attempt(api: API, email: str, password: str) -> tuple[int, str]:
     return response.status_code, response.json().get("code", "")
 
 
-def age_spent(superuser: psycopg.Connection, seconds: float) -> None:
+def age_used_tokens(superuser: psycopg.Connection, seconds: float) -> None:
     superuser.execute("UPDATE refresh_tokens SET used_at = used_at - make_interval(secs => %s)", [seconds])

@@ -1,23 +1,23 @@
-"""The queue of jobs."""
+"""The job queue."""
 
 from datetime import timedelta
 
 import psycopg
 
 
-def jobs(superuser: psycopg.Connection) -> list[tuple[str, int]]:
-    """(status, how many times tried) of each job, oldest first."""
+def job_states(superuser: psycopg.Connection) -> list[tuple[str, int]]:
+    """(status, number of attempts) of each job, oldest first."""
     return superuser.execute(
         "SELECT status, jsonb_array_length(worker_ids) FROM django_tasks_database_dbtaskresult "
         "ORDER BY enqueued_at"
     ).fetchall()
 
 
-def later(superuser: psycopg.Connection, **span: float) -> None:
-    moved = timedelta(**span)
+def age_jobs(superuser: psycopg.Connection, **span: float) -> None:
+    """Move the times of all jobs into the past."""
     superuser.execute(
         "UPDATE django_tasks_database_dbtaskresult SET enqueued_at = enqueued_at - %(by)s, "
         "started_at = started_at - %(by)s, "
         "run_after = CASE WHEN run_after < '9000-01-01' THEN run_after - %(by)s ELSE run_after END",
-        {"by": moved},
+        {"by": timedelta(**span)},
     )

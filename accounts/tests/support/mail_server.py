@@ -1,4 +1,4 @@
-"""A mail server on this machine: it keeps what it gets, byte by byte, and refuses where it is told to."""
+"""A local SMTP server that stores received emails and refuses commands as configured."""
 
 import asyncio
 import datetime
@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from config.tests.support.settings import load
 
-logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # aiosmtpd's: every command of every session
+logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # of aiosmtpd: logs every command
 MAIL_SETTINGS = (
     "EMAIL_BACKEND", "EMAIL_HOST", "EMAIL_PORT", "EMAIL_HOST_USER", "EMAIL_HOST_PASSWORD", "EMAIL_USE_TLS",
     "EMAIL_USE_SSL", "EMAIL_TIMEOUT", "EMAIL_FILE_PATH", "DEFAULT_FROM_EMAIL", "SERVER_EMAIL", "EMAIL_SENDER",
@@ -54,16 +54,16 @@ class Received:
 
 @dataclass
 class MailServer:
-    """`refuses["RCPT TO"] = "550 5.1.1 no"` says so there; `{address}` in it is the recipient's."""
+    """With `refuses["RCPT TO"] = "550 5.1.1 no"` that is the reply; `{address}` in it is the recipient."""
 
     offers: set[str] = field(default_factory=lambda: {"8BITMIME", "SMTPUTF8", "SIZE"})
     tls: ssl.SSLContext | None = None
     implicit_tls: bool = False
-    passwords: dict[str, str] = field(default_factory=dict)  # user → password; none: no AUTH
+    passwords: dict[str, str] = field(default_factory=dict)  # user → password; empty: no AUTH
     refuses: dict[str, str] = field(default_factory=dict)
     refused_recipients: dict[str, str] = field(default_factory=dict)
     mails: list[Received] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)  # recipients, delivered or not
+    recipients: list[str] = field(default_factory=list)  # of RCPT TO, accepted or not
     port: int = 0
 
     # aiosmtpd's hooks
@@ -82,7 +82,7 @@ class MailServer:
         return self.refuses.get("MAIL FROM", "250 2.1.0 OK")
 
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802
-        self.asked.append(address)
+        self.recipients.append(address)
         refusal = self.refused_recipients.get(address) or self.refuses.get("RCPT TO")
         if refusal:
             return refusal.replace("{address}", address)
@@ -109,8 +109,8 @@ class MailServer:
         return AuthResult(success=False, handled=False)
 
 
-class Talker(SMTP):
-    """aiosmtpd's, which can't refuse a connection or STARTTLS by itself."""
+class RefusingSMTP(SMTP):
+    """Adds refusals of the connection and of STARTTLS, for which aiosmtpd has no hooks."""
 
     async def push(self, status: Any) -> None:
         refusal = self.event_handler.refuses.get("connection")
@@ -125,27 +125,27 @@ class Talker(SMTP):
             await super().smtp_STARTTLS(arg)
 
 
-class Listener(Controller):
+class MailController(Controller):
     def __init__(self, server: MailServer, **options: Any) -> None:
         super().__init__(server, **options)
-        self.talkers: list[Talker] = []
+        self.sessions: list[RefusingSMTP] = []
 
-    async def hang_up(self) -> None:
-        """aiosmtpd leaves its connections to the garbage collector, which complains."""
-        for talker in self.talkers:
-            if talker.transport:
-                talker.transport.abort()
-        at_work = [talker._handler_coroutine for talker in self.talkers if talker._handler_coroutine]
-        await asyncio.gather(*at_work, return_exceptions=True)
+    async def close_sessions(self) -> None:
+        """Close the connections; aiosmtpd leaves them to the garbage collector, which warns."""
+        for session in self.sessions:
+            if session.transport:
+                session.transport.abort()
+        handlers = [session._handler_coroutine for session in self.sessions if session._handler_coroutine]
+        await asyncio.gather(*handlers, return_exceptions=True)
         await asyncio.sleep(0)
 
     def stop(self, no_assert: bool = False) -> None:
-        asyncio.run_coroutine_threadsafe(self.hang_up(), self.loop).result(timeout=10)
+        asyncio.run_coroutine_threadsafe(self.close_sessions(), self.loop).result(timeout=10)
         super().stop(no_assert)
 
     def factory(self) -> SMTP:
         server: MailServer = self.handler
-        talker = Talker(
+        session = RefusingSMTP(
             server,
             hostname="mail.test",
             enable_SMTPUTF8="SMTPUTF8" in server.offers,
@@ -153,9 +153,9 @@ class Listener(Controller):
             auth_require_tls=False,
             authenticator=server.authenticate if server.passwords else None,
         )
-        talker._auth_required = bool(server.passwords)  # as an argument it warns of AUTH without TLS
-        self.talkers.append(talker)
-        return talker
+        session._auth_required = bool(server.passwords)  # the argument would warn of AUTH without TLS
+        self.sessions.append(session)
+        return session
 
 
 Serve = Callable[..., MailServer]
@@ -164,14 +164,14 @@ Serve = Callable[..., MailServer]
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     """Start a server with the given properties."""
-    running: list[Listener] = []
+    running: list[MailController] = []
 
     def start(**properties: Any) -> MailServer:
         server = MailServer(**properties)
         with socket.socket() as held:
             held.bind(("127.0.0.1", 0))
             server.port = held.getsockname()[1]
-        listener = Listener(
+        listener = MailController(
             server,
             hostname="127.0.0.1",
             port=server.port,
@@ -188,27 +188,27 @@ def serve() -> Iterator[Serve]:
 
 @pytest.fixture
 def deploy(settings: Any) -> Callable[..., None]:
-    """Send mail as a deployer's environment says; returns nothing."""
+    """Apply the mail settings of a deployer's environment."""
 
     def read(**env: str) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            found = load(patch, **{"PUBLIC_URL": "https://accounts.acme.example", **env})
+            loaded = load(patch, **{"PUBLIC_URL": "https://accounts.acme.example", **env})
         for name in MAIL_SETTINGS:
-            if hasattr(found, name):
-                setattr(settings, name, getattr(found, name))
+            if hasattr(loaded, name):
+                setattr(settings, name, getattr(loaded, name))
 
     return read
 
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Certificate and key of localhost, signed by itself, in one file."""
+    """A self-signed certificate of localhost and its key, in one file."""
     key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
     now = datetime.datetime.now(datetime.UTC)
     names: list[x509.GeneralName] = [
         x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
     ]  # fmt: skip
-    made = (
+    signed = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -223,7 +223,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     path = tmp_path_factory.mktemp("tls") / "localhost.pem"
-    path.write_bytes(made.public_bytes(serialization.Encoding.PEM) + pem)
+    path.write_bytes(signed.public_bytes(serialization.Encoding.PEM) + pem)
     return path
 
 
@@ -236,29 +236,29 @@ def tls(certificate: Path) -> ssl.SSLContext:
 
 @pytest.fixture
 def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This machine trusts the server's certificate."""
+    """Trust the server's certificate."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
 
 
 @contextmanager
-def dripping(piece: bytes) -> Iterator[int]:
-    """The port of a server that sends `piece` again and again until nobody listens any more."""
+def slow_server(piece: bytes) -> Iterator[int]:
+    """The port of a server that keeps sending `piece` until the client closes the connection."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        gone = threading.Event()
+        stopped = threading.Event()
 
-        def drip() -> None:
-            connected, _ = listener.accept()
-            with connected:
+        def send_slowly() -> None:
+            connection, _ = listener.accept()
+            with connection:
                 try:
-                    while not gone.wait(0.02):
-                        connected.sendall(piece)
+                    while not stopped.wait(0.02):
+                        connection.sendall(piece)
                 except OSError:
                     pass
 
-        thread = threading.Thread(target=drip)
+        thread = threading.Thread(target=send_slowly)
         thread.start()
         try:
             yield listener.getsockname()[1]
         finally:
-            gone.set()
+            stopped.set()
             thread.join(timeout=10)

@@ -1,10 +1,11 @@
-"""A model of account theft: a thief and the owner act in any order, then the owner recovers the account.
+"""A model of account theft: a thief and the owner take steps in any order, then the owner recovers the account.
 
-Mallory knows the password that Ada has at the start, has a session, and reads the mailboxes at
-MALLORYS. Ada reads those at ADAS, of which the first is the address that her account had. Support acts
-for whoever asks. The property: **if Ada then undoes (if no reset link arrives) and resets her password, she
-is the only one who can use the account**, whatever Mallory still holds, and whatever Mallory does
-between the undo and the reset.
+- Mallory knows the password that Ada has at the start, has a session, and reads the mailboxes MALLORYS.
+- Ada reads the mailboxes ADAS. The first of them is the address that her account has at the start.
+- Support takes its actions for both.
+
+The property: Ada resets her password; if no reset link arrives, she first undoes the earliest change of address.
+Then **only Ada can use the account**, whatever Mallory has or does between the undo and the reset.
 """
 
 import re
@@ -36,7 +37,7 @@ ADAS, MALLORYS = ("ada", "ada.work"), ("mallory", "mallory.second")
 
 @dataclass
 class Party:
-    """What one side holds: passwords, sessions, and the links in its mailboxes, oldest first."""
+    """What Ada or Mallory has: passwords, sessions, and the links in the mailboxes, oldest first."""
 
     name: str
     addresses: list[str]
@@ -44,10 +45,8 @@ class Party:
     sessions: list[TokenPair] = field(default_factory=list)
     links: list[tuple[str, str, str]] = field(default_factory=list)  # kind, uid, token
 
-    def own_password(self) -> str:
-        """A new one that the other side does not know."""
-        self.passwords.append(f"{self.name}'s sentence number {next(NUMBERS)}")
-        return self.passwords[-1]
+    def new_password(self) -> str:
+        return f"{self.name}'s sentence number {next(NUMBERS)}"
 
 
 class Case:
@@ -65,7 +64,7 @@ class Case:
             assert self.sign_in(party)
 
     def _try(self, step: Callable[[], Any]) -> bool:
-        """Do the step and deliver its mails."""
+        """Take the step and deliver its emails."""
         try:
             step()
         except AccountsError:
@@ -77,7 +76,7 @@ class Case:
         self.run_jobs()
         for message in mail.outbox:
             party = self.ada if message.to[0] in self.ada.addresses else self.mallory
-            party.links += [(one[1], one[2], one[3]) for one in LINK.finditer(str(message.body))][:1]
+            party.links += [(link[1], link[2], link[3]) for link in LINK.finditer(str(message.body))][:1]
         mail.outbox.clear()
 
     def address(self) -> str:
@@ -85,7 +84,7 @@ class Case:
             return Creator.objects.get(pk=self.id).email
 
     def _caller(self, party: Party) -> Caller:
-        """By the newest session that works; raises AccountsError without one."""
+        """The caller of the newest valid session; raises AccountsError without one."""
         for pair in reversed(party.sessions):
             if caller := caller_by(pair):
                 return caller
@@ -117,7 +116,7 @@ class Case:
         old = party.passwords[-1]
 
         def step() -> None:
-            caller, new = self._caller(party), f"{party.name}'s sentence number {next(NUMBERS)}"
+            caller, new = self._caller(party), party.new_password()
             password_change.change_password(caller, current_password=old, new_password=new, client=CLIENT)
             party.passwords.append(new)
 
@@ -132,11 +131,10 @@ class Case:
         return self._try(lambda: password_reset.request_reset(email=email, client=CLIENT))
 
     def support_acts(self, *actions: str) -> bool:
-        """At anybody's request."""
-        known: dict[str, Any] = {"creator_id": self.id, "operator_id": uuid4(), "client": CLIENT}
+        ids: dict[str, Any] = {"creator_id": self.id, "operator_id": uuid4(), "client": CLIENT}
         with using_alias(OPERATOR):
-            justification.record_justification(reason="ticket number 1234", **known)
-            done = [support.perform(action, **known) for action in actions]
+            justification.record_justification(reason="ticket number 1234", **ids)
+            done = [support.perform(action, **ids) for action in actions]
         self._deliver()
         return all(done)
 
@@ -152,25 +150,25 @@ class Case:
                 party.links.append(("reset", link.uid, link.token))
 
             return self._try(undo)
-        new = f"{party.name}'s sentence number {next(NUMBERS)}"
+        new = party.new_password()
         done = self._try(lambda: password_reset.reset_password(new_password=new, **client))
         if done:
             party.passwords.append(new)
         return done
 
-    def recover(self, *, undo_first: bool, interlude: Callable[[], None]) -> None:
+    def recover(self, *, undo_first: bool, before_reset: Callable[[], None]) -> None:
         """Ada's steps: undo the earliest change that she can, then reset the password.
 
-        `interlude` is what Mallory does between the two.
+        `before_reset` takes Mallory's steps between the two.
         """
         undone = False
         if undo_first or not self._reset_link_arrives(self.ada.addresses[0]):
             undos = [link for link in self.ada.links if link[0] == "email-change/undo"]
             undone = any(self.use(self.ada, link) for link in undos)
-        assert self.address() in self.ada.addresses, "Ada's links don't bring her address back"
+        assert self.address() in self.ada.addresses, "Ada's links don't restore her address"
         if undone:
             link = self.ada.links[-1]
-            interlude()
+            before_reset()
         else:
             assert self._reset_link_arrives(self.address())
             link = self.ada.links[-1]
@@ -183,7 +181,7 @@ class Case:
         return any(link[0] == "reset" for link in self.ada.links[before:])
 
     def assert_ada_alone(self) -> None:
-        """Whatever Mallory tries, in whatever order, neither opens nor moves the account."""
+        """Nothing that Mallory has gives access to the account or changes its address."""
         address, mallory = self.address(), self.mallory
         assert address in self.ada.addresses
         for _ in range(2):
@@ -194,11 +192,11 @@ class Case:
                 before = len(mallory.links)
                 self.request_reset(email)
                 assert len(mallory.links) == before
-            assert not any(self._opens(address, password) for password in mallory.passwords)
+            assert not any(self._can_log_in(address, password) for password in mallory.passwords)
         assert self.address() == address
         assert self.sign_in(self.ada)
 
-    def _opens(self, email: str, password: str) -> bool:
+    def _can_log_in(self, email: str, password: str) -> bool:
         return self._try(lambda: login.log_in(email=email, password=password, client=CLIENT))
 
 
@@ -233,33 +231,30 @@ def reset_at(case: Case, party: Party) -> bool:
     return case.request_reset(case.address()) and use_reset_link(case, party)
 
 
-def _steps_of(who: str) -> dict[str, Callable[[Case], bool]]:
-    """What either side can do; the addresses are its own."""
-
-    def party(case: Case) -> Party:
-        return case.ada if who == "Ada" else case.mallory
+def _steps_of(name: str) -> dict[str, Callable[[Case], bool]]:
+    """The steps of Ada or Mallory; the addresses are those of the party."""
 
     steps: dict[str, Callable[[Case, Party], bool]] = {
         "signs in": Case.sign_in,
         "refreshes": Case.refresh,
-        "moves to the first address": lambda case, one: move(case, one, one.addresses[0]),
-        "moves to the second address": lambda case, one: move(case, one, one.addresses[1]),
-        "requests a change to the first address": lambda case, one: case.request_change(one, one.addresses[0]),
-        "requests a change to the second address": lambda case, one: case.request_change(one, one.addresses[1]),
+        "moves to the first address": lambda case, party: move(case, party, party.addresses[0]),
+        "moves to the second address": lambda case, party: move(case, party, party.addresses[1]),
+        "requests a change to the first address": lambda case, party: case.request_change(party, party.addresses[0]),
+        "requests a change to the second address": lambda case, party: case.request_change(party, party.addresses[1]),
         "confirms a change": confirm,
-        "undoes the first change": lambda case, one: undo(case, one, 0),
-        "undoes the last change": lambda case, one: undo(case, one, -1),
-        "requests a reset": lambda case, one: case.request_reset(case.address()),
+        "undoes the first change": lambda case, party: undo(case, party, 0),
+        "undoes the last change": lambda case, party: undo(case, party, -1),
+        "requests a reset": lambda case, party: case.request_reset(case.address()),
         "uses a reset link": use_reset_link,
         "resets the password": reset_at,
         "changes the password": Case.change_password,
         "signs out everywhere": Case.log_out_everywhere,
     }  # fmt: skip
 
-    def of(step: Callable[[Case, Party], bool]) -> Callable[[Case], bool]:
-        return lambda case: step(case, party(case))
+    def bind(step: Callable[[Case, Party], bool]) -> Callable[[Case], bool]:
+        return lambda case: step(case, case.ada if name == "Ada" else case.mallory)
 
-    return {f"{who} {name}": of(step) for name, step in steps.items()}
+    return {f"{name} {action}": bind(step) for action, step in steps.items()}
 
 
 STEPS: dict[str, Callable[[Case], bool]] = {
@@ -271,31 +266,32 @@ STEPS: dict[str, Callable[[Case], bool]] = {
 }
 
 
-INTERLUDES = [
+# A request for a reset is left out: it would be the newest link in Ada's mailbox, which she then uses.
+STEPS_BEFORE_RESET = [
     name
     for name in STEPS
     if name.startswith(("Mallory", "Support ends", "Support deactivates"))
     and not name.endswith("requests a reset")
-]  # reset links are three at most: with a new one in her mailbox, Ada would use that
+]
 
 
 def assert_ada_recovers(
     case: Case, names: Sequence[str], *, undo_first: bool, between: Sequence[str] = ()
 ) -> None:
-    def interlude() -> None:
+    def before_reset() -> None:
         case.sign_in(case.mallory)
         for name in between:
             STEPS[name](case)
 
     for name in names:
         STEPS[name](case)
-    case.recover(undo_first=undo_first, interlude=interlude)
+    case.recover(undo_first=undo_first, before_reset=before_reset)
     case.assert_ada_alone()
 
 
 @pytest.fixture
 def case(run_jobs: Callable[[], int], settings: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Case]:
-    """Lockout and mail limits out of the way: they would only make the thief's life harder."""
+    """Lockout and email limits are off: they would only hinder the thief."""
     no_lockout(settings)
     for name in ("MAILS_FROM_ONE_NETWORK", "MAILS_TO_ONE_ADDRESS"):
         monkeypatch.setattr(limits, name, 1_000_000)

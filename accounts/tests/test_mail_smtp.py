@@ -1,4 +1,4 @@
-"""What a mail server gets from us, and what we make of its answers."""
+"""What the SMTP backend sends, and how it handles replies and failures."""
 
 import re
 import ssl
@@ -9,16 +9,18 @@ from typing import Any
 import pytest
 from django.core import mail
 
+from accounts.jobs.worker import LEASE
 from accounts.mail import messages, smtp
 from accounts.mail.smtp import NotDeliveredError, Stage
 from accounts.tests.support.flows import log_lines
 from accounts.tests.support.mail_server import (
     Received,
+    RefusingSMTP,
     Serve,
     certificate,
     deploy,
-    dripping,
     serve,
+    slow_server,
     tls,
     trusted,
 )
@@ -58,7 +60,7 @@ def sent(server: Any) -> Received:
         ("Äcme <a@äcme.example>", "Äcme <a@xn--cme-pla.example>", "a@xn--cme-pla.example"),
     ],
 )
-def test_sender_is_the_deployers_in_the_header_and_in_the_envelope(
+def test_email_from_sets_header_and_envelope_sender(
     serve: Serve, deploy: Any, given: str, header: str, envelope: str
 ) -> None:
     server = serve()
@@ -69,7 +71,7 @@ def test_sender_is_the_deployers_in_the_header_and_in_the_envelope(
     assert "Reply-To" not in sent(server).message
 
 
-def test_replies_go_where_the_deployer_says_and_the_mail_tells_so(serve: Serve, deploy: Any) -> None:
+def test_email_reply_to_sets_header_and_footer(serve: Serve, deploy: Any) -> None:
     server = serve()
     deploy(EMAIL_URL=f"smtp://127.0.0.1:{server.port}", EMAIL_REPLY_TO="Support <help@acme.example>")
     send()
@@ -88,7 +90,7 @@ def test_replies_go_where_the_deployer_says_and_the_mail_tells_so(serve: Serve, 
         ({"PUBLIC_URL": "http://[::1]:8000"}, "[IPv6:::1]", "[IPv6:::1]"),
     ],
 )  # fmt: skip
-def test_name_of_the_machine_is_neither_in_ehlo_nor_in_the_message_id(
+def test_ehlo_and_message_id_do_not_name_the_machine(
     serve: Serve, deploy: Any, monkeypatch: pytest.MonkeyPatch, env: dict[str, str], helo: str, domain: str
 ) -> None:
     monkeypatch.setattr("socket.getfqdn", lambda *_: "localhost")
@@ -102,7 +104,7 @@ def test_name_of_the_machine_is_neither_in_ehlo_nor_in_the_message_id(
 
 @pytest.mark.parametrize("offers", [set(), {"8BITMIME", "SMTPUTF8", "SIZE"}], ids=["nothing", "everything"])
 @pytest.mark.parametrize("language", ["en", "de"])
-def test_every_mail_is_7_bit_in_short_lines_that_end_with_crlf(
+def test_all_mails_are_7_bit_with_short_crlf_lines(
     serve: Serve, deploy: Any, offers: set[str], language: str
 ) -> None:
     server = serve(offers=offers)
@@ -122,9 +124,7 @@ def test_every_mail_is_7_bit_in_short_lines_that_end_with_crlf(
         assert ("Guten Tag" if language == "de" else "Hello") in received.text
 
 
-def test_english_mail_is_as_readable_in_its_file_as_in_a_mail_program(
-    deploy: Any, settings: Any, tmp_path: Path
-) -> None:
+def test_english_mail_file_is_readable(deploy: Any, settings: Any, tmp_path: Path) -> None:
     deploy()
     settings.EMAIL_FILE_PATH = tmp_path
     send(language="en")
@@ -137,7 +137,7 @@ def test_english_mail_is_as_readable_in_its_file_as_in_a_mail_program(
     assert second.isascii()
 
 
-def test_headers_tell_machines_what_it_is(serve: Serve, deploy: Any) -> None:
+def test_headers_mark_the_mail_as_automatic(serve: Serve, deploy: Any) -> None:
     server = serve()
     deploy(EMAIL_URL=f"smtp://127.0.0.1:{server.port}")
     send()
@@ -145,13 +145,13 @@ def test_headers_tell_machines_what_it_is(serve: Serve, deploy: Any) -> None:
     assert message["Auto-Submitted"] == "auto-generated"
     suppressed = {word.strip() for word in message["X-Auto-Response-Suppress"].split(",")}
     assert {"OOF", "AutoReply"} <= suppressed
-    assert not {"All", "NDR"} & suppressed  # it is told to us if a mail can't be delivered
+    assert not {"All", "NDR"} & suppressed  # non-delivery reports are wanted
     assert parsedate_to_datetime(message["Date"])
     assert "List-Unsubscribe" not in message
     assert re.fullmatch(r"<[^<>@\s]+@accounts\.acme\.example>", message["Message-ID"])
 
 
-def test_plain_smtp_signs_in_with_percent_encoded_words(serve: Serve, deploy: Any) -> None:
+def test_percent_encoded_credentials_are_decoded(serve: Serve, deploy: Any) -> None:
     server = serve(passwords={"acme@relay": "p@ss/w:rd+%"})
     deploy(EMAIL_URL=f"smtp://acme%40relay:p%40ss%2Fw%3Ard+%25@127.0.0.1:{server.port}")
     send()
@@ -160,7 +160,7 @@ def test_plain_smtp_signs_in_with_percent_encoded_words(serve: Serve, deploy: An
 
 
 @pytest.mark.parametrize("scheme", ["smtp+tls", "smtp+starttls", "smtps", "smtp+ssl"])
-def test_tls_is_what_the_scheme_says(
+def test_scheme_selects_the_kind_of_tls(
     serve: Serve, deploy: Any, tls: ssl.SSLContext, trusted: None, scheme: str
 ) -> None:
     server = serve(tls=tls, implicit_tls=scheme in {"smtps", "smtp+ssl"}, passwords={"acme": "secret"})
@@ -174,7 +174,7 @@ def test_tls_is_what_the_scheme_says(
     ("scheme", "stage"),
     [("smtp+tls", Stage.STARTTLS), ("smtp+starttls", Stage.STARTTLS), ("smtps", Stage.TLS)],
 )
-def test_certificate_that_nobody_vouches_for_gets_no_mail_and_no_password(
+def test_untrusted_certificate_gets_no_mail_and_no_password(
     serve: Serve, deploy: Any, tls: ssl.SSLContext, scheme: str, stage: Stage
 ) -> None:
     server = serve(tls=tls, implicit_tls=scheme == "smtps", passwords={"acme": "secret"})
@@ -182,30 +182,32 @@ def test_certificate_that_nobody_vouches_for_gets_no_mail_and_no_password(
     with pytest.raises(NotDeliveredError) as caught:
         send()
     assert caught.value.stage is stage
-    assert "certificate verify failed" in caught.value.words
-    assert server.asked == []
+    assert "certificate verify failed" in caught.value.reply
+    assert server.recipients == []
 
 
-def test_certificate_of_another_name_gets_no_mail(
+def test_certificate_for_another_host_gets_no_mail(
     serve: Serve, deploy: Any, tls: ssl.SSLContext, trusted: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = serve(tls=tls)
     deploy(EMAIL_URL=f"smtp+tls://127.0.0.2:{server.port}")
-    really = smtp.socket.create_connection
+    create_connection = smtp.socket.create_connection
     monkeypatch.setattr(
-        smtp.socket, "create_connection", lambda address, timeout: really(("127.0.0.1", address[1]), timeout)
+        smtp.socket,
+        "create_connection",
+        lambda address, timeout: create_connection(("127.0.0.1", address[1]), timeout),
     )
-    with pytest.raises(NotDeliveredError, match=r"^STARTTLS: no answer$"):
+    with pytest.raises(NotDeliveredError, match=r"^STARTTLS: no reply$"):
         send()
 
 
-def test_server_that_withholds_starttls_gets_nothing_in_clear(serve: Serve, deploy: Any) -> None:
+def test_nothing_is_sent_in_clear_without_starttls(serve: Serve, deploy: Any) -> None:
     server = serve(passwords={"acme": "secret"})
     deploy(EMAIL_URL=f"smtp+tls://acme:secret@127.0.0.1:{server.port}")
     with pytest.raises(NotDeliveredError) as caught:
         send()
     assert caught.value.stage is Stage.STARTTLS
-    assert server.asked == []
+    assert server.recipients == []
 
 
 REFUSALS = [
@@ -234,7 +236,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("stage", "reply", "setting"), REFUSALS)
-def test_refusal_that_can_be_mended_is_tried_again_and_names_the_setting(  # noqa: PLR0917
+def test_temporary_failure_is_retried_and_names_the_setting(  # noqa: PLR0917
     serve: Serve, deploy: Any, tls: ssl.SSLContext, trusted: None, stage: str, reply: str, setting: str
 ) -> None:
     refuses = {stage: reply} if reply else {}
@@ -252,62 +254,58 @@ def test_refusal_that_can_be_mended_is_tried_again_and_names_the_setting(  # noq
         assert secret not in lines.getvalue()
 
 
-def test_server_that_is_away_is_told_by_its_stage(deploy: Any) -> None:
+def test_connection_failure_names_its_stage(deploy: Any) -> None:
     deploy(EMAIL_URL="smtp://127.0.0.1:1")
-    with pytest.raises(NotDeliveredError, match=r"^connection: no answer$"):
+    with pytest.raises(NotDeliveredError, match=r"^connection: no reply$"):
         send()
 
 
 @pytest.mark.parametrize("piece", [b"220-wait\r\n", b"2"], ids=["lines", "bytes"])
-def test_server_that_drips_is_cut_off(deploy: Any, monkeypatch: pytest.MonkeyPatch, piece: bytes) -> None:
-    monkeypatch.setattr(smtp, "EXCHANGE_SECONDS", 0.3)
-    with dripping(piece) as port:
+def test_slow_server_is_cut_off(deploy: Any, monkeypatch: pytest.MonkeyPatch, piece: bytes) -> None:
+    monkeypatch.setattr(smtp, "SESSION_SECONDS", 0.3)
+    with slow_server(piece) as port:
         deploy(EMAIL_URL=f"smtp://127.0.0.1:{port}")
         with pytest.raises(NotDeliveredError) as caught:
             send()
     assert caught.value.stage is Stage.CONNECT
 
 
-def test_handshake_that_drips_is_cut_off(deploy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(smtp, "EXCHANGE_SECONDS", 0.3)
-    with dripping(b"\x16\x03\x03\x3f\xff"[:1]) as port:
+def test_slow_tls_handshake_is_cut_off(deploy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smtp, "SESSION_SECONDS", 0.3)
+    with slow_server(b"\x16\x03\x03\x3f\xff"[:1]) as port:
         deploy(EMAIL_URL=f"smtps://127.0.0.1:{port}")
         with pytest.raises(NotDeliveredError) as caught:
             send()
     assert caught.value.stage is Stage.TLS
 
 
-def test_exchange_ends_well_before_the_worker_would_take_the_job_up_again() -> None:
-    from accounts.jobs.worker import LEASE
-
-    assert LEASE.total_seconds() >= smtp.EXCHANGE_SECONDS * 2
+def test_session_deadline_is_half_the_worker_lease() -> None:
+    assert LEASE.total_seconds() >= smtp.SESSION_SECONDS * 2
 
 
-def test_server_that_never_says_goodbye_has_the_mail_all_the_same(
+def test_failed_quit_does_not_fail_the_mail(
     serve: Serve, deploy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from accounts.tests.support.mail_server import Talker
-
-    async def vanish(self: Talker, arg: str) -> None:
+    async def close_transport(self: RefusingSMTP, arg: str) -> None:
         assert self.transport
         self.transport.close()
 
-    monkeypatch.setattr(Talker, "smtp_QUIT", vanish)
+    monkeypatch.setattr(RefusingSMTP, "smtp_QUIT", close_transport)
     server = serve()
     deploy(EMAIL_URL=f"smtp://127.0.0.1:{server.port}")
-    send()  # or the job would send it a second time
+    send()  # an error would repeat the email
     assert len(server.mails) == 1
 
 
-def test_address_that_ascii_servers_can_not_take_goes_to_nobody_else(serve: Serve, deploy: Any) -> None:
+def test_non_ascii_addresses_without_smtputf8(serve: Serve, deploy: Any) -> None:
     server = serve(offers=set())
     deploy(EMAIL_URL=f"smtp://127.0.0.1:{server.port}")
     send(to="zoë@example.com")
-    assert server.asked == []
+    assert server.recipients == []
     send(to="zoe@exämple.com")
-    assert server.asked == ["zoe@xn--exmple-cua.com"]
+    assert server.recipients == ["zoe@xn--exmple-cua.com"]
 
 
-def test_mails_of_the_tests_still_go_nowhere(ada: Person) -> None:
+def test_tests_send_no_mail(ada: Person) -> None:
     send()
     assert len(mail.outbox) == 1
