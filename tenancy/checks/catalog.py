@@ -20,7 +20,7 @@ TRUSTED_PATH = "search_path=pg_catalog, pg_temp"
 def catalog_findings(alias: str) -> Iterator[str]:
     yield from _other_role_findings(alias)
     yield from _privilege_findings(alias)
-    yield from _preset_findings(alias)
+    yield from _default_setting_findings(alias)
     yield from _function_findings(alias)
     yield from _view_findings(alias)
     yield from _foreign_key_findings(alias)
@@ -76,7 +76,7 @@ _DEFAULT_PRIVILEGES = """
 """
 
 
-def _preset_findings(alias: str) -> Iterator[str]:
+def _default_setting_findings(alias: str) -> Iterator[str]:
     """No role or database default may set a tenant or change the settings of the app role."""
     for (target,) in rows(alias, _TENANT_DEFAULTS, [f"{TENANT_SETTING}="]):
         yield f"{target} has a default for {TENANT_SETTING}: sessions start with that tenant"
