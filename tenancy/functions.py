@@ -52,7 +52,7 @@ def database_function(
             rows = connection.fetch_rows(statement, values)
             if sets_tenant and scope is None and connection.in_atomic_block:
                 set_tenant(connection, None)
-            return to_result(rows)
+            return cast("Result", to_result(rows))
 
         return call
 

@@ -136,11 +136,11 @@ def test_foreign_keys_between_tenant_tables_include_the_tenant(superuser: psycop
         JOIN pg_attribute ON attnum = n WHERE attrelid = conrelid AND contype = 'f'
         AND conrelid::regclass::text = ANY(%s) GROUP BY pg_constraint.oid
     """
-    found = superuser.execute(query, [list(TABLES)]).fetchall()
+    keys = superuser.execute(query, [list(TABLES)]).fetchall()
     without_creator = {"creators", "audit_logs", "audit_personal_data"}  # the audit log outlives the creator
     expected = [(table, ["creator_id"], "creators") for table in set(TABLES) - without_creator]
     expected += [(table, ["creator_id", name], target) for (table, name), target in REFERENCES.items()]
-    assert sorted(found) == sorted(expected)
+    assert sorted(keys) == sorted(expected)
 
 
 @pytest.mark.parametrize("table", sorted(TENANT_TABLES))
