@@ -1,7 +1,4 @@
-"""Checks everything in the database, beside the tenant tables, that could get around their RLS policies.
-
-Each function yields findings, one sentence each.
-"""
+"""Finds roles, privileges, defaults, functions, views and foreign keys that get around the RLS policies."""
 
 from collections.abc import Iterator
 

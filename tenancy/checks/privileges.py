@@ -1,7 +1,4 @@
-"""Attempts actions that the app role must not be allowed to do, whatever the tenant is.
-
-Each statement runs in a transaction that is rolled back.
-"""
+"""Attempts actions that the app role may never do, in transactions that are rolled back."""
 
 from collections.abc import Iterator
 

@@ -95,7 +95,7 @@ _POLICIES = """
 
 
 def _normalized(expression: str | None) -> str:
-    """The expression without the casts, aliases, brackets and spaces that PostgreSQL adds."""
+    """The expression without the type casts, aliases, brackets and spaces that PostgreSQL adds."""
     return re.sub(r'::text|as "nullif"|[\s()]', "", (expression or "").lower())
 
 

@@ -27,8 +27,7 @@ def check_tenant_isolation(
             hint = "Forced RLS still applies, but the app role should own no tables."
             messages.append(Warning(finding, hint=hint, id="tenancy.W001"))
         else:
-            hint = "Create the roles with `manage.py role_sql`."
-            messages.append(Error(finding, hint=hint, id="tenancy.E002"))
+            messages.append(Error(finding, hint="Run the SQL of `manage.py role_sql`.", id="tenancy.E002"))
     hint = "Run `manage.py migrate` as the owner, then `manage.py check_isolation`."
     findings = chain(table_findings(DEFAULT_DB_ALIAS), catalog_findings(DEFAULT_DB_ALIAS))
     return [*messages, *(Error(finding, hint=hint, id="tenancy.E003") for finding in findings)]

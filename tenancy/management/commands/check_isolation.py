@@ -25,8 +25,7 @@ class Command(BaseCommand):
         except OperationalError as error:
             raise CommandError(str(error).strip()) from error
         if findings:
-            plural = "" if findings == 1 else "s"
-            raise CommandError(f"Tenants are not isolated: {findings} finding{plural}.")
+            raise CommandError(f"Tenants are not isolated (findings: {findings}).")
         self.stdout.write(self.style.SUCCESS("Tenants are isolated."))
 
     def _check_declarations(self) -> int:
