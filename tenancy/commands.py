@@ -7,11 +7,11 @@ from .context import OPERATOR, using_alias
 
 
 class OperatorCommand(BaseCommand):
-    """A command that must see every tenant: under RLS it would see nothing and report success."""
+    """A command that needs all tenants' rows. As the app role it would see none and report success."""
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         if OPERATOR not in settings.DATABASES:
-            message = "this command works as the operator role: set OPERATOR_DATABASE_URL"
+            message = "this command needs the operator role: set OPERATOR_DATABASE_URL"
             raise CommandError(message)
         if "database" in options:
             options["database"] = OPERATOR

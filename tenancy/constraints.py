@@ -1,8 +1,8 @@
-"""Row Level Security, grants and composite references as constraints of the model.
+"""Row-level security, policies, grants and composite foreign keys as model constraints.
 
-Declared in `Meta.constraints`, so that `makemigrations` finds them, `migrate` makes and unmakes
-them, and `check_isolation` holds the live database against them. Role names are logical
-("app", "operator", "lookup") and become real ones when the SQL is written.
+They are declared in `Meta.constraints`: `makemigrations` detects changes, `migrate` applies and reverses
+them, and `check_isolation` compares the live database with them. Role names are logical ("app",
+"operator", "lookup"); the SQL contains the names from `settings.TENANT_ROLES`.
 """
 
 from collections.abc import Sequence
@@ -20,16 +20,19 @@ CURRENT_TENANT = f"(SELECT NULLIF(current_setting('{TENANT_SETTING}', true), '')
 
 
 class SQLConstraint(BaseConstraint):
-    """A constraint that is one statement after its table exists, and one to take it back."""
+    """A constraint that one SQL statement creates and another one removes.
+
+    `arguments` names the constructor's arguments beside `name`. In the SQL, `%(table)s` is the table.
+    """
 
     arguments: ClassVar[tuple[str, ...]] = ()
 
     def creation(self, model: type[Model], editor: BaseDatabaseSchemaEditor) -> str:
-        """The SQL that makes it; `%(table)s` stands for the table."""
+        """The SQL that creates the constraint."""
         raise NotImplementedError
 
     def removal(self, editor: BaseDatabaseSchemaEditor) -> str:
-        """The SQL that takes it back; asks no model, whose fields may have other names by then."""
+        """The SQL that removes the constraint. It uses no fields, which may have been renamed."""
         raise NotImplementedError
 
     def create_sql(self, model: Any, schema_editor: Any) -> Statement:  # type: ignore[override]
@@ -39,11 +42,11 @@ class SQLConstraint(BaseConstraint):
         return _statement(model, schema_editor, self.removal(schema_editor))
 
     def constraint_sql(self, model: Any, schema_editor: Any) -> None:  # type: ignore[override]
-        """Nothing inside CREATE TABLE: it waits until table and indexes are there."""
+        """Add nothing to CREATE TABLE; run the statement after the table and its indexes exist."""
         schema_editor.deferred_sql.append(self.create_sql(model, schema_editor))
 
     def validate(self, *args: Any, **kwargs: Any) -> None:
-        """Left to PostgreSQL: under RLS a look from here would miss the other tenants' rows."""
+        """Do nothing: PostgreSQL enforces it, and under RLS a query would miss other tenants' rows."""
 
     def deconstruct(self) -> Any:
         path, args, kwargs = super().deconstruct()
@@ -57,13 +60,9 @@ class SQLConstraint(BaseConstraint):
     def __hash__(self) -> int:
         return hash((type(self), self.name))
 
-    def __repr__(self) -> str:
-        given = ", ".join(f"{name}={getattr(self, name)!r}" for name in ("name", *self.arguments))
-        return f"<{type(self).__name__}: {given}>"
-
 
 class RowLevelSecurity(SQLConstraint):
-    """ENABLE and FORCE: nobody but a superuser or BYPASSRLS steps over, not even the owner."""
+    """Enables and forces RLS: only superusers and roles with BYPASSRLS bypass it, the owner does not."""
 
     def creation(self, model: Any, editor: Any) -> str:
         return "ALTER TABLE %(table)s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
@@ -73,7 +72,7 @@ class RowLevelSecurity(SQLConstraint):
 
 
 class Policy(SQLConstraint):
-    """A row policy for one role; `expression` serves as USING and as WITH CHECK."""
+    """An RLS policy for one role; `expression` is both USING and WITH CHECK."""
 
     arguments: ClassVar[tuple[str, ...]] = ("role", "expression", "restrictive")
 
@@ -100,7 +99,7 @@ class Policy(SQLConstraint):
 
 
 class TenantPolicy(Policy):
-    """The wall: rows whose `field` is the current tenant. Marks its model as a tenant table."""
+    """Allows only rows whose `field` is the current tenant. It also marks the model as a tenant table."""
 
     arguments = ("field", "role")
 
@@ -113,7 +112,7 @@ class TenantPolicy(Policy):
 
 
 class Grant(SQLConstraint):
-    """What a role may do with the table, e.g. `["SELECT", "UPDATE (used_at)"]`; nothing else."""
+    """The privileges of a role on the table, e.g. `["SELECT", "UPDATE (used_at)"]`."""
 
     arguments = ("role", "privileges")
 
@@ -131,10 +130,10 @@ class Grant(SQLConstraint):
 
 
 class CompositeForeignKey(SQLConstraint):
-    """A foreign key over several columns, the tenant's first; its Django field has `db_constraint=False`.
+    """A foreign key over several columns, starting with the tenant's, that cascades in the database.
 
-    PostgreSQL checks foreign keys without asking RLS: a single-column one would let a row hang on
-    another tenant's row. The cascade is the database's.
+    PostgreSQL does not apply RLS to foreign key checks: a single-column key could reference another
+    tenant's row. The Django field needs `db_constraint=False`.
     """
 
     arguments = ("fields", "to", "to_fields")
@@ -174,7 +173,7 @@ def _column(model: type[Model], field: str) -> str:
 def tenant_constraints(
     table: str, *, app: Sequence[str], operator: Sequence[str], field: str = "creator"
 ) -> list[BaseConstraint]:
-    """All that a tenant table needs: RLS forced, the tenant's policy, the operator's, and the grants."""
+    """The constraints of a tenant table: forced RLS, the policies of app and operator, and their grants."""
     return [
         RowLevelSecurity(name=f"{table}_rls"),
         TenantPolicy(name=f"{table}_tenant", field=field),
@@ -185,33 +184,33 @@ def tenant_constraints(
 
 
 def role_name(logical: str) -> str:
-    """The name in PostgreSQL of "app", "operator", "owner" or "lookup"; PUBLIC is itself."""
+    """The PostgreSQL name of "app", "operator", "owner" or "lookup"; other names are returned unchanged."""
     name: str = getattr(settings.TENANT_ROLES, logical, logical)
     return name
 
 
 def tenant_models(registry: Apps) -> list[type[Model]]:
-    """Models behind the wall, in an order in which their rows can be inserted."""
-    walled = [model for model in registry.get_models() if _tenant_policies(model)]
+    """All models with a TenantPolicy, referenced models first."""
+    remaining = [model for model in registry.get_models() if _tenant_policies(model)]
     ordered: list[type[Model]] = []
-    while walled:
-        waiting = {model._meta.label for model in walled}
-        ready = [model for model in walled if not (_targets(model) & waiting)] or walled  # or a circle
+    while remaining:
+        labels = {model._meta.label for model in remaining}
+        ready = [model for model in remaining if not (_references(model) & labels)] or remaining  # a cycle
         ordered += ready
-        walled = [model for model in walled if model not in ready]
+        remaining = [model for model in remaining if model not in ready]
     return ordered
 
 
 def tenant_column(model: type[Model]) -> str:
-    """The column that holds the tenant of a row."""
+    """The column that holds the tenant's id."""
     return _column(model, _tenant_policies(model)[0].field)
 
 
 def _tenant_policies(model: type[Model]) -> list[TenantPolicy]:
-    return [one for one in model._meta.constraints if isinstance(one, TenantPolicy)]
+    return [policy for policy in model._meta.constraints if isinstance(policy, TenantPolicy)]
 
 
-def _targets(model: type[Model]) -> set[str]:
-    """Labels of the other models that its rows hang on."""
-    references = [one for one in model._meta.constraints if isinstance(one, CompositeForeignKey)]
-    return {reference.to for reference in references} - {model._meta.label}
+def _references(model: type[Model]) -> set[str]:
+    """Labels of the other models that the model references."""
+    keys = [key for key in model._meta.constraints if isinstance(key, CompositeForeignKey)]
+    return {key.to for key in keys} - {model._meta.label}

@@ -1,7 +1,7 @@
-"""Who the tenant is, and on which connection.
+"""The current tenant and the current database alias.
 
-PostgreSQL decides what a tenant may see (`constraints.py`); this file tells it who the tenant is,
-always for one transaction and never longer.
+The RLS policies (`constraints.py`) read the tenant from a PostgreSQL setting. This module sets it, always for
+one transaction.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,19 +17,19 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from .exceptions import TenantMismatchError
 
 TENANT_SETTING = "app.current_creator_id"
-OPERATOR = "operator"  # alias of the role that sees every tenant
+OPERATOR = "operator"  # alias of the role that sees all tenants
 
 _alias: ContextVar[str] = ContextVar("tenancy_alias", default=DEFAULT_DB_ALIAS)
 _tenants: ContextVar[Mapping[str, UUID]] = ContextVar("tenancy_tenants", default=MappingProxyType({}))
 
 
 def current_alias() -> str:
-    """The database alias that this request, command or job speaks through."""
+    """The database alias that this request, command or job uses."""
     return _alias.get()
 
 
 def current_tenant() -> UUID | None:
-    """The tenant of the scope that is open on the current alias, None outside any."""
+    """The tenant of the open scope on the current alias, None outside a scope."""
     return _tenants.get().get(current_alias())
 
 
@@ -40,7 +40,7 @@ def is_scoped(alias: str) -> bool:
 
 @contextmanager
 def using_alias(alias: str) -> Iterator[None]:
-    """Send everything inside through `alias`: reads, writes, scopes and the audit writer alike."""
+    """Use `alias` for all queries and scopes inside the block."""
     token = _alias.set(alias)
     try:
         yield
@@ -50,10 +50,10 @@ def using_alias(alias: str) -> Iterator[None]:
 
 @contextmanager
 def tenant_scope(tenant: UUID) -> Iterator[None]:
-    """A transaction in which PostgreSQL shows the rows of `tenant` and no others.
+    """A transaction in which PostgreSQL shows only the rows of `tenant`.
 
-    Nested scopes of one tenant share the outer transaction. Nothing lazy outlives it: querysets,
-    streaming bodies and `on_commit` callbacks that run later see no rows.
+    Nested scopes of one tenant share the outer transaction. Evaluate querysets inside the scope: later
+    queries, also those of streaming responses and `on_commit` callbacks, see no rows.
 
     Raises:
         TenantMismatchError: inside the scope of another tenant.
@@ -78,22 +78,22 @@ def _bind_tenant(alias: str, tenant: UUID) -> Iterator[None]:
         set_tenant(connection, tenant)
         yield
         if len(connection.atomic_blocks) > 1 and not connection.needs_rollback:
-            set_tenant(connection, None)  # inside a longer transaction the setting would outlive the scope
+            set_tenant(connection, None)  # in an outer transaction the setting would outlive the scope
     finally:
         _tenants.reset(token)
 
 
 def fetch_row(sql: str, parameters: Mapping[str, Any]) -> Any:
-    """The first row of a statement that needs no tenant, by the driver alone; None for no row."""
+    """The first row of a statement that needs no tenant, without a Django cursor; None if there is no row."""
     connection: Any = connections[current_alias()]
     rows = connection.fetch_rows(sql, parameters)
     return rows[0] if rows else None
 
 
 def set_tenant(connection: BaseDatabaseWrapper, tenant: UUID | None) -> None:
-    """The only writer of the setting (on Citus it would be SET LOCAL); for scopes and for probes.
+    """Set the tenant for the current transaction, as SET LOCAL does.
 
-    Local to the transaction: a session-level SET leaks to the next client of a pooled connection.
+    A session-level SET would leak to the next client of a pooled connection.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config(%s, %s, true)", [TENANT_SETTING, str(tenant or "")])

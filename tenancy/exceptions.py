@@ -1,5 +1,5 @@
 class TenancyError(Exception):
-    """A programming error at the walls; never the answer to a request."""
+    """A programming error; clients see it as a 500."""
 
 
 class TenantMismatchError(TenancyError):
@@ -7,4 +7,4 @@ class TenantMismatchError(TenancyError):
 
 
 class TenantScopeRequiredError(TenancyError):
-    """A tenant table was queried outside any scope, where it would silently look empty."""
+    """A tenant table was queried outside a scope, where RLS shows no rows."""

@@ -1,18 +1,18 @@
-"""Functions of the database as typed Python functions.
+"""Typed Python declarations of database functions.
 
-The SQL stands in `<app>/sql/<name>.sql`; a declaration gives its parameters and its row:
+`<app>/sql/<name>.sql` contains the function. A declaration gives its parameters and the type of its result:
 
     @database_function(tenant="creator", sets_tenant=True)
     def rotate_refresh(*, creator: UUID, family: UUID) -> Rotation | None: ...
 
-A call is one statement by the driver alone: half the cost of a Django cursor, and neither logged nor
-counted by Django.
+A call is one statement without a Django cursor, at half the cost. Django neither logs nor counts it.
 """
 
-import dataclasses
-import inspect
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from functools import wraps
+from inspect import signature
+from itertools import starmap
 from typing import Any, ParamSpec, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from django.db import connections
@@ -28,21 +28,21 @@ Declaration = Callable[Parameters, Result]
 def database_function(
     *, tenant: str | None = None, sets_tenant: bool = False
 ) -> Callable[[Declaration[Parameters, Result]], Declaration[Parameters, Result]]:
-    """Make the declared function call the database's function of its name; all parameters are named.
+    """Make the declaration call the database function of the same name, with named parameters.
 
-    The return annotation is a scalar, a dataclass whose fields are the columns, either of them `| None`,
-    or a list of such dataclasses. `tenant` is the parameter that names the tenant. `sets_tenant`: the
-    function sets the tenant itself; the setting ends with the statement, or with the scope around it.
+    The return annotation is a scalar, a dataclass with one field per column (both may be `| None`), or a
+    list of such dataclasses. `tenant` names the parameter with the tenant's id. `sets_tenant` says that the
+    function sets the tenant; the call resets it, unless a scope is open.
 
     A call raises:
-        TenantMismatchError: inside the scope of a tenant that isn't `tenant`; inside any scope, if the
-            function finds out by itself which tenant to set.
+        TenantMismatchError: inside a scope, if the scope's tenant differs from the parameter `tenant`, or if
+            the function sets the tenant and has no such parameter.
 
     """
     is_bound = sets_tenant or tenant is not None
 
     def declare(declared: Declaration[Parameters, Result]) -> Declaration[Parameters, Result]:
-        statement, result_of = _statement(declared)
+        statement, to_result = _statement(declared)
 
         @wraps(declared)
         def call(*args: Parameters.args, **values: Parameters.kwargs) -> Result:
@@ -52,7 +52,7 @@ def database_function(
             rows = connection.fetch_rows(statement, values)
             if sets_tenant and scope is None and connection.in_atomic_block:
                 set_tenant(connection, None)
-            return cast("Result", result_of(rows))
+            return cast("Result", to_result(rows))
 
         return call
 
@@ -60,17 +60,13 @@ def database_function(
 
 
 def _statement(declared: Callable[..., Any]) -> tuple[str, Callable[[list[Any]], Any]]:
-    """The SQL of a call, and what makes the result of its rows."""
-    name = declared.__name__
-    arguments = ", ".join(f"{one} => %({one})s" for one in inspect.signature(declared).parameters)
-    returned = get_type_hints(declared)["return"]
-    is_list = get_origin(returned) is list
-    row = next((one for one in (*get_args(returned), returned) if dataclasses.is_dataclass(one)), None)
+    """The SQL of a call, and a function that converts the rows to the result."""
+    arguments = ", ".join(f"{name} => %({name})s" for name in signature(declared).parameters)
+    call, result = f"{declared.__name__}({arguments})", get_type_hints(declared)["return"]
+    row: Any = next(filter(is_dataclass, (result, *get_args(result))), None)
     if row is None:
-        return f"SELECT {name}({arguments})", lambda rows: rows[0][0]
-    make = cast("Callable[..., Any]", row)
-    columns = ", ".join(field.name for field in dataclasses.fields(row))
-    statement = f"SELECT {columns} FROM {name}({arguments})"
-    if is_list:
-        return statement, lambda rows: [make(*one) for one in rows]
-    return statement, lambda rows: make(*rows[0]) if rows else None
+        return f"SELECT {call}", lambda rows: rows[0][0]
+    statement = f"SELECT {', '.join(field.name for field in fields(row))} FROM {call}"
+    if get_origin(result) is list:
+        return statement, lambda rows: [*starmap(row, rows)]
+    return statement, lambda rows: row(*rows[0]) if rows else None

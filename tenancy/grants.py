@@ -1,4 +1,4 @@
-"""Grants on tables of other people's apps, whose models can't declare their own."""
+"""Grants on tables of third-party apps, whose models cannot declare them."""
 
 from typing import Any
 
@@ -9,20 +9,20 @@ from django.db.models import Model
 
 from .constraints import role_name
 
-MIGRATIONS = "django_migrations"  # read to tell whether the service is ready
+MIGRATIONS = "django_migrations"  # the readiness check reads it
 
 
 def granted_tables() -> dict[tuple[str, str], list[str]]:
     """(logical role, table) → privileges, from `settings.TENANT_GRANTS`: {role: {label: privileges}}.
 
-    A label is an app ("sessions": all its tables) or a model ("django_tasks_database.dbtaskresult").
+    A label names an app, for all its tables ("sessions"), or a model ("django_tasks_database.dbtaskresult").
     """
-    found = {(role, MIGRATIONS): ["SELECT"] for role in ("app", "operator")}
+    granted = {(role, MIGRATIONS): ["SELECT"] for role in ("app", "operator")}
     for role, grants in settings.TENANT_GRANTS.items():
         for label, privileges in grants.items():
             for model in _models(label):
-                found[role, model._meta.db_table] = list(privileges)
-    return found
+                granted[role, model._meta.db_table] = list(privileges)
+    return granted
 
 
 def _models(label: str) -> list[type[Model]]:
@@ -33,11 +33,11 @@ def _models(label: str) -> list[type[Model]]:
 
 
 def apply_grants(app_config: AppConfig, using: str, **kwargs: Any) -> None:
-    """After each migrate, app by app, as the owner; idempotent."""
-    own = {model._meta.db_table for model in app_config.get_models(include_auto_created=True)}
+    """Grant the privileges on the app's tables; runs after each migrate, as the owner."""
+    app_tables = {model._meta.db_table for model in app_config.get_models(include_auto_created=True)}
     connection = connections[using]
     with connection.cursor() as cursor:
-        tables = (own | {MIGRATIONS}) & set(connection.introspection.table_names(cursor))
+        tables = (app_tables | {MIGRATIONS}) & set(connection.introspection.table_names(cursor))
         for (role, table), privileges in granted_tables().items():
             if table not in tables:
                 continue

@@ -1,6 +1,6 @@
-"""For development and tests: a query on a tenant table outside `tenant_scope()` is an error.
+"""Raises an error if a tenant table is queried outside `tenant_scope()`; for development and tests.
 
-PostgreSQL would answer it with no rows, which hides the mistake.
+Without it such a query returns no rows, which hides the mistake.
 """
 
 import re
@@ -24,15 +24,15 @@ def _tenant_table_pattern() -> re.Pattern[str]:
 
 
 def guard(execute: Callable[..., Any], sql: Any, params: Any, many: Any, context: dict[str, Any]) -> Any:
-    """Execute wrapper for DEBUG and tests: no tenant query outside a scope."""
-    if not is_scoped(context["connection"].alias) and (found := _tenant_table_pattern().search(str(sql))):
-        message = f"query on {found[1]} outside tenant_scope()"
+    """A database execute wrapper."""
+    if not is_scoped(context["connection"].alias) and (match := _tenant_table_pattern().search(str(sql))):
+        message = f"query on {match[1]} outside tenant_scope()"
         raise TenantScopeRequiredError(message)
     return execute(sql, params, many, context)
 
 
 def install_guard() -> None:
-    """Guard every connection of the app role that is opened from now on."""
+    """Guard all connections of the app role that are opened after this call."""
     connection_created.connect(_guard_connection, dispatch_uid="tenancy.guard")
 
 

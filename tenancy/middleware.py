@@ -15,20 +15,21 @@ SERVER_ERROR = 500
 
 
 def owns_transactions(view: View) -> View:
-    """Mark a view (function or class) whose service opens its own, short scopes.
+    """Mark a view (function or class) whose service opens its own scopes.
 
-    For what hashes, mails or asks another server: none of that belongs inside a transaction.
+    Use it if the service hashes a password, sends mail or calls another server: none of these may run
+    inside a transaction.
     """
     view.owns_transactions = True  # type: ignore[attr-defined]
     return view
 
 
 class TenantMiddleware:
-    """Opens the caller's scope around the view; what the view answered decides its end.
+    """Runs the view inside the scope of the request's tenant.
 
-    Handled refusals (4xx) commit, so that what they recorded stays; a status of 500 and above
-    rolls back. `settings.TENANT_RESOLVER` names the function that tells the tenant of a request,
-    `(request) -> UUID | None`; it must trust nothing but what it has verified.
+    The scope commits if the status is below 500, so the records of a refused request (4xx) are kept.
+    Otherwise it rolls back. `settings.TENANT_RESOLVER` names a function `(request) -> UUID | None` that
+    returns the tenant; it must use only verified data, such as a signed token.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -47,8 +48,8 @@ class TenantMiddleware:
         return response
 
     def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> None:
-        classes = (getattr(view, "cls", None), getattr(view, "view_class", None))  # DRF's and Django's
-        if any(getattr(marked, "owns_transactions", False) for marked in (view, *classes)):
+        classes = (getattr(view, "cls", None), getattr(view, "view_class", None))  # of DRF and of Django
+        if any(getattr(candidate, "owns_transactions", False) for candidate in (view, *classes)):
             return
         tenant = self.resolve(request)
         if tenant is not None:

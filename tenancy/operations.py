@@ -12,7 +12,7 @@ LOGICAL_ROLES = ("owner", "app", "operator", "lookup")
 
 
 class RunRoleSQL(RunSQL):
-    """RunSQL that knows the roles: `{app}` becomes the quoted name that the role has here."""
+    """RunSQL with role names: `{app}` is replaced by the quoted name of the app role."""
 
     def _run_sql(self, schema_editor: Any, sqls: Any) -> None:
         for role in LOGICAL_ROLES:
@@ -21,12 +21,12 @@ class RunRoleSQL(RunSQL):
 
 
 class SQLFunction(RunRoleSQL):
-    """The function whose text is `<app>/sql/<name>.sql`, with its triggers.
+    """Creates the function in `<app>/sql/<name>.sql`, with the triggers in that file.
 
-    Version 1 also makes `roles` the only ones that may execute it, and `owner` its owner (the role that
-    migrates, unless given). A later version replaces the text: its predecessor moves to
-    `<app>/sql/history/<name>.v<version>.sql`, where older migrations find it. A function whose parameters
-    or columns change gets a new name, since the release before it goes on calling the old one.
+    Version 1 also grants EXECUTE to `roles` only and makes `owner` the owner (default: the migrating role).
+    To change the text, move the current file to `<app>/sql/history/<name>.v<version>.sql`, where older
+    migrations find it, and add a migration with the next version. If parameters or columns change, use a
+    new name: the previous release still calls the old function during an upgrade.
     """
 
     def __init__(
@@ -36,20 +36,20 @@ class SQLFunction(RunRoleSQL):
         if version > 1:
             super().__init__(self._text(version), self._text(version - 1))
         else:
-            made = self._text(version) + self._grants(roles) + (self._hand_over(owner) if owner else "")
-            super().__init__(made, f"DROP FUNCTION {name} CASCADE")
+            create = self._text(version) + self._grants(roles) + (self._set_owner(owner) if owner else "")
+            super().__init__(create, f"DROP FUNCTION {name} CASCADE")
 
     def _text(self, version: int) -> str:
         folder = Path(str(import_module(self.app).__file__)).parent / "sql"
-        earlier = folder / "history" / f"{self.name}.v{version}.sql"
-        return (earlier if earlier.exists() else folder / f"{self.name}.sql").read_text()
+        old = folder / "history" / f"{self.name}.v{version}.sql"
+        return (old if old.exists() else folder / f"{self.name}.sql").read_text()
 
     def _grants(self, roles: Sequence[str]) -> str:
-        granted = "".join(f"GRANT EXECUTE ON FUNCTION {self.name} TO {{{role}}};\n" for role in roles)
-        return f"REVOKE ALL ON FUNCTION {self.name} FROM PUBLIC;\n{granted}"
+        grants = "".join(f"GRANT EXECUTE ON FUNCTION {self.name} TO {{{role}}};\n" for role in roles)
+        return f"REVOKE ALL ON FUNCTION {self.name} FROM PUBLIC;\n{grants}"
 
-    def _hand_over(self, owner: str) -> str:
-        """The new owner of a function needs CREATE on its schema, for the moment."""
+    def _set_owner(self, owner: str) -> str:
+        """ALTER FUNCTION requires that the new owner has CREATE on the schema."""
         return (
             f"GRANT CREATE ON SCHEMA public TO {{{owner}}};\n"
             f"ALTER FUNCTION {self.name} OWNER TO {{{owner}}};\n"
@@ -58,22 +58,22 @@ class SQLFunction(RunRoleSQL):
 
 
 class CreateUnloggedModel(CreateModel):
-    """CreateModel with an UNLOGGED table: fast, and empty after a crash. For counters that may be lost."""
+    """CreateModel with an UNLOGGED table, which is faster and empty after a crash."""
 
     def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
-        plain = schema_editor.sql_create_table
-        schema_editor.sql_create_table = plain.replace("CREATE TABLE", "CREATE UNLOGGED TABLE", 1)
+        logged = schema_editor.sql_create_table
+        schema_editor.sql_create_table = logged.replace("CREATE TABLE", "CREATE UNLOGGED TABLE", 1)
         try:
             super().database_forwards(app_label, schema_editor, from_state, to_state)
         finally:
-            schema_editor.sql_create_table = plain
+            schema_editor.sql_create_table = logged
 
 
 @contextmanager
 def without_forced_rls(schema_editor: Any, *tables: str) -> Iterator[None]:
-    """For a data migration: the owner sees all rows of these tables, in spite of FORCE ROW LEVEL SECURITY.
+    """Lets a data migration, which runs as the owner, see all rows of these tables.
 
-    Inside the migration's transaction: ALTER TABLE's lock keeps every other session out until its end.
+    The migration must be atomic: ALTER TABLE locks out all other sessions until the transaction ends.
     """
     for table in tables:
         schema_editor.execute(f"ALTER TABLE {schema_editor.quote_name(table)} NO FORCE ROW LEVEL SECURITY")

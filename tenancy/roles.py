@@ -1,7 +1,6 @@
-"""The four PostgreSQL roles of the house, and the SQL that makes them.
+"""The four PostgreSQL roles, and the SQL that creates them.
 
-Plain functions without Django, so that the launcher of an embedded server and the command that
-prints the SQL for a DBA say the same thing.
+This module needs no Django, so the launcher's embedded server and the command `role_sql` run the same SQL.
 """
 
 import base64
@@ -13,28 +12,28 @@ from dataclasses import dataclass, fields
 from typing import Self
 
 LOCK_TIMEOUT = "5s"
-IDLE_TIMEOUT = "3s"  # inside a transaction; services leave it for whatever takes long
-# The app's role can change its own defaults, so its connections set these too.
-RUNTIME_SETTINGS = {
-    "lock_timeout": LOCK_TIMEOUT,  # a table that somebody locks must not hold every request for as long
-    # a machine that is gone closes nothing: what its transactions had locked must be free again
+IDLE_TIMEOUT = "3s"  # inside a transaction; services do slow work outside transactions
+# Defaults of the app role. A role can change its own defaults, so each connection sets these again.
+APP_ROLE_SETTINGS = {
+    "lock_timeout": LOCK_TIMEOUT,  # a request gives up on a locked table after this time
+    # a host that disappears closes no connection: the locks of its transactions are released after this time
     "idle_in_transaction_session_timeout": IDLE_TIMEOUT,
 }
-# Functions that everybody may call and no role of the service needs: they write large objects, or into the
-# WAL, past every table's grants. Functions of the lookup role take advisory locks; a role that could take
-# the same ones could hold up the sign-in of any address.
-POWERS = "^(lo_.*|loread|lowrite|pg_(try_)?advisory_.*|pg_logical_emit_message)$"
-SCRAM_ITERATIONS = 4096  # PostgreSQL's own default; the passwords are generated, not chosen
+# Functions that PUBLIC may execute by default and that no role needs. They write large objects or WAL, which
+# table privileges do not restrict. The lookup role's functions take advisory locks: a role that could take
+# the same locks could block the login of any address.
+RESTRICTED_FUNCTIONS = "^(lo_.*|loread|lowrite|pg_(try_)?advisory_.*|pg_logical_emit_message)$"
+SCRAM_ITERATIONS = 4096  # PostgreSQL's default; enough, because the passwords are random
 
 
 @dataclass(frozen=True)
 class Roles:
-    """Names of the roles in PostgreSQL; policies and grants speak of them by their field names."""
+    """Names of the roles in PostgreSQL. Policies and grants are declared with the field names."""
 
-    owner: str  # owns and migrates
-    app: str  # serves API and pages: bound by every wall
-    operator: str  # serves admin, worker and commands: sees all tenants
-    lookup: str  # can't log in: owns the pre-sign-in function
+    owner: str  # owns the tables and migrates
+    app: str  # API and pages; RLS restricts it to the current tenant
+    operator: str  # admin, worker and commands; its policies show all tenants
+    lookup: str  # cannot log in; owns the SECURITY DEFINER functions
 
     @classmethod
     def of(cls, prefix: str) -> Self:
@@ -45,10 +44,10 @@ class Roles:
 
 
 def role_statements(roles: Roles, passwords: Mapping[str, str]) -> Iterator[str]:
-    """Statements that make the roles or mend them; run as superuser in any database.
+    """Statements that create or repair the roles; run them as superuser in any database.
 
-    `passwords` maps role names to plain passwords. They leave here as SCRAM verifiers only, so
-    a server log that keeps a failed statement keeps no password.
+    `passwords` maps role names to plain passwords. The statements contain only SCRAM verifiers, so the
+    server can log a failed statement without revealing a password.
     """
     for name in (*roles.logins(), roles.lookup):
         yield (f"DO $$ BEGIN CREATE ROLE {quoted(name)}; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
@@ -59,7 +58,7 @@ def role_statements(roles: Roles, passwords: Mapping[str, str]) -> Iterator[str]
         )
         if name in passwords:
             yield f"ALTER ROLE {quoted(name)} PASSWORD '{scram_verifier(passwords[name])}'"
-    for setting, value in RUNTIME_SETTINGS.items():
+    for setting, value in APP_ROLE_SETTINGS.items():
         yield f"ALTER ROLE {quoted(roles.app)} SET {setting} = '{value}'"
     yield f"ALTER ROLE {quoted(roles.operator)} SET lock_timeout = '{LOCK_TIMEOUT}'"
     yield f"GRANT {quoted(roles.lookup)} TO {quoted(roles.owner)}"
@@ -72,8 +71,8 @@ def create_database_statement(database: str, roles: Roles) -> str:
 
 
 def database_statements(database: str, roles: Roles) -> Iterator[str]:
-    """Statements that close the database to everybody else; run as superuser inside it."""
-    yield f"ALTER DATABASE {quoted(database)} OWNER TO {quoted(roles.owner)}"  # others may have made it
+    """Statements that deny all other roles access to the database; run them as superuser inside it."""
+    yield f"ALTER DATABASE {quoted(database)} OWNER TO {quoted(roles.owner)}"  # if it existed already
     yield f"REVOKE ALL ON DATABASE {quoted(database)} FROM PUBLIC"
     yield f"ALTER SCHEMA public OWNER TO {quoted(roles.owner)}"
     yield "REVOKE ALL ON SCHEMA public FROM PUBLIC"
@@ -81,20 +80,20 @@ def database_statements(database: str, roles: Roles) -> Iterator[str]:
         yield f"GRANT CONNECT ON DATABASE {quoted(database)} TO {quoted(name)}"
     for name in (roles.app, roles.operator, roles.lookup):
         yield f"GRANT USAGE ON SCHEMA public TO {quoted(name)}"
-    # sessions of one role see each other's statements there, with all the values in them
+    # these show a role the statements of its other sessions, with all values
     for function in ("pg_stat_get_activity(integer)", "pg_stat_get_backend_activity(integer)"):
         yield f"REVOKE EXECUTE ON FUNCTION pg_catalog.{function} FROM PUBLIC"
         yield f"GRANT EXECUTE ON FUNCTION pg_catalog.{function} TO pg_monitor"
-    yield _REVOKE_POWERS
+    yield _REVOKE_RESTRICTED_FUNCTIONS
     for name in (roles.owner, roles.lookup):
         yield f"GRANT EXECUTE ON FUNCTION pg_catalog.pg_advisory_xact_lock(bigint) TO {quoted(name)}"
 
 
-_REVOKE_POWERS = f"""DO $$ DECLARE found regprocedure; BEGIN
-    FOR found IN SELECT oid FROM pg_proc
-        WHERE pronamespace = 'pg_catalog'::regnamespace AND proname ~ '{POWERS}' AND EXISTS (
+_REVOKE_RESTRICTED_FUNCTIONS = f"""DO $$ DECLARE restricted regprocedure; BEGIN
+    FOR restricted IN SELECT oid FROM pg_proc
+        WHERE pronamespace = 'pg_catalog'::regnamespace AND proname ~ '{RESTRICTED_FUNCTIONS}' AND EXISTS (
             SELECT FROM aclexplode(coalesce(proacl, acldefault('f', proowner))) WHERE grantee = 0)
-    LOOP EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', found); END LOOP;
+    LOOP EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', restricted); END LOOP;
 END $$"""
 
 
@@ -103,9 +102,9 @@ def quoted(identifier: str) -> str:
 
 
 def scram_verifier(password: str) -> str:
-    """What PostgreSQL keeps of a password, made on our side of the wire (RFC 5803).
+    """The verifier that PostgreSQL stores for a password (RFC 5803).
 
-    The password must be ASCII: SASLprep of anything else is the server's business.
+    The password must be ASCII, because SASLprep is not implemented here.
     """
     if not password.isascii():
         message = "a database password must be ASCII"

@@ -9,7 +9,7 @@ OWNER = "owner"
 
 
 class TenancyRouter:
-    """Everything goes where the current alias says; only the owner migrates."""
+    """Routes all queries to the current alias. Only the owner migrates, if there is one."""
 
     def db_for_read(self, model: type[Model], **hints: Any) -> str:
         return current_alias()
@@ -18,7 +18,7 @@ class TenancyRouter:
         return current_alias()
 
     def allow_relation(self, first: Model, second: Model, **hints: Any) -> bool:
-        return True  # all aliases are one database
+        return True  # all aliases connect to one database
 
     def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool:
         return db == OWNER or OWNER not in settings.DATABASES

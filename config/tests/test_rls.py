@@ -1,30 +1,27 @@
-"""The walls between tenants, table by table: each verb as the tenant, as another, and as nobody."""
+"""RLS table by table: each verb as the tenant, as another tenant and without a tenant."""
 
 from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
-from django.db import connection
+from django.apps import apps
 
 from config.tests.support.environment import DATABASE, ROLES, server
-from config.tests.support.rls_fixtures import (
-    MODELS,
-    REFUSED,
-    TwoTenants,
-    become,
-    insertion,
-    mallory,
-    outcome,
-    two_tenants,
+from config.tests.support.rls_fixtures import REFUSED, TwoTenants, mallory, outcome, set_tenant, two_tenants
+from config.tests.support.rls_rows import (
+    REFERENCES,
+    SET_BY_DATABASE,
+    TABLES,
+    insert_statement,
+    new_row,
+    tenant_column,
 )
-from tenancy.checks.sample_rows import adapted, links, sample_row
-from tenancy.constraints import CompositeForeignKey, tenant_column
+from tenancy.constraints import tenant_models
 
 __all__ = ["mallory", "two_tenants"]
 
-# Every table with tenant data, and what the app may do with the tenant's own rows.
-# To change this is to change the walls.
+# Every tenant table, and what the app role may do with the rows of the current tenant.
 TENANT_TABLES = {
     "audit_logs": "select",
     "audit_personal_data": "select",
@@ -39,8 +36,8 @@ TENANT_TABLES = {
     "sessions": "select insert update",
     "user_sessions": "select insert update delete",
 }
-MOVABLE = {"user_sessions"}  # UPDATE is granted for all columns: the policy alone refuses the move
-# Every other table, and what the app may do there, with any row.
+REASSIGNABLE = {"user_sessions"}  # UPDATE is granted for all columns: only the policy prevents a reassignment
+# Every other table, and what the app role may do with any of its rows.
 OTHER_TABLES = {
     "api_keys": "SELECT",
     "audit_seal_keys": "",
@@ -67,8 +64,8 @@ OTHER_TABLES = {
     "refused_mails": "",
     "signing_keys": "SELECT",
 }
-COLUMNS_UPDATED = {"api_keys"}  # when it was last used
-# Functions that see more than their caller, as the app may call them.
+UPDATABLE_COLUMNS = {"api_keys"}  # last_used_at
+# SECURITY DEFINER functions that the app role may execute.
 DEFINERS = {
     "events_at_own_address(uuid,integer)",
     "find_creator(text)",
@@ -80,113 +77,117 @@ DEFINERS = {
 }
 
 
-def asked(connection: psycopg.Connection, query: str, *values: Any) -> list[Any]:
-    """The first column of what comes back."""
+def column(connection: psycopg.Connection, query: str, *values: Any) -> list[Any]:
+    """The first column of the result."""
     return [row[0] for row in connection.execute(query.encode(), values or None)]
 
 
-def column_of(model: Any, field: str) -> str:
-    return str(model._meta.get_field(field).column)
-
-
-def test_every_table_is_on_one_of_the_two_lists(superuser: psycopg.Connection) -> None:
+def test_every_table_is_listed(superuser: psycopg.Connection) -> None:
     query = """SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
                AND relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT relispartition"""
-    assert set(asked(superuser, query)) == TENANT_TABLES.keys() | OTHER_TABLES.keys()
-    assert MODELS.keys() == TENANT_TABLES.keys()
+    assert set(column(superuser, query)) == TENANT_TABLES.keys() | OTHER_TABLES.keys()
+    assert {model._meta.db_table for model in tenant_models(apps)} == set(TABLES) == TENANT_TABLES.keys()
 
 
-def test_app_may_do_with_the_other_tables_what_is_listed(mallory: psycopg.Connection) -> None:
+def test_rows_of_the_tests_fill_every_column(superuser: psycopg.Connection) -> None:
+    query = "SELECT column_name FROM information_schema.columns WHERE table_name = %s"
+    for table in TABLES:
+        columns = set(column(superuser, query, table)) - SET_BY_DATABASE
+        assert new_row(table, uuid4(), {}).keys() == columns, table
+
+
+def test_app_has_only_the_listed_privileges_on_other_tables(mallory: psycopg.Connection) -> None:
     of_table = "SELECT v FROM unnest(%s::text[]) AS v WHERE has_table_privilege(%s, v)"
     of_column = "SELECT v FROM unnest(%s::text[]) AS v WHERE has_any_column_privilege(%s, v)"
     verbs = ["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "TRIGGER"]
     for_columns = ["SELECT", "INSERT", "UPDATE", "REFERENCES"]
     for table, allowed in OTHER_TABLES.items():
-        found = asked(mallory, of_table, verbs, table)
-        assert " ".join(found) == allowed, table
-        columns = set(allowed.split()) | ({"UPDATE"} if table in COLUMNS_UPDATED else set())
-        assert set(asked(mallory, of_column, for_columns, table)) <= columns, table
+        assert " ".join(column(mallory, of_table, verbs, table)) == allowed, table
+        columns = set(allowed.split()) | ({"UPDATE"} if table in UPDATABLE_COLUMNS else set())
+        assert set(column(mallory, of_column, for_columns, table)) <= columns, table
 
 
-def test_app_calls_past_the_walls_only_what_is_listed(mallory: psycopg.Connection) -> None:
+def test_app_executes_only_the_listed_definer_functions(mallory: psycopg.Connection) -> None:
     query = "SELECT oid::regprocedure::text FROM pg_proc WHERE prosecdef AND has_function_privilege(oid, %s)"
-    assert set(asked(mallory, query, "EXECUTE")) == DEFINERS
+    assert set(column(mallory, query, "EXECUTE")) == DEFINERS
 
 
-def test_app_draws_from_no_sequence(mallory: psycopg.Connection) -> None:
+def test_app_has_no_privilege_on_any_sequence(mallory: psycopg.Connection) -> None:
     query = "SELECT sequencename FROM pg_sequences WHERE has_sequence_privilege(sequencename, %s)"
     for privilege in ("USAGE", "SELECT", "UPDATE"):
-        assert asked(mallory, query, privilege) == []
+        assert column(mallory, query, privilege) == []
 
 
-def test_every_tenant_table_could_be_distributed_by_tenant() -> None:
-    for table, model in MODELS.items():
-        assert tenant_column(model) == ("id" if table == "creators" else "creator_id")
-        columns = {field.column: field for field in model._meta.concrete_fields}
-        assert not columns[tenant_column(model)].null
-        keys = [[column_of(model, name) for name in one.fields]
-                for one in model._meta.total_unique_constraints]  # fmt: skip
-        keys.append([column_of(model, field.name) for field in model._meta.pk_fields])
-        assert table == "creators" or ["creator_id", "id"] in keys, table
-        references = [one for one in model._meta.constraints if isinstance(one, CompositeForeignKey)]
-        assert {column_of(model, one.fields[0]) for one in references} <= {"creator_id"}, table
-        covered = {column_of(model, name) for one in references for name in one.fields}
-        assert {link.column for link in links(model, list(MODELS.values()))} <= covered, table
+def test_every_tenant_table_has_a_key_with_the_tenant() -> None:
+    """So each of them could be distributed by tenant."""
+    for model in tenant_models(apps):
+        table, fields = model._meta.db_table, {field.name: field for field in model._meta.concrete_fields}
+        (tenant,) = (field for field in fields.values() if field.column == tenant_column(table))
+        assert not tenant.null, table
+        keys = [{fields[name].column for name in key.fields} for key in model._meta.total_unique_constraints]
+        keys.append({field.column for field in model._meta.pk_fields})
+        assert {"id", tenant_column(table)} in keys, table
 
 
-def test_no_foreign_key_between_tenant_tables_leaves_the_tenant_out(superuser: psycopg.Connection) -> None:
+def test_foreign_keys_between_tenant_tables_include_the_tenant(superuser: psycopg.Connection) -> None:
     query = """
-        SELECT conname FROM pg_constraint WHERE contype = 'f'
-        AND conrelid::regclass::text = ANY(%s) AND NOT EXISTS (
-            SELECT FROM pg_attribute WHERE attrelid = conrelid AND attnum = conkey[1]
-            AND attname = 'creator_id')
+        SELECT conrelid::regclass::text, array_agg(attname::text ORDER BY i), confrelid::regclass::text
+        FROM pg_constraint, unnest(conkey) WITH ORDINALITY AS k(n, i)
+        JOIN pg_attribute ON attnum = n WHERE attrelid = conrelid AND contype = 'f'
+        AND conrelid::regclass::text = ANY(%s) GROUP BY pg_constraint.oid
     """
-    assert asked(superuser, query, list(TENANT_TABLES)) == []
-    assert len(asked(superuser, "SELECT conname FROM pg_constraint WHERE contype = 'f'")) > 8
+    keys = superuser.execute(query, [list(TABLES)]).fetchall()
+    without_creator = {"creators", "audit_logs", "audit_personal_data"}  # the audit log outlives the creator
+    expected = [(table, ["creator_id"], "creators") for table in set(TABLES) - without_creator]
+    expected += [(table, ["creator_id", name], target) for (table, name), target in REFERENCES.items()]
+    assert sorted(keys) == sorted(expected)
 
 
 @pytest.mark.parametrize("table", sorted(TENANT_TABLES))
-def test_rows_can_be_had_by_their_tenant_alone(table: str, two_tenants: TwoTenants) -> None:
+def test_only_the_tenant_reaches_its_rows(table: str, two_tenants: TwoTenants) -> None:
     allowed = TENANT_TABLES[table].split()
-    mine = {verb: 1 if verb in allowed else REFUSED for verb in ("select", "insert", "update", "delete")}
-    theirs = {
+    own = {verb: 1 if verb in allowed else REFUSED for verb in ("select", "insert", "update", "delete")}
+    foreign = {
         "select": 0,
         "insert": REFUSED,
         "update": 0 if "update" in allowed else REFUSED,
         "delete": 0 if "delete" in allowed else REFUSED,
-        "move": 0 if table in MOVABLE else REFUSED,
+        "reassign": 0 if table in REASSIGNABLE else REFUSED,
     }
     with psycopg.connect(server.url(ROLES.app, DATABASE), autocommit=True) as app:
-        assert verdicts(app, two_tenants, table) == theirs, "the setting is missing"
-        become(app, two_tenants.ada)
-        assert verdicts(app, two_tenants, table, newcomer=True) == mine | {"move": REFUSED}, "own rows"
+        assert outcomes(app, two_tenants, table) == foreign, "the setting is missing"
+        set_tenant(app, two_tenants.ada)
+        assert outcomes(app, two_tenants, table, sign_up=True) == own | {"reassign": REFUSED}, "own rows"
         for other in (two_tenants.bob, two_tenants.olga, uuid4(), ""):
-            become(app, other)
-            assert verdicts(app, two_tenants, table) == theirs, f"the tenant is {other or 'nobody'}"
+            set_tenant(app, other)
+            assert outcomes(app, two_tenants, table) == foreign, f"the tenant is {other or 'empty'}"
 
 
-def verdicts(
-    app: psycopg.Connection, two_tenants: TwoTenants, table: str, *, newcomer: bool = False
+def outcomes(
+    app: psycopg.Connection, two_tenants: TwoTenants, table: str, *, sign_up: bool = False
 ) -> dict[str, Any]:
-    """What each verb does to Ada's row: rows touched, or the error."""
-    model, key = MODELS[table], two_tenants[f"ada_{table}"]
+    """The number of rows that each verb affects, or the error. All but the insert are about Ada's row."""
+    key = two_tenants[f"ada_{table}"]
     tenant = uuid4() if table == "creators" else two_tenants.ada
-    row = sample_row(model, tenant, two_tenants.rows[two_tenants.ada])
-    granted = "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 ORDER BY NOT {}"
-    may_update = "has_column_privilege(attrelid, attnum, 'UPDATE')"
-    column = asked(app, granted.format(may_update), table)[0]
+    row = new_row(table, tenant, two_tenants.rows[two_tenants.ada])
+    name = column(
+        app,
+        "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 "
+        "ORDER BY NOT has_column_privilege(attrelid, attnum, 'UPDATE')",
+        table,
+    )[0]
     statements: dict[str, tuple[str, list[Any]]] = {
         "select": (f"SELECT FROM {table} WHERE id = %s", [key]),
-        "insert": (insertion(model, row), adapted(model, row, connection)),
-        "update": (f"UPDATE {table} SET {column} = {column} WHERE id = %s", [key]),
+        "insert": (insert_statement(table, row), list(row.values())),
+        "update": (f"UPDATE {table} SET {name} = {name} WHERE id = %s", [key]),
         "delete": (f"DELETE FROM {table} WHERE id = %s", [key]),
-        "move": (f"UPDATE {table} SET {tenant_column(model)} = %s WHERE id = %s", [two_tenants.bob, key]),
+        "reassign": (f"UPDATE {table} SET {tenant_column(table)} = %s WHERE id = %s", [two_tenants.bob, key]),
     }
-    found = {}
+    results = {}
     for verb, (statement, values) in statements.items():
         with app.transaction(force_rollback=True):
-            if newcomer and table == "creators" and verb == "insert":
-                become(app, tenant)  # nobody can be inserted twice: it is a newcomer who signs up
+            if sign_up and table == "creators" and verb == "insert":
+                set_tenant(app, tenant)  # Ada's row exists already, so insert another creator
             result = outcome(app, statement, values)
-        found[verb] = len(result) if isinstance(result, list) else result
-    return found
+        results[verb] = len(result) if isinstance(result, list) else result
+    return results

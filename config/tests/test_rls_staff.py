@@ -1,4 +1,4 @@
-"""The staff wall: whatever the setting, no statement of the app role makes anyone staff."""
+"""No statement of the app role makes an account staff, whatever the setting is."""
 
 import itertools
 from typing import Any
@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import psycopg
 
-from config.tests.support.rls_fixtures import TwoTenants, become, mallory, outcome, two_tenants
+from config.tests.support.rls_fixtures import TwoTenants, mallory, outcome, set_tenant, two_tenants
 
 __all__ = ["mallory", "two_tenants"]
 
@@ -37,16 +37,14 @@ MAKE_STAFF = [
 ]
 
 
-def test_no_statement_makes_anyone_staff_whatever_the_setting(
-    mallory: psycopg.Connection, two_tenants: TwoTenants
-) -> None:
+def test_no_statement_makes_an_account_staff(mallory: psycopg.Connection, two_tenants: TwoTenants) -> None:
     columns = "id, email, password, holds_email, display_name, is_active, created_at"
     query = b"SELECT to_jsonb(c)::text FROM creators c WHERE is_staff OR is_superuser"
     before = two_tenants.superuser.execute(query).fetchall()
     assert len(before) == 1
     tenants: list[Any] = [two_tenants.ada, two_tenants.olga, uuid4(), ""]
     for tenant, email, template in itertools.product(tenants, ("new@x.y", "olga@example.com"), MAKE_STAFF):
-        become(mallory, tenant)
+        set_tenant(mallory, tenant)
         rest = f"'{email}', 'x', true, '', true, now()"
         others = [flag for flag in ("is_staff", "is_superuser") if f", {flag})" not in template]
         statement = template.format(

@@ -1,4 +1,4 @@
-"""One believable row for any tenant table, from the model's own metadata."""
+"""Builds a valid row for any tenant table from the model's fields."""
 
 import secrets
 import uuid
@@ -11,45 +11,45 @@ from django.utils import timezone
 
 from tenancy.constraints import tenant_column
 
-Row = dict[str, Any]
-ADDRESS = "192.0.2.1"  # RFC 5737: nobody's
+Row = dict[str, Any]  # column → value
+Rows = Mapping[type[Model], Row]
 
 _VALUES: dict[str, Callable[[], Any]] = {
     "BooleanField": lambda: False,
     "BinaryField": lambda: b"sample_row",
     "DateField": lambda: timezone.now().date(),
     "DateTimeField": timezone.now,
-    "GenericIPAddressField": lambda: ADDRESS,
+    "GenericIPAddressField": lambda: "192.0.2.1",  # RFC 5737: reserved for documentation
     "JSONField": dict,
-    "PositiveIntegerField": lambda: secrets.randbelow(2**31),  # it may be part of a key
+    "PositiveIntegerField": lambda: secrets.randbelow(2**31),  # random, because it may be part of a key
     "UUIDField": uuid.uuid4,
 }
 
 
-def sample_row(model: type[Model], tenant: uuid.UUID | None, others: Mapping[type[Model], Row]) -> Row:
-    """Column → value for a row of `tenant` that references the rows of `others`; nothing is written.
+def sample_row(model: type[Model], tenant: uuid.UUID | None, others: Rows) -> Row:
+    """A new row of `tenant` that references the rows in `others`; nothing is written.
 
-    Columns with a default in the database are left out. `tenant` is None for a table without tenants.
+    Columns with a database default are left out. `tenant` is None if the table is not a tenant table.
     """
-    given = [field for field in model._meta.concrete_fields if not field.has_db_default()]
-    row = {field.column: _value(field, others) for field in given if field.column}
+    fields = [field for field in model._meta.concrete_fields if not field.has_db_default()]
+    row = {field.column: _value(field, others) for field in fields if field.column}
     return row | {tenant_column(model): tenant} if tenant else row
 
 
 def adapted(model: type[Model], row: Row, connection: BaseDatabaseWrapper) -> list[Any]:
-    """The values of `row` as PostgreSQL's driver takes them."""
+    """The values of `row` as the driver's parameters."""
     fields = {field.column: field for field in model._meta.concrete_fields}
     return [fields[column].get_db_prep_save(value, connection) for column, value in row.items()]
 
 
-def links(model: type[Model], tenants: list[type[Model]]) -> list[ForeignKey]:
-    """References to tenant tables, save the one to the tenant itself."""
-    own = tenant_column(model)
-    found = [field for field in model._meta.concrete_fields if isinstance(field, ForeignKey)]
-    return [field for field in found if field.column != own and field.related_model in tenants]
+def references(model: type[Model], tenant_tables: list[type[Model]]) -> list[ForeignKey]:
+    """Foreign keys to tenant tables, except the one to the tenant."""
+    tenant = tenant_column(model)
+    keys = [field for field in model._meta.concrete_fields if isinstance(field, ForeignKey)]
+    return [key for key in keys if key.column != tenant and key.related_model in tenant_tables]
 
 
-def _value(field: Field, others: Mapping[type[Model], Row]) -> Any:
+def _value(field: Field, others: Rows) -> Any:
     if isinstance(field, ForeignKey) and field.related_model in others:
         return others[field.related_model][str(field.target_field.column)]
     if field.null:

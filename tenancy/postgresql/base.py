@@ -1,4 +1,8 @@
-"""Django's PostgreSQL backend, which looks after its connections at less cost."""
+"""Django's PostgreSQL backend with cheaper health checks and cheaper calls of database functions.
+
+Two measurements justify it. A statement costs about twice as much through a Django cursor as through the
+driver's. Django's health check, one `SELECT 1` a request, costs about 1/7 of a who-am-I request.
+"""
 
 import select
 import time
@@ -12,48 +16,47 @@ from django.db.utils import DatabaseErrorWrapper
 from django.utils.functional import cached_property
 
 from tenancy.context import TENANT_SETTING
-from tenancy.roles import RUNTIME_SETTINGS
+from tenancy.roles import APP_ROLE_SETTINGS
 
-HEALTH_CHECK_INTERVAL = 1.0
+HEALTH_CHECK_INTERVAL = 1.0  # seconds
+# Set on each new connection of the app role, because the role can change its own defaults.
 CONNECTION_SETTINGS = {
-    **RUNTIME_SETTINGS,
+    **APP_ROLE_SETTINGS,
     TENANT_SETTING: "",
-    "default_transaction_isolation": "read committed",  # whoever waits for a row sees what became of it
+    "default_transaction_isolation": "read committed",  # after waiting for a lock, read the committed row
     "search_path": "public",
 }
-AWAY = {None, "25P03", "25P04"}  # no word of the server; idle, or at it, for too long in a transaction
+# None: psycopg found results out of order. 25P03, 25P04: the server's timeouts for transactions.
+SESSION_ENDED = {None, "25P03", "25P04"}
 
 
 class SessionEndErrors(DatabaseErrorWrapper):
-    """Django's; but a session that the server ended, or whose answers are out of step, is one that is away.
+    """Raises OperationalError if the session ended: psycopg reports that as an InternalError.
 
-    To psycopg these are internal errors, as is a bug in a function, which stays one.
+    Other internal errors, such as a bug in a database function, remain InternalError.
     """
 
     wrapper: Any
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        if isinstance(error, psycopg.InternalError) and error.sqlstate in AWAY:
+        if isinstance(error, psycopg.InternalError) and error.sqlstate in SESSION_ENDED:
             self.wrapper.errors_occurred = True
-            self.wrapper._last_checked = float("-inf")  # not to be trusted
+            self.wrapper._last_checked = float("-inf")  # forces a health check
             raise OperationalError(*error.args) from error
         super().__exit__(kind, error, traceback)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
     _last_checked = float("-inf")
-    _function_cursor: psycopg.Cursor  # one for all calls of a connection: a fifth of a call is its making
+    _function_cursor: psycopg.Cursor  # reused: creating a cursor is a fifth of the cost of a call
 
     def init_connection_state(self) -> None:
-        """The app's role can change its own defaults, so what the service relies on is not left to them.
-
-        Through a pooler the next client gets the same values, and the tenant is none: nothing leaks.
-        """
+        """Behind a pooler these settings stay on the server's connection: same values, no tenant."""
         super().init_connection_state()
         if self.alias == DEFAULT_DB_ALIAS:
-            pairs = [pair for setting in CONNECTION_SETTINGS.items() for pair in setting]
-            words = ", ".join(["set_config(%s, %s, false)"] * len(CONNECTION_SETTINGS))
-            self._function_cursor.execute(f"SELECT {words}", pairs, prepare=False)
+            parameters = [part for setting in CONNECTION_SETTINGS.items() for part in setting]
+            calls = ", ".join(["set_config(%s, %s, false)"] * len(CONNECTION_SETTINGS))
+            self._function_cursor.execute(f"SELECT {calls}", parameters, prepare=False)
 
     def get_new_connection(self, conn_params: Any) -> Any:
         connection = super().get_new_connection(conn_params)
@@ -65,11 +68,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return SessionEndErrors(self)
 
     def is_usable(self) -> bool:
-        """Asked before each request where CONN_HEALTH_CHECKS is on.
+        """Django calls this before each request if CONN_HEALTH_CHECKS is on.
 
-        A connection that was closed over there has its end waiting to be read; where nothing waits on
-        one that was good a moment ago, Django's own statement (a seventh of a request) is spared. One
-        that lay idle is asked: a machine that is gone closes nothing.
+        If the server closed the connection, its socket is readable. If the last check succeeded within
+        HEALTH_CHECK_INTERVAL and the socket is not readable, `SELECT 1` is skipped. An older check is
+        repeated, because a host that disappears does not close its sockets.
         """
         now = time.monotonic()
         if now - self._last_checked > HEALTH_CHECK_INTERVAL or self._socket_readable():
@@ -87,10 +90,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return bool(poll.poll(0))
 
     def fetch_rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Any]:
-        """All rows of a statement, by the driver alone and in binary: half the cost of `cursor()`.
-
-        Django neither logs nor counts it.
-        """
+        """All rows of a statement, in binary format. Django neither logs nor counts the statement."""
         self.close_if_health_check_failed()
         self.ensure_connection()
         with self.wrap_database_errors:

@@ -1,4 +1,4 @@
-"""The numbered checks say what is wrong and what to do about it."""
+"""Each system check has an id, a finding and a hint."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,12 +13,12 @@ from tenancy.commands import OperatorCommand
 from tenancy.context import OPERATOR, current_alias
 
 
-def ids(found: list[Any]) -> list[str]:
-    return [str(message.id) for message in found]
+def ids(messages: list[Any]) -> list[str]:
+    return [str(message.id) for message in messages]
 
 
-def told(monkeypatch: pytest.MonkeyPatch, source: str, *findings: str) -> list[Any]:
-    """The messages, if that source found this."""
+def messages(monkeypatch: pytest.MonkeyPatch, source: str, *findings: str) -> list[Any]:
+    """The messages of the check if `source` has these findings."""
     monkeypatch.setattr(system, source, lambda alias: iter(findings))
     return check_tenant_isolation(None, databases=["default"])
 
@@ -27,8 +27,8 @@ def test_healthy_database_gives_no_message() -> None:
     assert [m for m in run_checks(databases=["default"]) if str(m.id).startswith("tenancy")] == []
 
 
-def test_database_is_asked_only_when_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(system, "table_findings", lambda alias: pytest.fail("asked"))
+def test_database_is_checked_only_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(system, "table_findings", lambda alias: pytest.fail("queried"))
     assert (
         check_tenant_isolation(None, databases=None)
         == check_tenant_isolation(None, databases=["owner"])
@@ -43,25 +43,24 @@ def test_old_server_is_e001(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "is too old: 99 or later" in message.msg
 
 
-def test_strong_role_is_e002(monkeypatch: pytest.MonkeyPatch) -> None:
-    (message,) = told(monkeypatch, "role_findings", "role x has BYPASSRLS")
+def test_role_that_bypasses_rls_is_e002(monkeypatch: pytest.MonkeyPatch) -> None:
+    (message,) = messages(monkeypatch, "role_findings", "role x has BYPASSRLS")
     assert (message.id, message.msg) == ("tenancy.E002", "role x has BYPASSRLS")
     assert "role_sql" in str(message.hint)
 
 
 def test_role_that_owns_tables_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ids(told(monkeypatch, "role_findings", "role x owns tables")) == ["tenancy.W001"]
+    assert ids(messages(monkeypatch, "role_findings", "role x owns tables")) == ["tenancy.W001"]
 
 
 @pytest.mark.parametrize("source", ["table_findings", "catalog_findings"])
-def test_open_wall_is_e003(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
-    (message,) = told(monkeypatch, source, "table x: policy y is missing")
+def test_difference_from_the_declarations_is_e003(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    (message,) = messages(monkeypatch, source, "table x: policy y is missing")
     assert message.id == "tenancy.E003"
     assert "check_isolation" in str(message.hint)
 
 
-def test_operator_role_would_be_found_too_strong_for_requests() -> None:
-    """The findings are about the role itself: the owner, asked the same, owns tables."""
+def test_role_findings_are_about_the_role_of_the_alias() -> None:
     assert [*schema.role_findings("owner")] == [
         "role auth_owner is a member of another role", "role auth_owner owns tables",
     ]  # fmt: skip
@@ -77,7 +76,7 @@ def test_atomic_requests_is_e004(settings: Any) -> None:
         settings.DATABASES["default"]["ATOMIC_REQUESTS"] = False
 
 
-# --- commands of the operator -----------------------------------------------------------------
+# --- OperatorCommand --------------------------------------------------------------------------
 
 
 class Command(OperatorCommand):
@@ -95,11 +94,11 @@ def without_operator(settings: Any) -> Iterator[None]:
     settings.DATABASES[OPERATOR] = operator
 
 
-def test_operators_command_speaks_as_the_operator() -> None:
+def test_operator_command_uses_the_operator_role() -> None:
     assert call_command(Command()) == "operator operator"
     assert current_alias() == "default"
 
 
-def test_operators_command_stops_without_one(without_operator: None) -> None:
+def test_operator_command_fails_without_an_operator_role(without_operator: None) -> None:
     with pytest.raises(CommandError, match="set OPERATOR_DATABASE_URL"):
         call_command(Command())

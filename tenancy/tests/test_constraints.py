@@ -1,4 +1,4 @@
-"""Walls as constraints of the model: they survive migrations in every direction."""
+"""Constraints of tenant tables: migrations apply and reverse them, and renames keep them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -43,8 +43,12 @@ OTHERS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=repr)
-def test_constraint_is_rebuilt_from_its_parts(example: Any) -> None:
+def name_of(constraint: Any) -> str:
+    return f"{type(constraint).__name__} {constraint.name}"
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=name_of)
+def test_constraint_is_deconstructible(example: Any) -> None:
     path, args, kwargs = example.deconstruct()
     copy = type(example)(*args, **kwargs)
     assert path == f"tenancy.constraints.{type(example).__name__}"
@@ -56,21 +60,21 @@ def test_constraint_is_rebuilt_from_its_parts(example: Any) -> None:
     assert eval(text, scope) == example
 
 
-@pytest.mark.parametrize(("example", "other"), list(zip(EXAMPLES, OTHERS, strict=True)), ids=repr)
-def test_constraint_that_differs_anywhere_is_another(example: Any, other: Any) -> None:
+@pytest.mark.parametrize(("example", "other"), list(zip(EXAMPLES, OTHERS, strict=True)), ids=name_of)
+def test_constraint_with_other_arguments_is_not_equal(example: Any, other: Any) -> None:
     assert example != other
     assert example != "not a constraint"
 
 
-def test_policy_compares_with_the_current_tenant_and_has_no_way_round() -> None:
+def test_policy_compares_only_with_the_current_tenant() -> None:
     assert CURRENT_TENANT == "(SELECT NULLIF(current_setting('app.current_creator_id', true), '')::uuid)"
 
 
-# --- a library with shelves and books, migrated step by step --------------------------------------
+# --- an app with two tables, migrated step by step --------------------------------------------
 
 
 class Library:
-    """An app of somebody else's, in the test database, as the owner."""
+    """An app that the tests migrate as the owner."""
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
@@ -86,7 +90,7 @@ class Library:
             self.steps.append((operation, self.state, after))
             self.state = after
 
-    def take_back(self, count: int | None = None) -> None:
+    def reverse(self, count: int | None = None) -> None:
         for _ in range(len(self.steps) if count is None else count):
             operation, before, after = self.steps.pop()
             with self.connection.schema_editor() as editor:
@@ -99,7 +103,7 @@ def create(name: str, table: str, fields: list[Any], constraints: list[Any]) -> 
     return migrations.CreateModel(name, [*key, *fields], {"db_table": table, "constraints": constraints})
 
 
-def walled(table: str) -> list[Any]:
+def constraints_of(table: str) -> list[Any]:
     key = models.UniqueConstraint(fields=["owner", "id"], name=f"{table}_tenant_key")
     return [
         key,
@@ -110,12 +114,12 @@ def walled(table: str) -> list[Any]:
 
 
 TITLE = ("title", models.TextField())
-SHELF = create("Shelf", "shelves", [TITLE], walled("shelves"))
-BOOK = create("Book", "books", [TITLE, ("shelf", models.UUIDField())], walled("books"))
-BOOK_ON_SHELF = migrations.AddConstraint(
-    "book",
+SHELF = create("Shelf", "shelves", [TITLE], constraints_of("shelves"))
+VOLUME = create("Volume", "volumes", [TITLE, ("shelf", models.UUIDField())], constraints_of("volumes"))
+REFERENCE = migrations.AddConstraint(
+    "volume",
     CompositeForeignKey(
-        name="books_shelf", fields=["owner", "shelf"], to="library.Shelf", to_fields=["owner", "id"]
+        name="volumes_shelf", fields=["owner", "shelf"], to="library.Shelf", to_fields=["owner", "id"]
     ),
 )
 
@@ -124,108 +128,111 @@ BOOK_ON_SHELF = migrations.AddConstraint(
 def library(transactional_db: None) -> Iterator[Library]:
     library = Library(connections["owner"])
     yield library
-    library.take_back()
+    library.reverse()
 
 
-def stands(superuser: psycopg.Connection) -> dict[str, list[str]]:
-    """What PostgreSQL has of the library, table by table."""
+def schema_of(superuser: psycopg.Connection) -> dict[str, list[str]]:
+    """RLS, policies, foreign keys and grants of the app's tables."""
     queries = {
-        "rls": "SELECT relname || CASE WHEN relrowsecurity AND relforcerowsecurity THEN '' ELSE ' by half' END "
-               "FROM pg_class WHERE relname IN ('shelves', 'books', 'tomes') "
+        "rls": "SELECT relname || CASE WHEN relrowsecurity AND relforcerowsecurity THEN '' ELSE ' incomplete' END "
+               "FROM pg_class WHERE relname IN ('shelves', 'volumes', 'tomes') "
                "AND (relrowsecurity OR relforcerowsecurity)",
         "policies": "SELECT tablename || ' ' || policyname || ' ' || qual FROM pg_policies "
-                    "WHERE tablename IN ('shelves', 'books', 'tomes') AND qual <> 'true'",
+                    "WHERE tablename IN ('shelves', 'volumes', 'tomes') AND qual <> 'true'",
         "references": "SELECT conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint "
-                      "WHERE contype = 'f' AND conrelid::regclass::text IN ('shelves', 'books', 'tomes')",
+                      "WHERE contype = 'f' AND conrelid::regclass::text IN ('shelves', 'volumes', 'tomes')",
         "grants": "SELECT relname || ' ' || grantee::regrole || ' ' || privilege_type FROM pg_class, "
-                  "aclexplode(relacl) WHERE relname IN ('shelves', 'books', 'tomes') AND grantee <> relowner "
+                  "aclexplode(relacl) WHERE relname IN ('shelves', 'volumes', 'tomes') AND grantee <> relowner "
                   "UNION SELECT attrelid::regclass || ' ' || grantee::regrole || ' ' || privilege_type || ' ' || attname "
-                  "FROM pg_attribute, aclexplode(attacl) WHERE attrelid::regclass::text IN ('shelves', 'books', 'tomes')",
+                  "FROM pg_attribute, aclexplode(attacl) WHERE attrelid::regclass::text IN ('shelves', 'volumes', 'tomes')",
     }  # fmt: skip
-    found = {key: [name for (name,) in superuser.execute(query.encode())] for key, query in queries.items()}
-    return {key: sorted(names) for key, names in found.items()}
+    return {
+        key: sorted(name for (name,) in superuser.execute(query.encode())) for key, query in queries.items()
+    }
 
 
-NOTHING: dict[str, list[str]] = {"rls": [], "policies": [], "references": [], "grants": []}
+EMPTY: dict[str, list[str]] = {"rls": [], "policies": [], "references": [], "grants": []}
 TENANT = "({} = ( SELECT (NULLIF(current_setting('app.current_creator_id'::text, true), ''::text))::uuid AS \"nullif\"))"
 
 
-def test_tables_are_made_with_their_walls_and_unmade(library: Library, superuser: psycopg.Connection) -> None:
-    library.migrate(SHELF, BOOK, BOOK_ON_SHELF)
-    assert stands(superuser) == {
-        "rls": ["books", "shelves"],
-        "policies": [f"{table} {table}_tenant {TENANT.format('owner')}" for table in ("books", "shelves")],
+def test_constraints_are_created_and_dropped_with_their_tables(
+    library: Library, superuser: psycopg.Connection
+) -> None:
+    library.migrate(SHELF, VOLUME, REFERENCE)
+    assert schema_of(superuser) == {
+        "rls": ["shelves", "volumes"],
+        "policies": [f"{table} {table}_tenant {TENANT.format('owner')}" for table in ("shelves", "volumes")],
         "references": [
-            "books_shelf FOREIGN KEY (owner, shelf) REFERENCES shelves(owner, id) ON DELETE CASCADE"
+            "volumes_shelf FOREIGN KEY (owner, shelf) REFERENCES shelves(owner, id) ON DELETE CASCADE"
         ],
         "grants": [
-            f"{table} auth_{grant}" for table in ("books", "shelves")
+            f"{table} auth_{grant}" for table in ("shelves", "volumes")
             for grant in ("app INSERT", "app SELECT", "app UPDATE title", "operator SELECT")
         ],
     }  # fmt: skip
-    library.take_back(1)
-    assert stands(superuser)["references"] == []
-    library.take_back()
-    assert stands(superuser) == NOTHING
+    library.reverse(1)
+    assert schema_of(superuser)["references"] == []
+    library.reverse()
+    assert schema_of(superuser) == EMPTY
 
 
-def test_each_wall_can_be_taken_down_and_put_up_again(
+def test_each_constraint_can_be_removed_and_restored(library: Library, superuser: psycopg.Connection) -> None:
+    library.migrate(SHELF, VOLUME, REFERENCE)
+    before = schema_of(superuser)
+    constraints = [*constraints_of("volumes")[1:], REFERENCE.constraint]
+    for constraint in constraints:
+        library.migrate(migrations.RemoveConstraint("volume", constraint.name))
+        assert schema_of(superuser) != before or constraint.name == "volumes_operator", constraint
+    without = schema_of(superuser)
+    assert not any("volumes" in line for lines in without.values() for line in lines)
+    library.reverse(len(constraints))
+    assert schema_of(superuser) == before
+
+
+def test_constraints_follow_a_renamed_field_and_table(
     library: Library, superuser: psycopg.Connection
 ) -> None:
-    library.migrate(SHELF, BOOK, BOOK_ON_SHELF)
-    up = stands(superuser)
-    walls = [*walled("books")[1:], BOOK_ON_SHELF.constraint]
-    for wall in walls:
-        library.migrate(migrations.RemoveConstraint("book", wall.name))
-        assert stands(superuser) != up or wall.name == "books_operator", wall
-    down = stands(superuser)
-    assert not any("books" in line for lines in down.values() for line in lines)
-    library.take_back(len(walls))
-    assert stands(superuser) == up
-
-
-def test_walls_follow_a_renamed_field_and_table(library: Library, superuser: psycopg.Connection) -> None:
-    library.migrate(SHELF, BOOK, BOOK_ON_SHELF)
-    before = stands(superuser)
+    library.migrate(SHELF, VOLUME, REFERENCE)
+    before = schema_of(superuser)
     library.migrate(
-        migrations.RenameField("book", "owner", "creator_id"),
-        migrations.RenameModel("Book", "Tome"),
+        migrations.RenameField("volume", "owner", "creator_id"),
+        migrations.RenameModel("Volume", "Tome"),
         migrations.AlterModelTable("tome", "tomes"),
     )
-    after = stands(superuser)
-    assert f"tomes books_tenant {TENANT.format('creator_id')}" in after["policies"]
+    after = schema_of(superuser)
+    assert f"tomes volumes_tenant {TENANT.format('creator_id')}" in after["policies"]
     assert "tomes" in after["rls"]
     assert "tomes auth_app UPDATE title" in after["grants"]
     assert "FOREIGN KEY (creator_id, shelf) REFERENCES shelves(owner, id)" in after["references"][0]
-    library.take_back(3)
-    assert stands(superuser) == before
-    library.take_back()
-    assert stands(superuser) == NOTHING
+    library.reverse(3)
+    assert schema_of(superuser) == before
+    library.reverse()
+    assert schema_of(superuser) == EMPTY
 
 
-def test_walls_are_declared_anew_with_a_renamed_field(
+def test_policy_is_replaced_when_its_field_is_renamed(
     library: Library, superuser: psycopg.Connection
 ) -> None:
-    """As `makemigrations` does it: down, rename, up."""
+    """`makemigrations` removes the constraint, renames the field and adds the constraint again."""
     library.migrate(SHELF)
-    before = stands(superuser)
+    before = schema_of(superuser)
     library.migrate(
         migrations.RemoveConstraint("shelf", "shelves_tenant"),
         migrations.RenameField("shelf", "owner", "creator_id"),
         migrations.AddConstraint("shelf", TenantPolicy(name="shelves_tenant", field="creator_id")),
     )
-    assert stands(superuser)["policies"] == [f"shelves shelves_tenant {TENANT.format('creator_id')}"]
-    library.take_back(3)
-    assert stands(superuser) == before
+    assert schema_of(superuser)["policies"] == [f"shelves shelves_tenant {TENANT.format('creator_id')}"]
+    library.reverse(3)
+    assert schema_of(superuser) == before
 
 
 def changes(old: ProjectState, new: ProjectState) -> list[Any]:
     detector = MigrationAutodetector(old, new, NonInteractiveMigrationQuestioner(specified_apps={"library"}))
-    found = detector._detect_changes()
-    return [operation for migration in found.get("library", []) for operation in migration.operations]
+    changed = detector._detect_changes()
+    return [operation for migration in changed.get("library", []) for operation in migration.operations]
 
 
-def test_makemigrations_finds_what_changed_and_nothing_else() -> None:
+def test_makemigrations_detects_changed_constraints_only() -> None:
     def library_of(*constraints: Any) -> ProjectState:
         state = ProjectState()
         state.add_model(ModelState("library", "Shelf", create("Shelf", "shelves", [TITLE], []).fields,
@@ -239,10 +246,10 @@ def test_makemigrations_finds_what_changed_and_nothing_else() -> None:
     assert (removed.name, added.constraint) == ("g", wider)
 
 
-def test_tenant_tables_come_in_an_order_in_which_rows_can_be_inserted() -> None:
+def test_referenced_tenant_models_come_first() -> None:
     with isolate_apps("tenancy") as registry:
 
-        class Book(models.Model):
+        class Volume(models.Model):
             owner = models.UUIDField()
             shelf_id = models.UUIDField()
 
@@ -254,7 +261,7 @@ def test_tenant_tables_come_in_an_order_in_which_rows_can_be_inserted() -> None:
                         name="r", fields=["owner", "shelf_id"], to="tenancy.Shelf", to_fields=["owner", "id"]
                     ),
                     CompositeForeignKey(
-                        name="s", fields=["owner", "id"], to="tenancy.Book", to_fields=["owner", "id"]
+                        name="s", fields=["owner", "id"], to="tenancy.Volume", to_fields=["owner", "id"]
                     ),
                 ]
 
@@ -269,19 +276,19 @@ def test_tenant_tables_come_in_an_order_in_which_rows_can_be_inserted() -> None:
             class Meta:
                 app_label = "tenancy"
 
-        assert tenant_models(registry) == [Shelf, Book]  # type: ignore[arg-type]
-        assert [tenant_column(Shelf), tenant_column(Book)] == ["tenant", "owner"]
+        assert tenant_models(registry) == [Shelf, Volume]  # type: ignore[arg-type]
+        assert [tenant_column(Shelf), tenant_column(Volume)] == ["tenant", "owner"]
 
 
-def test_role_sql_operation_puts_the_real_names_in(library: Library, superuser: psycopg.Connection) -> None:
-    made = "CREATE TABLE shelves (n int); GRANT SELECT ON shelves TO {app}, {operator}"
-    library.migrate(RunRoleSQL(made, "DROP TABLE shelves"))
-    assert stands(superuser)["grants"] == ["shelves auth_app SELECT", "shelves auth_operator SELECT"]
+def test_role_sql_operation_fills_in_the_role_names(library: Library, superuser: psycopg.Connection) -> None:
+    create = "CREATE TABLE shelves (n int); GRANT SELECT ON shelves TO {app}, {operator}"
+    library.migrate(RunRoleSQL(create, "DROP TABLE shelves"))
+    assert schema_of(superuser)["grants"] == ["shelves auth_app SELECT", "shelves auth_operator SELECT"]
 
 
 def test_unlogged_model_is_unlogged(library: Library, superuser: psycopg.Connection) -> None:
     library.migrate(CreateUnloggedModel("Shelf", SHELF.fields, {"db_table": "shelves"}))
     query = b"SELECT relpersistence FROM pg_class WHERE relname = 'shelves'"
     assert superuser.execute(query).fetchone() == ("u",)
-    library.migrate(migrations.CreateModel("Book", SHELF.fields, {"db_table": "books"}))
-    assert superuser.execute(query.replace(b"shelves", b"books")).fetchone() == ("p",)
+    library.migrate(migrations.CreateModel("Volume", SHELF.fields, {"db_table": "volumes"}))
+    assert superuser.execute(query.replace(b"shelves", b"volumes")).fetchone() == ("p",)

@@ -1,4 +1,4 @@
-"""Typed calls of the database's functions."""
+"""Typed calls of database functions, and the files that define them."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ def identify(person: Person) -> None:
     accounts_sql.identify_caller(creator=person.id, session=person.id, token=person.id, idle=None)
 
 
-def test_function_that_sets_the_tenant_leaves_no_tenant_set(ada: Person) -> None:
+def test_call_resets_the_tenant_that_the_function_sets(ada: Person) -> None:
     identify(ada)
     assert setting() == ""
     with transaction.atomic():
@@ -43,7 +43,7 @@ def test_function_that_sets_the_tenant_leaves_no_tenant_set(ada: Person) -> None
         assert setting() == ""
 
 
-def test_function_that_sets_the_tenant_keeps_the_scope_around_it(ada: Person, bob: Person) -> None:
+def test_call_inside_a_scope_keeps_its_tenant(ada: Person, bob: Person) -> None:
     with tenant_scope(ada.id):
         identify(ada)
         assert setting() == str(ada.id)
@@ -51,12 +51,12 @@ def test_function_that_sets_the_tenant_keeps_the_scope_around_it(ada: Person, bo
             identify(bob)
 
 
-def test_function_that_finds_the_tenant_out_is_refused_inside_a_scope(ada: Person) -> None:
+def test_function_that_chooses_the_tenant_fails_in_a_scope(ada: Person) -> None:
     with tenant_scope(ada.id), pytest.raises(TenantMismatchError):
         accounts_sql.find_account(address=ada.email)
 
 
-def test_scalar_row_list_and_nothing(ada: Person) -> None:
+def test_results_are_scalars_rows_lists_and_none(ada: Person) -> None:
     assert accounts_sql.find_creator(address=ada.email) == ada.id
     assert accounts_sql.find_creator(address="nobody@example.com") is None
     account = accounts_sql.find_account(address=ada.email)
@@ -68,7 +68,7 @@ def test_scalar_row_list_and_nothing(ada: Person) -> None:
 
 
 @pytest.mark.parametrize("name", DECLARED)
-def test_declaration_names_the_parameters_of_the_function(name: str, superuser: psycopg.Connection) -> None:
+def test_declaration_has_the_parameters_of_the_function(name: str, superuser: psycopg.Connection) -> None:
     row = superuser.execute(
         "SELECT proargnames[1:pronargs] FROM pg_proc WHERE proname = %s AND pronamespace = 'public'::regnamespace",
         [name],
@@ -84,13 +84,13 @@ def rolled_back(superuser: psycopg.Connection) -> Iterator[psycopg.Connection]:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_database_has_the_text_of_the_file(file: Path, rolled_back: psycopg.Connection) -> None:
+def test_function_in_the_database_equals_its_file(file: Path, rolled_back: psycopg.Connection) -> None:
     definition = "SELECT pg_get_functiondef(to_regproc(%s))"
     migrated = rolled_back.execute(definition, [file.stem]).fetchone()
     rolled_back.execute(file.read_text().encode())
     assert rolled_back.execute(definition, [file.stem]).fetchone() == migrated
 
 
-def test_every_function_of_the_database_has_a_file(superuser: psycopg.Connection) -> None:
+def test_every_function_in_the_database_has_a_file(superuser: psycopg.Connection) -> None:
     query = "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
     assert sorted(name for (name,) in superuser.execute(query)) == sorted(file.stem for file in FILES)

@@ -1,4 +1,4 @@
-"""A request's transaction: the caller's scope around the view, and what becomes of it."""
+"""The tenant scope of a request, and whether it commits or rolls back."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +25,7 @@ Creator = get_user_model()
 
 
 def resolve(request: HttpRequest) -> UUID | None:
-    """Stands in for the one that verifies a token."""
+    """Takes the tenant from a header; the product verifies a token."""
     given = request.headers.get("X-Tenant")
     return UUID(given) if given else None
 
@@ -34,9 +34,8 @@ def facts() -> str:
     return f"{current_tenant()} {connections['default'].in_atomic_block}"
 
 
-def answer(request: HttpRequest, status: int) -> HttpResponse:
-    """Writes, then answers as it was told."""
-    Creator.objects.update(display_name=f"answered {status}")
+def respond(request: HttpRequest, status: int) -> HttpResponse:
+    Creator.objects.update(display_name=f"responded {status}")
     return HttpResponse(facts(), status=status)
 
 
@@ -45,7 +44,7 @@ def crash(request: HttpRequest) -> HttpResponse:
     raise ZeroDivisionError
 
 
-class Door(APIView):
+class Endpoint(APIView):
     authentication_classes = ()
     permission_classes = ()
 
@@ -59,7 +58,7 @@ class Page(View):
 
 
 @owns_transactions
-class OwnDoor(Door):
+class OwnEndpoint(Endpoint):
     pass
 
 
@@ -74,11 +73,11 @@ def own_view(request: HttpRequest) -> HttpResponse:
 
 
 urlpatterns = [
-    path("answer/<int:status>", answer),
+    path("respond/<int:status>", respond),
     path("crash", crash),
-    path("door", Door.as_view()),
-    path("own/door", OwnDoor.as_view()),
-    path("own/marked-door", owns_transactions(Door.as_view())),
+    path("endpoint", Endpoint.as_view()),
+    path("own/endpoint", OwnEndpoint.as_view()),
+    path("own/marked-endpoint", owns_transactions(Endpoint.as_view())),
     path("own/page", OwnPage.as_view()),
     path("own/view", own_view),
 ]
@@ -102,40 +101,40 @@ def name_of(person: Person, superuser: psycopg.Connection) -> str:
     return str(row[0])
 
 
-def test_view_runs_in_the_scope_of_its_caller(get: Any, ada: Person) -> None:
-    assert get("/door", ada).content.decode() == f'"{ada.id} True"'
+def test_view_runs_in_the_scope_of_the_tenant(get: Any, ada: Person) -> None:
+    assert get("/endpoint", ada).content.decode() == f'"{ada.id} True"'
     assert current_tenant() is None
     assert not connections["default"].in_atomic_block
 
 
 @pytest.mark.parametrize("status", [200, 204, 302, 400, 403, 404, 409, 429, 499])
-def test_answers_and_refusals_are_committed(get: Any, ada: Person, superuser: Any, status: int) -> None:
-    assert get(f"/answer/{status}", ada).status_code == status
-    assert name_of(ada, superuser) == f"answered {status}"
+def test_response_below_500_is_committed(get: Any, ada: Person, superuser: Any, status: int) -> None:
+    assert get(f"/respond/{status}", ada).status_code == status
+    assert name_of(ada, superuser) == f"responded {status}"
 
 
 @pytest.mark.parametrize("status", [500, 503])
-def test_failures_are_rolled_back(get: Any, ada: Person, superuser: Any, status: int) -> None:
-    assert get(f"/answer/{status}", ada).status_code == status
+def test_response_from_500_is_rolled_back(get: Any, ada: Person, superuser: Any, status: int) -> None:
+    assert get(f"/respond/{status}", ada).status_code == status
     assert name_of(ada, superuser) == "Ada"
 
 
-def test_crash_is_rolled_back(get: Any, ada: Person, superuser: Any) -> None:
+def test_exception_is_rolled_back(get: Any, ada: Person, superuser: Any) -> None:
     assert get("/crash", ada).status_code == 500
     assert name_of(ada, superuser) == "Ada"
     assert not connections["default"].in_atomic_block
 
 
-def test_next_request_starts_clean_after_a_failure(get: Any, ada: Person, bob: Person) -> None:
+def test_next_request_has_no_state_of_a_failed_one(get: Any, ada: Person, bob: Person) -> None:
     get("/crash", ada)
-    assert get("/door", bob).content.decode() == f'"{bob.id} True"'
-    assert get("/door").content.decode() == '"None False"'
+    assert get("/endpoint", bob).content.decode() == f'"{bob.id} True"'
+    assert get("/endpoint").content.decode() == '"None False"'
 
 
-@pytest.mark.parametrize("path", ["/own/door", "/own/marked-door", "/own/page", "/own/view"])
-def test_view_that_owns_its_transactions_gets_none(get: Any, ada: Person, path: str) -> None:
+@pytest.mark.parametrize("path", ["/own/endpoint", "/own/marked-endpoint", "/own/page", "/own/view"])
+def test_view_that_owns_its_transactions_gets_no_scope(get: Any, ada: Person, path: str) -> None:
     assert get(path, ada).content.decode().strip('"') == "None False"
 
 
-def test_nobody_gets_no_scope(get: Any) -> None:
-    assert get("/door").content.decode() == '"None False"'
+def test_request_without_a_tenant_gets_no_scope(get: Any) -> None:
+    assert get("/endpoint").content.decode() == '"None False"'

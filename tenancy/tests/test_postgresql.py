@@ -1,4 +1,4 @@
-"""The database backend: connections are looked after without a statement; a call is the driver's alone."""
+"""The database backend: health checks, connection settings, errors and calls of database functions."""
 
 import time
 from collections.abc import Iterator
@@ -16,43 +16,43 @@ from tenancy.postgresql.base import CONNECTION_SETTINGS, HEALTH_CHECK_INTERVAL
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Django's own statement, each time that it is sent."""
-    sent: list[str] = []
-    usable = base.DatabaseWrapper.is_usable
+def checks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Records each `SELECT 1` of Django's health check."""
+    statements: list[str] = []
+    is_usable = base.DatabaseWrapper.is_usable
 
-    def noted(self: base.DatabaseWrapper) -> bool:
-        sent.append("SELECT 1")
-        return usable(self)
+    def record(self: base.DatabaseWrapper) -> bool:
+        statements.append("SELECT 1")
+        return is_usable(self)
 
-    monkeypatch.setattr(base.DatabaseWrapper, "is_usable", noted)
+    monkeypatch.setattr(base.DatabaseWrapper, "is_usable", record)
     monkeypatch.setattr(connection, "_last_checked", float("-inf"), raising=False)
-    return sent
+    return statements
 
 
 def end_request() -> None:
     connection.close_if_unusable_or_obsolete()
 
 
-def test_connection_that_stands_is_asked_nothing(asked: list[str]) -> None:
+def test_recently_checked_connection_is_not_checked_again(checks: list[str]) -> None:
     connection.ensure_connection()
     for _ in range(3):
         end_request()
         connection.fetch_rows("SELECT 1", {})[0]
-    assert asked == ["SELECT 1"]
+    assert checks == ["SELECT 1"]
 
 
-def test_connection_that_lay_idle_is_asked(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_connection_is_checked(checks: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     connection.ensure_connection()
     assert connection.is_usable()
-    asked.clear()
+    checks.clear()
     later = time.monotonic() + HEALTH_CHECK_INTERVAL + 0.1
     monkeypatch.setattr("tenancy.postgresql.base.time.monotonic", lambda: later)
     assert connection.is_usable()
-    assert asked == ["SELECT 1"]
+    assert checks == ["SELECT 1"]
 
 
-def test_connection_that_was_closed_over_there_is_replaced(superuser: psycopg.Connection) -> None:
+def test_connection_closed_by_the_server_is_replaced(superuser: psycopg.Connection) -> None:
     connection.ensure_connection()
     (pid,) = connection.fetch_rows("SELECT pg_backend_pid()", {})[0]
     end_request()
@@ -61,19 +61,19 @@ def test_connection_that_was_closed_over_there_is_replaced(superuser: psycopg.Co
     assert other != pid
 
 
-def test_word_from_the_server_makes_it_ask(asked: list[str], superuser: psycopg.Connection) -> None:
-    """Something waits on the socket, and the connection stands: the statement tells."""
+def test_connection_with_unread_data_is_checked(checks: list[str], superuser: psycopg.Connection) -> None:
+    """A notification makes the socket readable although the connection is usable."""
     connection.ensure_connection()
     assert connection.is_usable()
-    asked.clear()
+    checks.clear()
     with connection.cursor() as cursor:
-        cursor.execute("LISTEN somebody")
-    superuser.execute("NOTIFY somebody")
+        cursor.execute("LISTEN channel")
+    superuser.execute("NOTIFY channel")
     for _ in range(100):
-        if connection.is_usable() and asked:
+        if connection.is_usable() and checks:
             break
         time.sleep(0.01)
-    assert asked
+    assert checks
 
 
 @pytest.fixture
@@ -85,33 +85,32 @@ def mallory() -> Iterator[psycopg.Connection]:
     connection.close()
 
 
-def preset(role: psycopg.Connection, name: str, value: str) -> None:
-    role.execute(f"ALTER ROLE {ROLES.app} IN DATABASE {DATABASE} SET {name} = '{value}'".encode())
+def set_default(session: psycopg.Connection, name: str, value: str) -> None:
+    session.execute(f"ALTER ROLE {ROLES.app} IN DATABASE {DATABASE} SET {name} = '{value}'".encode())
 
 
-def test_connection_does_not_take_its_roles_own_defaults(
+def test_connection_overrides_the_defaults_of_its_role(
     mallory: psycopg.Connection, superuser: psycopg.Connection, ada: Person
 ) -> None:
-    """PostgreSQL lets every role change its own, but for the tenant: that takes a superuser."""
+    """A role can change its own defaults, except for the tenant's: that requires a superuser."""
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        preset(mallory, TENANT_SETTING, str(ada.id))
-    preset(superuser, TENANT_SETTING, str(ada.id))
+        set_default(mallory, TENANT_SETTING, str(ada.id))
+    set_default(superuser, TENANT_SETTING, str(ada.id))
     for name, value in {
         "default_transaction_isolation": "serializable",
         "idle_in_transaction_session_timeout": "0",
         "lock_timeout": "0",
         "search_path": "nowhere",
     }.items():
-        preset(mallory, name, value)
+        set_default(mallory, name, value)
     connection.close()
     names = list(CONNECTION_SETTINGS)
-    found = connection.fetch_rows(f"SELECT {', '.join(f'current_setting({name!r})' for name in names)}", {})[
-        0
-    ]
-    assert dict(zip(names, found, strict=True)) == CONNECTION_SETTINGS
+    columns = ", ".join(f"current_setting({name!r})" for name in names)
+    (values,) = connection.fetch_rows(f"SELECT {columns}", {})
+    assert dict(zip(names, values, strict=True)) == CONNECTION_SETTINGS
 
 
-def test_errors_are_djangos() -> None:
+def test_errors_are_django_errors() -> None:
     with pytest.raises(OperationalError):
         connection.fetch_rows("SELECT pg_terminate_backend(pg_backend_pid())", {})[0]
     connection.close()
@@ -119,8 +118,8 @@ def test_errors_are_djangos() -> None:
         connection.fetch_rows("DO $$ BEGIN RAISE SQLSTATE 'XX000'; END $$", {})[0]
 
 
-def test_session_that_the_server_ended_is_a_database_that_is_away() -> None:
-    """To psycopg it is an internal error; to whoever asked it is 503, and the next one asks anew."""
+def test_session_ended_by_the_server_is_an_operational_error() -> None:
+    """psycopg raises InternalError. The request gets a 503, and the next one a new connection."""
     with transaction.atomic():
         connection.fetch_rows("SELECT set_config('idle_in_transaction_session_timeout', '50', true)", {})[0]
         time.sleep(0.3)
@@ -131,11 +130,11 @@ def test_session_that_the_server_ended_is_a_database_that_is_away() -> None:
     assert connection.fetch_rows("SELECT 1", {})[0] == (1,)
 
 
-def test_answers_out_of_step_are_a_database_that_is_away(asked: list[str]) -> None:
+def test_results_out_of_order_are_an_operational_error(checks: list[str]) -> None:
     connection.ensure_connection()
     assert connection.is_usable()
     with pytest.raises(OperationalError), connection.wrap_database_errors:
         raise psycopg.InternalError("received 2 results from command 'BEGIN'")
-    asked.clear()
+    checks.clear()
     end_request()
-    assert asked == ["SELECT 1"]
+    assert checks == ["SELECT 1"]

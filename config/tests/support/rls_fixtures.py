@@ -1,7 +1,7 @@
-"""The cast behind the walls.
+"""Two tenants with rows in every tenant table, and an attacker's connection.
 
-Ada owns; Bob is another tenant; Mallory has got hold of a connection of the app role on which the
-tenant is Ada, and sends whatever SQL she likes. Olga is staff.
+Ada and Bob are tenants, and Olga is staff. Mallory has a connection of the app role whose tenant is Ada, and
+sends arbitrary SQL.
 """
 
 import re
@@ -12,52 +12,44 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from django.apps import apps
-from django.db import connection
 
-from tenancy.checks.sample_rows import adapted, sample_row
-from tenancy.constraints import tenant_column, tenant_models
 from tenancy.context import TENANT_SETTING
 
 from .environment import DATABASE, ROLES, server
+from .rls_rows import TABLES, Row, Rows, insert_statement, new_row, tenant_column
 
-MODELS = {model._meta.db_table: model for model in tenant_models(apps)}
 REFUSED = "InsufficientPrivilege"
-Rows = dict[Any, dict[str, Any]]
 
 
 @dataclass
 class TwoTenants:
-    """Ada and Bob have a row in every tenant table, Olga has one among the creators."""
-
     ada: UUID
     bob: UUID
     olga: UUID
-    rows: dict[UUID, Rows]  # person → model → row
+    rows: dict[UUID, Rows]
     superuser: psycopg.Connection
 
     def __getitem__(self, name: str) -> UUID:
-        """`ada_sessions`: the key of Ada's row in that table; `bob`: Bob's id."""
+        """`bob` is Bob's id, `bob_sessions` the id of his row in that table."""
         person, _, table = name.partition("_")
-        owner: UUID = getattr(self, person)
-        return self.rows[owner][MODELS[table]]["id"] if table else owner
+        tenant: UUID = getattr(self, person)
+        return self.rows[tenant][table]["id"] if table else tenant
 
-    def filled(self, template: str) -> str:
+    def fill_in(self, template: str) -> str:
         return re.sub(r"\{(\w+)\}", lambda name: str(self[name[1]]), template)
 
-    def others(self) -> dict[str, list[str]]:
-        """Every row that is not Ada's."""
-        found = {}
-        for table, model in MODELS.items():
-            query = f"SELECT to_jsonb(t)::text FROM {table} t WHERE {tenant_column(model)} <> %s ORDER BY 1"
-            found[table] = [text for (text,) in self.superuser.execute(query.encode(), [self.ada])]
-        return found
+    def rows_of_others(self) -> dict[str, list[str]]:
+        """All rows that are not Ada's, by table."""
+        rows = {}
+        for table in TABLES:
+            query = f"SELECT to_jsonb(t)::text FROM {table} t WHERE {tenant_column(table)} <> %s ORDER BY 1"
+            rows[table] = [text for (text,) in self.superuser.execute(query.encode(), [self.ada])]
+        return rows
 
-    def told_by(self, answer: str, *, asked: str) -> list[str]:
-        """Values of Bob's and Olga's rows that are in the answer and were not in the question."""
-        theirs, adas = (self._values(self.bob, self.olga), self._values(self.ada))
-        secrets = [value for value in theirs - adas if len(value) > 7 and value not in asked]
-        return [secret for secret in secrets if secret in answer]
+    def leaks(self, output: str, *, statement: str) -> list[str]:
+        """Values of Bob's and Olga's rows that are in the output but not in the statement."""
+        secrets = self._values(self.bob, self.olga) - self._values(self.ada)
+        return [value for value in secrets if len(value) > 7 and value in output and value not in statement]
 
     def _values(self, *people: UUID) -> set[str]:
         rows = [row for person in people for row in self.rows[person].values()]
@@ -67,47 +59,41 @@ class TwoTenants:
 @pytest.fixture
 def two_tenants(superuser: psycopg.Connection) -> TwoTenants:
     ada, bob, olga = uuid4(), uuid4(), uuid4()
-    rows = {ada: settle(superuser, ada, "ada"), bob: settle(superuser, bob, "bob")}
-    rows[olga] = {MODELS["creators"]: account(olga, "olga", is_staff=True, is_superuser=True)}
-    put(superuser, MODELS["creators"], rows[olga][MODELS["creators"]])
-    return TwoTenants(ada, bob, olga, rows, superuser)
+    operator = account(olga, "olga", is_staff=True, is_superuser=True)
+    insert(superuser, "creators", operator)
+    rows = {ada: insert_rows(superuser, ada, "ada"), bob: insert_rows(superuser, bob, "bob")}
+    return TwoTenants(ada, bob, olga, rows | {olga: {"creators": operator}}, superuser)
 
 
 @pytest.fixture
 def mallory(two_tenants: TwoTenants) -> Iterator[psycopg.Connection]:
     with psycopg.connect(server.url(ROLES.app, DATABASE), autocommit=True) as app:
-        become(app, two_tenants.ada)
+        set_tenant(app, two_tenants.ada)
         yield app
 
 
-def account(tenant: UUID, name: str, **fields: Any) -> dict[str, Any]:
-    row = sample_row(MODELS["creators"], tenant, {})
-    return row | {"email": f"{name}@example.com", "holds_email": True, **fields}
+def account(tenant: UUID, name: str, **columns: Any) -> Row:
+    return new_row("creators", tenant, {}) | {"email": f"{name}@example.com", "holds_email": True, **columns}
 
 
-def settle(superuser: psycopg.Connection, tenant: UUID, name: str) -> Rows:
+def insert_rows(superuser: psycopg.Connection, tenant: UUID, name: str) -> Rows:
     rows: Rows = {}
-    for model in tenant_models(apps):
-        is_account = model is MODELS["creators"]
-        rows[model] = account(tenant, name) if is_account else sample_row(model, tenant, rows)
-        put(superuser, model, rows[model])
+    for table in TABLES:
+        rows[table] = account(tenant, name) if table == "creators" else new_row(table, tenant, rows)
+        insert(superuser, table, rows[table])
     return rows
 
 
-def put(superuser: psycopg.Connection, model: Any, row: dict[str, Any]) -> None:
-    superuser.execute(insertion(model, row).encode(), adapted(model, row, connection))
+def insert(superuser: psycopg.Connection, table: str, row: Row) -> None:
+    superuser.execute(insert_statement(table, row).encode(), list(row.values()))
 
 
-def insertion(model: Any, row: dict[str, Any]) -> str:
-    return f"INSERT INTO {model._meta.db_table} ({', '.join(row)}) VALUES ({', '.join(['%s'] * len(row))})"
-
-
-def become(app: psycopg.Connection, tenant: UUID | str) -> None:
+def set_tenant(app: psycopg.Connection, tenant: UUID | str) -> None:
     app.execute("SELECT set_config(%s, %s, false)", [TENANT_SETTING, str(tenant)])
 
 
 def outcome(app: psycopg.Connection, statement: str, values: list[Any] | None = None) -> Any:
-    """The rows that come back, else how many were touched, else the name of the error."""
+    """The returned rows, the number of affected rows, or the name of the error."""
     try:
         with app.transaction():
             cursor = app.execute(statement.encode(), values)
@@ -116,16 +102,16 @@ def outcome(app: psycopg.Connection, statement: str, values: list[Any] | None = 
         return type(error).__name__
 
 
-def try_all(app: psycopg.Connection, two_tenants: TwoTenants, statements: dict[str, Any]) -> None:
-    """Each has its outcome; none tells of another tenant's rows, and none changes one."""
-    before, heard, wrong = two_tenants.others(), [], []
-    app.add_notice_handler(lambda notice: heard.append(str(notice.message_primary)))
+def assert_outcomes(app: psycopg.Connection, two_tenants: TwoTenants, statements: dict[str, Any]) -> None:
+    """Each statement has its outcome, reveals no value of another tenant and changes none of its rows."""
+    before, notices, failures = two_tenants.rows_of_others(), [], []
+    app.add_notice_handler(lambda notice: notices.append(str(notice.message_primary)))
     for template, expected in statements.items():
-        statement = two_tenants.filled(template)
-        heard.clear()
+        statement = two_tenants.fill_in(template)
+        notices.clear()
         result = outcome(app, statement)
-        told = two_tenants.told_by(f"{result} {heard}", asked=statement)
-        if result != expected or told:
-            wrong.append((statement, result, told))
-    assert not wrong, "\n".join(map(str, wrong))
-    assert two_tenants.others() == before, "a row has changed"
+        leaks = two_tenants.leaks(f"{result} {notices}", statement=statement)
+        if result != expected or leaks:
+            failures.append((statement, result, leaks))
+    assert not failures, "\n".join(map(str, failures))
+    assert two_tenants.rows_of_others() == before

@@ -9,7 +9,7 @@ from tenancy.routers import OWNER
 
 
 class Command(migrate.Command):
-    """Django's migrate, as the owner wherever there is one."""
+    """Django's migrate, as the owner if OWNER_DATABASE_URL is set."""
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -17,5 +17,5 @@ class Command(migrate.Command):
             parser.set_defaults(database=OWNER)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with using_alias(options["database"]):  # data migrations too
+        with using_alias(options["database"]):  # also for data migrations
             super().handle(*args, **options)

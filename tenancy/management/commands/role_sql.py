@@ -8,9 +8,9 @@ from tenancy.roles import create_database_statement, database_statements, role_s
 
 class Command(BaseCommand):
     help = (
-        "Print the SQL that makes the database and its roles on a PostgreSQL of one's own, with the names "
-        "and passwords of DATABASE_URL, OPERATOR_DATABASE_URL and OWNER_DATABASE_URL. Pipe it into psql as "
-        "superuser."
+        "Print the SQL that creates the database and its roles on an external PostgreSQL server, with the "
+        "names and passwords of DATABASE_URL, OPERATOR_DATABASE_URL and OWNER_DATABASE_URL. Pipe it into "
+        "psql as superuser."
     )
     requires_system_checks: list[str] = []
 
