@@ -116,16 +116,16 @@ _EVENT = "SELECT record_event(%(tenant)s, 'probe', '', '{}', NULL, '', '')"
 TENANT_WRITERS = {"audit.AuditLog": _EVENT, "audit.PersonalData": _EVENT}  # where the app may not INSERT
 # what the app's role must be refused whoever the tenant is, for `check_isolation`
 TENANT_REFUSED = {
-    "lift an operator's lock": "SELECT lockout_unlock('admin', 'x@example.com')",
+    "unlock an operator": "SELECT lockout_unlock('admin', 'x@example.com')",
     "count in the operators' scope": (
         "SELECT lockout_reserve('admin', 'x@example.com', gen_random_uuid(), 1, '1 day', '1 day')"
     ),
-    "settle in the operators' scope": (
+    "finish an attempt in the operators' scope": (
         "SELECT lockout_finish('second_factor', 'x@example.com', gen_random_uuid(), true)"
     ),
     "change the limits of the lockout": "UPDATE lockout_limits SET attempts = 100",
     "erase personal data": "DELETE FROM audit_personal_data",
-    "write an event past its function": (
+    "write an event without its function": (
         "INSERT INTO audit_logs (id, creator_id, at, type, request_id, detail) "
         "VALUES (gen_random_uuid(), gen_random_uuid(), now(), 'probe', '', '{}')"
     ),
@@ -133,7 +133,7 @@ TENANT_REFUSED = {
         "SELECT set_config('app.current_creator_id', gen_random_uuid()::text, true); "
         "SELECT record_event(gen_random_uuid(), 'probe', '', '{}', NULL, '', '')"
     ),
-    "drop a page of the audit log": "SELECT audit_drop_partition('2001-01-01')",
+    "drop a partition of the audit log": "SELECT audit_drop_partition('2001-01-01')",
 }
 
 # --- apps and middleware -----------------------------------------------------------------------
