@@ -60,6 +60,17 @@ class BoundedPaginator(Paginator):
         return int(rows[: search.MOST].count())
 
 
+class WeakHashFilter(admin.SimpleListFilter):
+    title = _lazy("password hash")
+    parameter_name = "hash"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("weak", _lazy("weak (bcrypt)"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Creator]) -> QuerySet[Creator]:
+        return queryset & Creator.objects.weak_password_hashes() if self.value() == "weak" else queryset
+
+
 @admin.register(Creator)
 class CreatorAdmin(AddressColumn, admin.ModelAdmin[Creator]):
     """A list to search, and a page for each creator. What may be done to an account is services.support's.
@@ -68,6 +79,7 @@ class CreatorAdmin(AddressColumn, admin.ModelAdmin[Creator]):
     """
 
     list_display = ("address", "display_name", "is_verified", "is_active", "created_at")
+    list_filter = (WeakHashFilter,)
     ordering = ("-id",)
     sortable_by = ()
     search_fields = ("email",)  # for the box; see get_search_results
@@ -103,8 +115,8 @@ class CreatorAdmin(AddressColumn, admin.ModelAdmin[Creator]):
         return queryset.filter(pk__in=found.ids), False
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """No filters by URL: they could ask, letter by letter, for the hash of a password."""
-        return False
+        """No other filters by URL: they could ask, letter by letter, for the hash of a password."""
+        return lookup == WeakHashFilter.parameter_name
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

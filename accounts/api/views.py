@@ -32,7 +32,7 @@ from accounts.services import (
     sessions,
 )
 from accounts.tokens.jwt import COMPACT, TokenPair
-from accounts.tokens.keys import key_ring
+from accounts.tokens.key_cache import key_ring
 from audit.requests.client_info import client_info
 from tenancy.middleware import owns_transactions
 

@@ -76,7 +76,7 @@ class Migration(migrations.Migration):
             options={
                 "db_table": "creators",
                 "permissions": [
-                    ("lift_lock", "Can lift a lock of the sign-in"),
+                    ("lift_lock", "Can unlock the sign-in"),
                     ("end_sessions", "Can end sessions"),
                     ("send_reset", "Can send a mail to reset the password"),
                     ("deactivate_creator", "Can deactivate and reactivate"),
@@ -87,7 +87,12 @@ class Migration(migrations.Migration):
                         accounts.email_addresses.AddressParts("email"),
                         fastupdate=False,
                         name="creators_address_parts",
-                    )
+                    ),
+                    models.Index(
+                        condition=models.Q(("password__startswith", "bcrypt")),
+                        fields=["id"],
+                        name="creators_bcrypt",
+                    ),
                 ],
                 "constraints": [
                     models.UniqueConstraint(

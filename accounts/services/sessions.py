@@ -15,7 +15,7 @@ from accounts import sql
 from accounts.exceptions import InvalidTokenError, TokenReusedError
 from accounts.models import BlacklistedToken, Creator, SecurityNotice, Session
 from accounts.tokens.jwt import AccessToken, RefreshToken, TokenPair, access_token
-from accounts.tokens.keys import key_ring
+from accounts.tokens.key_cache import key_ring
 from audit.events import Event
 from audit.recorder import record
 from audit.requests.client_info import ClientInfo

@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from accounts.exceptions import NoSigningKeyError
 from accounts.models import SigningKey
-from accounts.tokens.keys import generate_private_key, invalidate_key_ring, key_ring, to_columns
+from accounts.tokens.key_cache import invalidate_key_ring, key_ring
+from accounts.tokens.pem import generate_private_key, to_columns
 from audit.events import Event
 from audit.recorder import record
 from audit.requests.client_info import ClientInfo

@@ -1,6 +1,7 @@
 """Olga finds a creator, says why she looks, and sees what she needs; the creator reads that she looked."""
 
 import json
+from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -152,6 +153,15 @@ def test_no_page_number_is_an_error(browser: Client, crowd: dict[str, Person]) -
 )
 def test_list_takes_no_filter_that_could_ask_for_a_hash(browser: Client, ada: Person, name: str) -> None:
     assert browser.get(LIST, {name: "a"}).status_code == 400
+
+
+def test_list_of_weak_password_hashes(browser: Client, ada: Person, settings: Any) -> None:
+    settings.BCRYPT_ROUNDS = 12
+    make_creator("old@example.com", password="bcrypt$$2b$11$x")
+    rows = says(browser.get(LIST, {"hash": "weak"}))
+    assert "old@" in rows
+    assert "ada@" not in rows
+    assert "ada@" in says(browser.get(LIST))
 
 
 def test_staff_are_no_creators(browser: Client, olga: Person) -> None:

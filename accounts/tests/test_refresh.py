@@ -317,7 +317,7 @@ def test_database_refuses_a_second_successor_whatever_the_code_does(ada: Person)
 def test_replay_survives_a_key_rotation_in_between(api: API, ada: Person, superuser: Any) -> None:
     """The successor's row names its key, so that the very same bytes come again."""
     from accounts.services import signing_keys
-    from accounts.tokens.keys import invalidate_key_ring
+    from accounts.tokens.key_cache import invalidate_key_ring
     from tenancy.context import OPERATOR, using_alias
 
     (kept,) = superuser.execute("SELECT kid FROM signing_keys").fetchone()
