@@ -31,6 +31,7 @@ from accounts.services import (
     registration,
     sessions,
 )
+from accounts.services.refresh import refresh_session
 from accounts.tokens.jwt import COMPACT, TokenPair
 from accounts.tokens.key_cache import key_ring
 from audit.requests.client_info import client_info
@@ -130,7 +131,7 @@ class RefreshView(FastPathView, PublicView):
         refresh = _refresh_in(request)
         if refresh is None:
             return None
-        return _token_body(sessions.refresh_session(refresh=refresh, client=client_info(request)))
+        return _token_body(refresh_session(refresh=refresh, client=client_info(request)))
 
     @operation(
         InvalidTokenError,
@@ -140,7 +141,7 @@ class RefreshView(FastPathView, PublicView):
     )
     def post(self, request: Request) -> Response:
         data = validated(serializers.RefreshRequest, request)
-        return token_answer(sessions.refresh_session(**data, client=client_info(request)))
+        return token_answer(refresh_session(**data, client=client_info(request)))
 
 
 def _refresh_in(request: HttpRequest) -> str | None:
