@@ -196,7 +196,7 @@ def test_five_wrong_codes_mean_five(
         verified_hash.append(code)
 
     monkeypatch.setattr(mfa, "_step_of", counted)
-    monkeypatch.setattr(lockout, "LONGEST_WAIT", 30)
+    monkeypatch.setattr(lockout, "MAX_WAIT", 30)
     with using_alias(OPERATOR):
         operator = Creator.objects.get(pk=olga.id)
 
