@@ -73,7 +73,7 @@ def imported_hash(cost: int, hasher: str = "bcrypt_sha256") -> str:
     from django.contrib.auth.hashers import get_hasher
 
     costly = type(get_hasher(hasher))()
-    costly.rounds = cost  # type: ignore[attr-defined]
+    costly.rounds = cost
     return str(costly.encode("an old password", costly.salt()))
 
 
