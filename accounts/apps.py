@@ -10,7 +10,7 @@ class AccountsConfig(AppConfig):
     default = True
 
     def ready(self) -> None:
-        from accounts.tokens.keys import key_ring
+        from accounts.tokens.key_cache import key_ring
 
         from .permissions import ensure_roles
 

@@ -37,6 +37,7 @@ class Event(StrEnum):
     PASSWORD_RESET_REQUESTED = "password.reset_requested"
     PASSWORD_RESET_SENT = "password.reset_sent"  # by an operator
     PASSWORD_UPGRADED = "password.upgraded"
+    PASSWORD_WEAK_HASH_UPGRADED = "password.weak_hash_upgraded"  # bcrypt of a cost below BCRYPT_ROUNDS
     SESSION_ENDED = "session.ended"
     SESSIONS_ENDED = "sessions.ended"  # all of them at once
     SESSIONS_REVOKED = "sessions.revoked"  # all of them, by an operator
@@ -89,6 +90,7 @@ SUMMARIES = {
     Event.PASSWORD_RESET_REQUESTED: "A link to reset your password was asked for.",
     Event.PASSWORD_RESET_SENT: "Support sent you a link to reset your password.",
     Event.PASSWORD_UPGRADED: "Your password is now stored with a newer method.",
+    Event.PASSWORD_WEAK_HASH_UPGRADED: "Your password was stored with a weak method; it no longer is.",
     Event.SESSION_ENDED: "You signed out.",
     Event.SESSIONS_ENDED: "All your sessions were ended.",
     Event.SESSIONS_REVOKED: "Support ended all your sessions.",

@@ -15,7 +15,7 @@ from accounts.api.problems import problem
 from accounts.api.serializers import HealthResponse
 from accounts.exceptions import NoSigningKeyError
 from accounts.ratelimits.cache import STORE_ERRORS
-from accounts.tokens.keys import key_ring
+from accounts.tokens.key_cache import key_ring
 from tenancy.middleware import owns_transactions
 
 

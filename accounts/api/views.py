@@ -31,8 +31,9 @@ from accounts.services import (
     registration,
     sessions,
 )
+from accounts.services.refresh import refresh_session
 from accounts.tokens.jwt import COMPACT, TokenPair
-from accounts.tokens.keys import key_ring
+from accounts.tokens.key_cache import key_ring
 from audit.requests.client_info import client_info
 from tenancy.middleware import owns_transactions
 
@@ -155,7 +156,7 @@ def _refresh_token_of(request: HttpRequest) -> str | None:
 
 
 def _rotate(refresh: str, request: Any) -> dict[str, Any]:
-    return _token_body(sessions.refresh_session(refresh=refresh, client=client_info(request)))
+    return _token_body(refresh_session(refresh=refresh, client=client_info(request)))
 
 
 class LogoutView(PublicView):

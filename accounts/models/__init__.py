@@ -1,4 +1,4 @@
-"""Columns, constraints and predicates. The rules are in `services/`."""
+"""Columns, constraints and querysets. The business rules are in `services/`."""
 
 from .base import TenantModel
 from .creators import Creator, Operator
@@ -8,10 +8,9 @@ from .email_tokens import (
     EmailVerificationToken,
     LinkToken,
     PasswordResetToken,
-    RefusedMail,
-    SecurityNotice,
 )
 from .infrastructure import ApiKey, Counter, LockoutLimits, LoginReservation, SigningKey
+from .notices import RefusedMail, SecurityNotice
 from .operators import Authenticator, RecoveryCode
 from .sessions import BlacklistedToken, EndUserSession, RefreshToken, Session
 

@@ -9,7 +9,7 @@ WRITABLE = ["SELECT", "INSERT", "UPDATE", "DELETE"]
 
 
 class TenantModel(models.Model):
-    """What every table of a creator has: a UUIDv7 key, and `creator_id` in all its references."""
+    """A table of a creator: a UUIDv7 key, and `creator_id` in all its references."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     creator = models.ForeignKey(
@@ -24,7 +24,7 @@ class TenantModel(models.Model):
 def creator_table_constraints(
     table: str, *, app: list[str], is_key: bool = False
 ) -> list[models.BaseConstraint]:
-    """`is_key`: the table's primary key is the tenant and the id, so it needs no other constraint of them."""
+    """`is_key`: the primary key consists of tenant and id, so they need no unique constraint."""
     key = models.UniqueConstraint(fields=["creator", "id"], name=f"{table}_tenant_key")
     return [
         *([] if is_key else [key]),

@@ -15,7 +15,7 @@ from accounts.email_addresses import (
     canonical_email,
     display_email,
 )
-from accounts.passwords.hashers import normalize
+from accounts.passwords.hashers import normalize, weak_bcrypt_pattern
 from accounts.permissions import CREATOR_PERMISSIONS
 from audit.events import Event
 from audit.recorder import record
@@ -24,6 +24,8 @@ from tenancy.constraints import Grant, Policy, tenant_constraints
 from tenancy.context import tenant_scope
 
 from .base import WRITABLE
+
+BCRYPT = models.Q(("password__startswith", "bcrypt"))
 
 
 class CreatorManager(BaseUserManager["Creator"]):
@@ -43,17 +45,21 @@ class CreatorManager(BaseUserManager["Creator"]):
         """Without the operators."""
         return self.filter(is_staff=False, is_superuser=False)
 
-    def locked(self, creator_id: UUID) -> "Creator | None":
-        """The account, as it stays until the transaction ends.
+    def weak_password_hashes(self) -> models.QuerySet["Creator"]:
+        """Accounts with an imported bcrypt hash that costs less than BCRYPT_ROUNDS; uses a partial index."""
+        return self.filter(BCRYPT, password__regex=weak_bcrypt_pattern())
 
-        Its row is locked before any that belongs to it: in this order its deletion locks, too.
+    def locked(self, creator_id: UUID) -> "Creator | None":
+        """The account, its row locked until the transaction ends; None if there is none.
+
+        Lock it before any row that belongs to it: a deletion of the account locks in this order.
         """
         return self.select_for_update(no_key=True).filter(pk=creator_id).first()
 
     def end_links(self, creator_id: UUID) -> None:
-        """A recovery step: of the one-time links made before it, only those that undo a change stay alive.
+        """A recovery step: of earlier one-time links, only those that undo a change of address stay valid.
 
-        While the password must be reset, only the reset itself is one: a thief must not end its link.
+        While the password must be reset, this changes nothing: a thief must not end the link to the reset.
         """
         self.filter(pk=creator_id, must_reset_password=False).update(
             recovery_generation=models.F("recovery_generation") + 1
@@ -68,24 +74,24 @@ class CreatorManager(BaseUserManager["Creator"]):
 
 
 class Creator(AbstractBaseUser, PermissionsMixin):
-    """The tenant; also, with `is_staff`, an operator, whom no policy shows to the app role.
+    """The tenant; with `is_staff` an operator, whom an RLS policy hides from the app role.
 
-    Several rows may bear one e-mail address while nobody has confirmed it: each sign-up keeps its
-    own password. The one that `holds_email` is the account.
+    Several rows may have the same e-mail address until one of them is verified: each sign-up keeps its
+    own password. The row that `holds_email` is the account.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     email = AddressField(max_length=254)
     holds_email = models.BooleanField(default=False)
     email_verified_at = models.DateTimeField(null=True, blank=True)
-    email_undeliverable_at = models.DateTimeField(null=True, blank=True)  # see services/refusals.py
+    email_undeliverable_at = models.DateTimeField(null=True, blank=True)  # refused by the mail server
     display_name = models.CharField(max_length=100, blank=True)
     is_active = models.BooleanField(default=True)
     is_staff = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
-    # counts the recovery steps: a one-time link works only in the generation in which it was made
+    # counts the recovery steps: a one-time link works only in the generation that it was issued in
     recovery_generation = models.PositiveIntegerField(default=0, db_default=0)
-    # after an undone change of address: a thief knows the password, so it allows nothing but a sign-in
+    # set when a change of address is undone: a thief may know the password, so it allows only a sign-in
     must_reset_password = models.BooleanField(default=False, db_default=False)
 
     USERNAME_FIELD = "email"
@@ -98,8 +104,9 @@ class Creator(AbstractBaseUser, PermissionsMixin):
         db_table = "creators"
         permissions: ClassVar = CREATOR_PERMISSIONS
         indexes: ClassVar = [
-            # no pending list: a sign-up pays for itself, and none waits until everybody's is worked off
-            GinIndex(AddressParts("email"), name="creators_address_parts", fastupdate=False)
+            # no pending list, or some sign-up would wait while the entries of many are moved to the index
+            GinIndex(AddressParts("email"), name="creators_address_parts", fastupdate=False),
+            models.Index(fields=["id"], name="creators_bcrypt", condition=BCRYPT),
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(
@@ -138,17 +145,17 @@ class Creator(AbstractBaseUser, PermissionsMixin):
         return display_email(self.email)
 
     def get_short_name(self) -> str:
-        """What the admin's header shows."""
+        """Shown in the header of the admin."""
         return str(self)
 
     @property
     def is_undeliverable(self) -> bool:
-        """Mail to the address came back, and it was not verified since; as `identify_caller` has it."""
+        """Mail to the address was refused, and it was not verified since. See identify_caller.sql."""
         since, verified = self.email_undeliverable_at, self.email_verified_at
         return since is not None and (verified is None or since > verified)
 
     def set_password(self, raw_password: str | None) -> None:
-        """For Django's own commands; everything else hashes outside of transactions, in services."""
+        """For Django's own commands. Services hash with `password_hashing`, outside of transactions."""
         super().set_password(raw_password if raw_password is None else normalize(raw_password))
 
     def check_password(self, raw_password: str | None) -> bool:
@@ -156,7 +163,7 @@ class Creator(AbstractBaseUser, PermissionsMixin):
 
 
 class Operator(Creator):
-    """Staff, as superusers look after them."""
+    """Staff accounts, for the admin page on which superusers manage them."""
 
     class Meta:
         proxy = True

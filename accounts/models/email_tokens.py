@@ -1,4 +1,4 @@
-"""What is sent by mail, and waits for an answer."""
+"""One-time links that are sent by mail, and the changes of address that they confirm or undo."""
 
 from typing import Any, ClassVar, Self
 from uuid import UUID
@@ -6,18 +6,16 @@ from uuid import UUID
 from django.db import models
 from django.db.models import F
 from django.utils import timezone
-from uuid_utils.compat import uuid7
 
 from accounts import link_tokens
 from tenancy.constraints import CompositeForeignKey, Grant, Policy
 
-from .base import WRITABLE, TenantModel, creator_table_constraints
-from .creators import Creator
+from .base import TenantModel, creator_table_constraints
 
 
 class LinkTokenQuerySet(models.QuerySet["LinkToken"]):
     def matching(self, link: link_tokens.Link) -> Self:
-        """The token of this link, if it has not expired and its account is active."""
+        """The token of the link, if it has not expired and its account is active."""
         return self.filter(
             creator_id=link.creator_id,
             digest=link.digest,
@@ -41,9 +39,8 @@ class LinkTokenQuerySet(models.QuerySet["LinkToken"]):
 class LinkToken(TenantModel):
     """A token sent by mail, of which only the SHA-256 digest is stored.
 
-    `email` and `recovery_generation` are those of the account when the link was made. If either
-    changes, the link is dead; only a link that undoes a change of address stays alive
-    (docs/one-time-links.md).
+    `email` and `recovery_generation` are the account's when the link was issued. If either changes, the
+    link is invalid, except a link that undoes a change of address (docs/one-time-links.md).
     """
 
     digest = models.BinaryField(max_length=32)
@@ -87,7 +84,7 @@ class PasswordResetToken(LinkToken):
 
 class EmailChangeQuerySet(models.QuerySet["EmailChange"]):
     def reserving(self, email: str) -> Self:
-        """The changes whose undo could still need this address back."""
+        """The changes that can still be undone, which would need this address again."""
         return self.filter(
             old_email=email, confirmed_at__isnull=False, undone_at=None, undo_expires_at__gt=timezone.now()
         )
@@ -129,8 +126,7 @@ class EmailChange(TenantModel):
                 app=["SELECT", "INSERT", "UPDATE (confirmed_at, superseded_at, undone_at)"],
             ),
             models.UniqueConstraint(fields=["creator", "number"], name="email_changes_in_order"),
-            # for the triggers that keep an old address reserved while its change can be undone, and that
-            # erase what was recorded at the addresses of an account with its row
+            # for the triggers creators_email_reserved and creators_erase_personal_data
             Policy(name="email_changes_lookup", role="lookup", expression="true"),
             Grant(
                 name="email_changes_lookup_grant",
@@ -172,70 +168,3 @@ class EmailChangeToken(LinkToken):
 
     def __str__(self) -> str:
         return f"e-mail change link {self.id}"
-
-
-class SecurityNotice(TenantModel):
-    """Something that the owner should learn by mail, at the address that the account had at that time."""
-
-    class Kind(models.TextChoices):
-        PASSWORD_CHANGED = "password_changed"
-        PASSWORD_RESET = "password_reset"
-        ACCOUNT_LOCKED = "account_locked"
-        NEW_DEVICE = "new_device"
-        TOKEN_REUSED = "token_reused"
-        EMAIL_CHANGED = "email_changed"
-        EMAIL_CHANGE_UNDONE = "email_change_undone"
-        SUPPORT_ENDED_SESSIONS = "support_ended_sessions"
-        SUPPORT_DEACTIVATED = "support_deactivated"
-        SUPPORT_REACTIVATED = "support_reactivated"
-        SUPPORT_VERIFIED = "support_verified"
-        # to operators
-        SECOND_FACTOR_SET_UP = "second_factor_set_up"
-        SECOND_FACTOR_RESET = "second_factor_reset"
-        SECOND_FACTOR_LOCKED = "second_factor_locked"
-        RECOVERY_CODE_USED = "recovery_code_used"
-        RECOVERY_CODES_RENEWED = "recovery_codes_renewed"
-        RIGHTS_CHANGED = "rights_changed"
-
-    kind = models.CharField(max_length=32, choices=Kind.choices)
-    email = models.CharField(max_length=254)
-    at = models.DateTimeField()
-    until = models.DateTimeField(null=True)  # of a lock
-    ip_address = models.GenericIPAddressField(null=True)
-    device = models.CharField(max_length=100, blank=True)
-    sent_at = models.DateTimeField(null=True)
-
-    class Meta:
-        db_table = "security_notices"
-        indexes: ClassVar = [models.Index(fields=["creator", "sent_at"], name="security_notices_unsent")]
-        constraints: ClassVar = creator_table_constraints("security_notices", app=["SELECT", "INSERT"])
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.id}"
-
-
-class RefusedMail(models.Model):
-    """A mail that the server refused for good; for operators. It goes with the account that it was for."""
-
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    account = models.ForeignKey(Creator, models.DO_NOTHING, null=True, db_constraint=False, related_name="+")
-    email = models.CharField(max_length=254)
-    kind = models.CharField(max_length=32)  # of templates/mails/
-    stage = models.CharField(max_length=16)
-    code = models.PositiveSmallIntegerField()  # of the reply (RFC 5321)
-    reply = models.CharField(max_length=200)  # of the server, without the address
-    at = models.DateTimeField()
-
-    class Meta:
-        db_table = "refused_mails"
-        verbose_name, verbose_name_plural = "refused mail", "refused mails"
-        indexes: ClassVar = [models.Index(fields=["at"], name="refused_mails_at")]
-        constraints: ClassVar = [
-            CompositeForeignKey(
-                name="refused_mails_account", fields=["account"], to="accounts.Creator", to_fields=["id"]
-            ),
-            Grant(name="refused_mails_operator_grant", role="operator", privileges=WRITABLE),
-        ]
-
-    def __str__(self) -> str:
-        return f"refused mail {self.id}"

@@ -1,4 +1,4 @@
-"""What belongs to the service as a whole, and to no creator."""
+"""Tables of the service, without a tenant."""
 
 from datetime import timedelta
 from typing import ClassVar
@@ -12,7 +12,7 @@ from .base import WRITABLE
 
 
 class SigningKey(models.Model):
-    """A key of the store: it is published at once, signs from `activates_at`, verifies until `expires_at`."""
+    """A stored key: published at once, signs from `activates_at`, verifies until `expires_at`."""
 
     kid = models.CharField(primary_key=True, max_length=64)
     algorithm = models.CharField(max_length=8)
@@ -20,7 +20,7 @@ class SigningKey(models.Model):
     public_key = models.TextField()  # PEM
     created_at = models.DateTimeField()
     activates_at = models.DateTimeField()
-    expires_at = models.DateTimeField(null=True)  # set when a successor is made
+    expires_at = models.DateTimeField(null=True)  # set when a successor is generated
 
     class Meta:
         db_table = "signing_keys"
@@ -34,7 +34,7 @@ class SigningKey(models.Model):
 
 
 class ApiKey(models.Model):
-    """A resource server's key; the key itself was printed once, and only its digest is here."""
+    """The key of a resource server. It was printed once; only its digest is stored."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     name = models.CharField(max_length=100, unique=True)
@@ -57,7 +57,7 @@ class ApiKey(models.Model):
 
 
 class LoginReservation(models.Model):
-    """An attempt whose password is being looked at; the functions of migration 0016 keep the count."""
+    """An attempt whose password is being verified; see accounts/sql/lockout_reserve.sql."""
 
     id = models.UUIDField(primary_key=True)
     scope = models.CharField(max_length=16)
@@ -77,9 +77,9 @@ class LoginReservation(models.Model):
 
 
 class LockoutLimits(models.Model):
-    """The one row: MAX_FAILED_LOGIN_ATTEMPTS and ACCOUNT_LOCKOUT_DURATION, which the worker keeps equal.
+    """One row: MAX_FAILED_LOGIN_ATTEMPTS and ACCOUNT_LOCKOUT_DURATION, as the worker copied them.
 
-    The functions that count failures read it, so that the app's role can't ask for laxer limits.
+    The lockout functions read it, so that the app role can't ask for laxer limits.
     """
 
     id = models.SmallIntegerField(primary_key=True, default=1)
@@ -102,7 +102,7 @@ class LockoutLimits(models.Model):
 
 
 class Counter(models.Model):
-    """A rate limit's count in its window; see counters.py."""
+    """The count of a rate limit in its window; see ratelimits/cache.py."""
 
     key = models.CharField(primary_key=True, max_length=255)
     value = models.BigIntegerField()

@@ -10,12 +10,12 @@ from .creators import Creator
 
 
 class Authenticator(Device):  # type: ignore[misc]
-    """An operator's app that shows codes (TOTP, RFC 6238). The app role has no business here."""
+    """An operator's authenticator app (TOTP, RFC 6238). The app role has no access."""
 
-    name = None  # there is one
+    name = None  # an operator has only one
     user = models.OneToOneField(Creator, models.DO_NOTHING, db_constraint=False, related_name="+")
     secret = models.BinaryField()  # encrypted under SECRET_KEY
-    last_step = models.BigIntegerField()  # time step of the newest code that was used; no older one counts
+    last_step = models.BigIntegerField()  # time step of the newest used code; older codes are refused
     created_at = models.DateTimeField()
 
     class Meta:
@@ -32,7 +32,7 @@ class Authenticator(Device):  # type: ignore[misc]
 
 
 class RecoveryCode(models.Model):
-    """Stands in for the app once; it was shown once, and only its digest is here."""
+    """Replaces a code of the app, once. It was shown once; only its digest is stored."""
 
     authenticator = models.ForeignKey(
         Authenticator, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="recovery_codes"

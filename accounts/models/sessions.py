@@ -9,18 +9,18 @@ from tenancy.constraints import CompositeForeignKey
 
 from .base import WRITABLE, TenantModel, creator_table_constraints
 
-METADATA_BYTES = 4096  # of an end user's session, as PostgreSQL writes it out: 1e308 has 309 digits there
+METADATA_BYTES = 4096  # of an end user's session, as PostgreSQL's JSON text
 
 
 class Session(TenantModel):
-    """One sign-in on one device: a family of refresh tokens, and the access tokens that go with it."""
+    """One sign-in on one device: a family of refresh tokens, and their access tokens."""
 
     class End(models.TextChoices):
         LOGOUT = "logout"
         LOGOUT_ALL = "logout_all"
         REUSE = "reuse"
         PASSWORD = "password"  # changed or reset
-        CAP = "cap"  # of parallel sessions
+        CAP = "cap"  # MAX_SESSIONS_PER_CREATOR
         ENDED = "ended"  # by the creator, from another one
         REVOKED = "revoked"  # by a resource server
         EMAIL = "email"  # a change of address was undone
@@ -30,7 +30,7 @@ class Session(TenantModel):
     last_used_at = models.DateTimeField()  # sign-in or refresh
     expires_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
-    end_reason = models.CharField(max_length=16, choices=End.choices, blank=True)
+    end_reason = models.CharField(max_length=16, blank=True)  # an End; no choices, see SecurityNotice.kind
     ip_address = models.GenericIPAddressField(null=True)
     user_agent = models.TextField(blank=True)
     device = models.CharField(max_length=100, blank=True)  # "Firefox on Linux"
@@ -50,10 +50,10 @@ class Session(TenantModel):
 
 
 class RefreshToken(TenantModel):
-    """The state of one refresh token; its id is the `jti`. The token itself is stored nowhere.
+    """The state of one refresh token; its id is the `jti`. The token itself is not stored.
 
-    `created_at` and the session's end are the token's `iat` and `exp`, and `kid` names the key:
-    enough to issue the very same token again.
+    `created_at` and `expires_at` are its `iat` and `exp`, and `kid` names the key, so the same token can
+    be signed again.
     """
 
     session = models.ForeignKey(
@@ -89,7 +89,7 @@ class RefreshToken(TenantModel):
                 to="accounts.RefreshToken",
                 to_fields=["creator", "id"],
             ),
-            # one refresh token has one successor, whatever the code above it does
+            # a refresh token has at most one successor
             models.UniqueConstraint(fields=["creator", "parent"], name="refresh_tokens_one_successor"),
         ]
 
@@ -98,9 +98,9 @@ class RefreshToken(TenantModel):
 
 
 class BlacklistedToken(TenantModel):
-    """An access token that died before its time; its id is the `jti`.
+    """An access token that was revoked before it expired; its id is the `jti`.
 
-    The key has the tenant in it: an id that somebody else has put in must not keep a creator's out.
+    The primary key includes the tenant, so that one tenant can't block another's id by inserting it.
     """
 
     pk = models.CompositePrimaryKey("creator_id", "id")
@@ -119,7 +119,7 @@ class BlacklistedToken(TenantModel):
 
 
 class StoredBytes(models.Func):
-    """The length of a JSON value as PostgreSQL writes it out."""
+    """The length of a JSON value as PostgreSQL's text."""
 
     function = "octet_length"
     template = "%(function)s((%(expressions)s)::text)"

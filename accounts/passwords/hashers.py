@@ -1,5 +1,6 @@
-"""Django's hashers with their costs from the environment; a changed cost is an upgrade at sign-in."""
+"""Django's hashers with their costs from the settings; a hash of other costs is upgraded at sign-in."""
 
+import re
 import unicodedata
 
 import argon2
@@ -10,34 +11,34 @@ from django.utils.crypto import constant_time_compare
 
 from . import argon2id
 
-BCRYPT_BYTES = 72  # of the password, which is all that bcrypt reads
+BCRYPT_BYTES = 72  # bcrypt ignores the rest of a password
 
 
 def normalize(password: str) -> str:
-    """NFC, and otherwise exactly as sent: equal to the eye is equal here (NIST SP 800-63B-4)."""
+    """NFC, so that passwords which look the same are the same (NIST SP 800-63B-4)."""
     return unicodedata.normalize("NFC", password)
 
 
 class Argon2Hasher(hashers.Argon2PasswordHasher):
-    """Django's, with the work done by `argon2id`, in memory that is kept, to the same bytes."""
+    """Django's hasher, with the digest computed by `argon2id`."""
 
     time_cost = settings.ARGON2_TIME_COST
     memory_cost = settings.ARGON2_MEMORY_COST  # KiB
     parallelism = settings.ARGON2_PARALLELISM
 
     def encode(self, password: str, salt: str) -> str:
-        costs, salted = self.params(), salt.encode()
-        own = f"m={costs.memory_cost},t={costs.time_cost},p={costs.parallelism}"
-        digest = argon2id.digest(password.encode(), salted, costs)
-        return f"{self.algorithm}$argon2id$v={costs.version}${own}${argon2id.base64(salted)}${digest}"
+        params, salt_bytes = self.params(), salt.encode()
+        costs = f"m={params.memory_cost},t={params.time_cost},p={params.parallelism}"
+        digest = argon2id.digest(password.encode(), salt_bytes, params)
+        return f"{self.algorithm}$argon2id$v={params.version}${costs}${argon2id.base64(salt_bytes)}${digest}"
 
     def verify(self, password: str, encoded: str) -> bool:
-        stored = self.decode(encoded)
+        decoded = self.decode(encoded)
         try:
-            digest = argon2id.digest(password.encode(), stored["salt"].encode("latin1"), stored["params"])
+            digest = argon2id.digest(password.encode(), decoded["salt"].encode("latin1"), decoded["params"])
         except argon2.exceptions.HashingError:
             return False
-        return constant_time_compare(digest, stored["hash"])
+        return constant_time_compare(digest, decoded["hash"])
 
 
 class BCryptSHA256Hasher(hashers.BCryptSHA256PasswordHasher):
@@ -45,10 +46,22 @@ class BCryptSHA256Hasher(hashers.BCryptSHA256PasswordHasher):
 
 
 class BCryptHasher(hashers.BCryptPasswordHasher):
-    """Imported hashes were made of the first 72 bytes; for a longer password bcrypt 5 would raise."""
+    """Truncates the password: the imported hashes were made so, and bcrypt 5 raises for a longer one."""
 
     rounds = settings.BCRYPT_ROUNDS
 
     def encode(self, password: str, salt: bytes) -> str:  # type: ignore[override]  # Django passes bytes
         data = bcrypt.hashpw(password.encode()[:BCRYPT_BYTES], salt)
         return f"{self.algorithm}${data.decode('ascii')}"
+
+
+def weak_bcrypt_pattern() -> str:
+    """A regular expression, for PostgreSQL too, of bcrypt hashes that cost less than BCRYPT_ROUNDS."""
+    costs = "|".join(f"{cost:02}" for cost in range(settings.BCRYPT_ROUNDS))
+    return rf"^bcrypt(_sha256)?\$\$2[abxy]\$({costs})\$"
+
+
+def weak_bcrypt_cost(encoded: str) -> int | None:
+    """The cost of such a hash; None for any other."""
+    found = re.match(weak_bcrypt_pattern(), encoded)
+    return int(found[2]) if found else None

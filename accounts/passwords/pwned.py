@@ -1,9 +1,9 @@
-"""HaveIBeenPwned, which may be slow, down or talking rubbish without anybody waiting for it.
+"""HaveIBeenPwned: finds breached passwords, and can't delay or prevent a sign-up if it fails.
 
-pwned-passwords-django asks (k-anonymity, padding); ours are the endpoint, a deadline for the whole
-exchange (httpx's are per read, and a server that drips would hold us) and the decision what
-wait_until without an answer: the local rules have judged, the event is recorded, and after repeated
-failures the server is left alone for a while.
+pwned-passwords-django sends the query (k-anonymity, padding). Added here: the URL is a setting; the whole
+exchange has a deadline (httpx's timeouts are per read, so a server that drips bytes could hold a thread);
+at most MAX_CONCURRENCY queries run at once. Without a result the password counts as unknown and an event
+is recorded. After BREAKER_THRESHOLD failures in a row no query is sent for BREAKER_RESET_SECONDS.
 """
 
 import ssl
@@ -26,36 +26,36 @@ from audit.requests.client_info import ClientInfo
 from audit.requests.logs import request_id
 from audit.requests.metrics import BREACH_CHECKS
 
-BREAKER_THRESHOLD = 3  # failures in a row
-BREAKER_RESET_SECONDS = 60.0  # seconds
+BREAKER_THRESHOLD = 3
+BREAKER_RESET_SECONDS = 60.0
 MAX_CONCURRENCY = 4
 
 
 class PwnedPasswordsClient:
-    """One client for the process, with its deadline and its breaker."""
+    """The client of this process, with its deadline and circuit breaker."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(MAX_CONCURRENCY, thread_name_prefix="hibp")
-        self._asking = threading.BoundedSemaphore(MAX_CONCURRENCY)
+        self._slots = threading.BoundedSemaphore(MAX_CONCURRENCY)
         self._failures = 0
-        self._closed_until = 0.0
+        self._open_until = 0.0
 
     def count(self, password: str) -> int | None:
-        """How often the password is in the pwned_passwords; None where nobody says in time."""
-        if time.monotonic() < self._closed_until:
+        """How often the password was breached; None if that is unknown."""
+        if time.monotonic() < self._open_until:
             _record_failure("LEFT_ALONE", "skipped")
-        elif not self._asking.acquire(blocking=False):
+        elif not self._slots.acquire(blocking=False):
             _record_failure("BUSY", "skipped")
         else:
-            return self._answer(_Api(), password)
+            return self._query_in_time(_Api(), password)
         return None
 
-    def _answer(self, api: "_Api", password: str) -> int | None:
-        future: Future[int] = self._pool.submit(self._ask, api, password)
+    def _query_in_time(self, api: "_Api", password: str) -> int | None:
+        future: Future[int] = self._pool.submit(self._query, api, password)
         try:
             count = future.result(timeout=settings.HIBP_TIMEOUT_SECONDS)
         except TimeoutError:
-            api.client.close()  # under the thread's feet: what it waits for ends with its next read
+            api.client.close()  # fails the thread's next read, so that it ends
             self._fail("TIMEOUT")
         except PwnedPasswordsError as error:
             self._fail(error.code.name.removeprefix("API_"))
@@ -65,17 +65,17 @@ class PwnedPasswordsClient:
             return count
         return None
 
-    def _ask(self, api: "_Api", password: str) -> int:
+    def _query(self, api: "_Api", password: str) -> int:
         try:
             return int(api.check_password(password))
         finally:
             api.client.close()
-            self._asking.release()
+            self._slots.release()
 
     def _fail(self, reason: str) -> None:
         self._failures += 1
         if self._failures >= BREAKER_THRESHOLD:
-            self._closed_until, self._failures = time.monotonic() + BREAKER_RESET_SECONDS, 0
+            self._open_until, self._failures = time.monotonic() + BREAKER_RESET_SECONDS, 0
         _record_failure(reason, "failed")
 
 
@@ -85,25 +85,25 @@ def _record_failure(reason: str, outcome: str) -> None:
 
 
 @cache
-def _trust() -> ssl.SSLContext:
+def _ssl_context() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
 class _Api(PwnedPasswords):  # type: ignore[misc]
-    """The package's, without the second, asynchronous client that it would make and never close."""
+    """The package's class without its asynchronous client, which would never be closed."""
 
     def __init__(self) -> None:
         self.api_endpoint = f"{settings.HIBP_API_URL}/range/"
         self.request_timeout = httpx.Timeout(settings.HIBP_TIMEOUT_SECONDS)
         self.add_padding = True
-        self.client = httpx.Client(verify=_trust())
+        self.client = httpx.Client(verify=_ssl_context())
 
 
 pwned_passwords = PwnedPasswordsClient()
 
 
 class BreachedPasswordValidator:
-    """Refuses passwords that are known from pwned_passwords; without an answer the other rules decide."""
+    """Refuses breached passwords. If the service gives no result, only the other validators count."""
 
     def validate(self, password: str, user: Any = None) -> None:
         if settings.HIBP_ENABLED and pwned_passwords.count(password):

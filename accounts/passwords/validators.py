@@ -1,3 +1,5 @@
+"""Password rules; pwned.py has the one that asks HaveIBeenPwned."""
+
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -8,11 +10,11 @@ from django.utils.translation import ngettext
 
 from .hashers import normalize
 
-MAXIMUM_LENGTH = 128  # characters; longer ones are refused before they are hashed
+MAXIMUM_LENGTH = 128  # characters; longer passwords are never hashed
 
 
 class LengthValidator:
-    """Characters after NFC, between the configured least and 128 (NIST SP 800-63B-4 § 3.1.1)."""
+    """Counts characters after NFC: at least PASSWORD_MIN_LENGTH, at most 128 (NIST SP 800-63B-4 § 3.1.1)."""
 
     def __init__(self, min_length: int) -> None:
         self.min_length = min_length
@@ -38,22 +40,22 @@ class LengthValidator:
 
 
 class ContextValidator:
-    """Refuses what is little more than the service's own words (NIST SP 800-63B-4: context-specific)."""
+    """Refuses passwords made mostly of the service's own words (NIST SP 800-63B-4: context-specific)."""
 
     WORDS = frozenset({"account", "accounts", "admin", "creator", "creators", "login", "password", "welcome"})
-    LEAST_OWN_LETTERS = 5
+    MINIMUM_OTHER_LETTERS = 5
 
     def validate(self, password: str, user: Any = None) -> None:
         rest = password.casefold()
-        for word in sorted(self.WORDS | _own_names(), key=len, reverse=True):
+        for word in sorted(self.WORDS | _service_names(), key=len, reverse=True):
             rest = rest.replace(word, "")
-        if rest != password.casefold() and sum(c.isalpha() for c in rest) < self.LEAST_OWN_LETTERS:
+        if rest != password.casefold() and sum(c.isalpha() for c in rest) < self.MINIMUM_OTHER_LETTERS:
             raise ValidationError(self.get_help_text(), code="password_of_the_service")
 
     def get_help_text(self) -> str:
         return _("Don’t build the password from the name of this service.")  # noqa: RUF001
 
 
-def _own_names() -> set[str]:
+def _service_names() -> set[str]:
     host = urlsplit(settings.PUBLIC_URL).hostname or ""
     return {word for word in {*settings.SERVICE_NAME.casefold().split(), *host.split(".")} if len(word) > 3}  # noqa: PLR2004

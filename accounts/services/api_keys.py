@@ -1,4 +1,4 @@
-"""Keys of resource servers, which may ask about tokens and revoke them."""
+"""API keys of resource servers, which allow introspection and revocation of tokens."""
 
 import hashlib
 import secrets
@@ -16,11 +16,11 @@ from audit.requests.client_info import ClientInfo
 from tenancy.context import current_alias
 
 PREFIX = "ak_"  # for secret scanners
-NOTE_USE_EVERY = timedelta(minutes=1)
+LAST_USED_INTERVAL = timedelta(minutes=1)
 
 
 def create_api_key(name: str) -> str | None:
-    """The new key, which nobody can read again; None where there is one of this name."""
+    """Return the new key, which is not stored; None if the name is taken."""
     key = PREFIX + secrets.token_urlsafe(32)
     try:
         ApiKey.objects.create(name=name, digest=_digest(key), created_at=timezone.now())
@@ -31,7 +31,7 @@ def create_api_key(name: str) -> str | None:
 
 
 def revoke_api_key(name: str, *, operator_id: UUID | None = None, client: ClientInfo | None = None) -> bool:
-    """By an operator, or by who has the machine; False where there is no such key, or it is revoked."""
+    """False if there is no such key, or it was revoked. `operator_id` is None on the command line."""
     with transaction.atomic(using=current_alias()):
         revoked = ApiKey.objects.filter(name=name, revoked_at=None).update(revoked_at=timezone.now())
         if revoked:
@@ -40,16 +40,16 @@ def revoke_api_key(name: str, *, operator_id: UUID | None = None, client: Client
 
 
 def authenticate(key: str) -> ApiKey:
-    """Raises InvalidTokenError where the key is unknown or revoked."""
+    """Raises InvalidTokenError: the key is unknown or revoked."""
     row = ApiKey.objects.filter(digest=_digest(key), revoked_at=None).first()
     if row is None:
         raise InvalidTokenError
     now = timezone.now()
-    if row.last_used_at is None or now - row.last_used_at > NOTE_USE_EVERY:
+    if row.last_used_at is None or now - row.last_used_at > LAST_USED_INTERVAL:
         ApiKey.objects.filter(pk=row.pk).update(last_used_at=now)
     return row
 
 
 def _digest(key: str) -> bytes:
-    """The key has 256 random bits: a plain digest is enough, and one index look-up finds it."""
+    """Without salt or costs, because the key has 256 random bits; so one index lookup finds it."""
     return hashlib.sha256(key.encode()).digest()

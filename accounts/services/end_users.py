@@ -1,4 +1,4 @@
-"""Sessions of a creator's anonymous visitors: a row and a token, no password, no name."""
+"""Sessions of a creator's end users, who are anonymous: a row and a token, no password or name."""
 
 import json
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from tenancy.context import tenant_scope
 
 @dataclass(frozen=True)
 class OpenedSession:
-    """What a visitor gets: the token, and the id by which the creator knows them."""
+    """`session` is the end user's token; the creator sees `session_id`."""
 
     session: str
     session_id: UUID
@@ -32,9 +32,9 @@ class OpenedSession:
 
 
 def stored_bytes(metadata: dict[str, Any]) -> int:
-    """The length of the metadata as PostgreSQL writes them out, or a little more.
+    """The length of the metadata as PostgreSQL's JSON text, or a little more.
 
-    It keeps numbers exactly: the five characters of 1e308 come back as 309 digits.
+    PostgreSQL writes numbers without an exponent: the five characters of 1e308 become 309 digits.
     """
     text = json.dumps(metadata, ensure_ascii=False)
     return len(text.encode()) + sum(len(f"{Decimal(repr(x)):f}") - len(repr(x)) for x in _floats(metadata))
@@ -49,10 +49,10 @@ def _floats(value: Any) -> Iterator[float]:
 
 
 def open_session(*, creator: UUID, metadata: dict[str, Any]) -> OpenedSession:
-    """A session with the creator.
+    """Start a session with the creator.
 
     Raises:
-        CreatorNotFoundError: unknown, unconfirmed or deactivated.
+        CreatorNotFoundError: the creator is unknown, not verified or deactivated.
 
     """
     now = timezone.now().replace(microsecond=0)
@@ -76,10 +76,10 @@ def open_session(*, creator: UUID, metadata: dict[str, Any]) -> OpenedSession:
 
 
 def current_session(token: EndUserToken) -> EndUserSession:
-    """The visitor's own session.
+    """The session of a verified token.
 
     Raises:
-        InvalidTokenError: ended, expired, or its creator is gone or deactivated.
+        InvalidTokenError: it ended or expired, or its creator was deleted or deactivated.
 
     """
     with tenant_scope(token.creator_id):
@@ -95,10 +95,10 @@ def live_sessions(creator_id: UUID) -> QuerySet[EndUserSession]:
 
 
 def end_session(*, creator_id: UUID, session_id: UUID, client: ClientInfo) -> bool:
-    """End a visitor's session; False where there is no such live one."""
+    """False if there is no such live session."""
     with tenant_scope(creator_id):
-        own = live_sessions(creator_id).filter(pk=session_id)
-        ended = bool(own._raw_delete(own.db))
+        session = live_sessions(creator_id).filter(pk=session_id)
+        ended = bool(session._raw_delete(session.db))
         if ended:
             record(
                 Event.END_USER_SESSION_ENDED, client=client, creator_id=creator_id, session=str(session_id)

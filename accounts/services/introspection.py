@@ -1,4 +1,4 @@
-"""What resource servers may ask (RFC 7662) and do (RFC 7009) with any token of ours."""
+"""Introspection (RFC 7662) and revocation (RFC 7009) of tokens, for resource servers."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ Token = AccessToken | RefreshTokenJWT | EndUserToken
 
 
 def introspect(text: str) -> dict[str, Any]:
-    """RFC 7662 § 2.2: the claims of a live token, and of any other no more than that it is not."""
+    """RFC 7662 § 2.2: the claims of a live token; for any other, only that it is not active."""
     try:
         token = _verified(text)
         _require_live(token)
@@ -30,7 +30,7 @@ def introspect(text: str) -> dict[str, Any]:
 
 
 def revoke(text: str, *, client: ClientInfo) -> None:
-    """RFC 7009: a refresh token takes its session along; what isn't ours is no error."""
+    """RFC 7009: a refresh token ends its session; an invalid token is no error."""
     try:
         token = _verified(text)
     except InvalidTokenError:
@@ -76,9 +76,9 @@ def _require_unused(token: RefreshTokenJWT) -> None:
         session = sessions.live_sessions(token.creator_id).filter(
             pk=token.session_id, creator__is_active=True
         )
-        unspent = RefreshToken.objects.filter(
+        unused = RefreshToken.objects.filter(
             creator_id=token.creator_id, pk=token.jti, used_at=None, expires_at__gt=timezone.now()
         )
-        alive = session.exists() and unspent.exists()
-    if not alive:
+        is_live = session.exists() and unused.exists()
+    if not is_live:
         raise InvalidTokenError

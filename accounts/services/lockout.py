@@ -1,9 +1,10 @@
-"""Five wrong passwords, and not a sixth, however many come at once.
+"""The lockout: after five wrong passwords (MAX_FAILED_LOGIN_ATTEMPTS) none is verified for a while.
 
-An attempt is reserved in a committed statement before its password is looked at; the verdict
-turns it into a failure, or ends the count. Both are functions of the database (migration 0016)
-that the app may fetch_row and whose tables it can't see: they name addresses of every tenant. For the app
-they count in the API's scope alone, and by limits that the worker keeps equal to the settings.
+Parallel attempts can't exceed the limit: an attempt is reserved, and that committed, before its password
+is verified. The result turns the reservation into a failure, or resets the count. Reserving and finishing
+are functions of the database (accounts/sql/lockout_*.sql). The app role can call them, but can't read
+their tables, which hold addresses of all tenants. The app role can use only the API's scope, and no laxer
+limits than those in `lockout_limits`, which the worker copies from the settings.
 """
 
 import time
@@ -24,13 +25,13 @@ from accounts.models import LockoutLimits
 
 from . import password_hashing
 
-LONGEST_WAIT = 2.0  # seconds, for the verdicts on others' attempts
-POLL = 0.05
-LEASE = timedelta(seconds=20)  # of a reservation; the attempt of a killed process ends with it
+MAX_WAIT = 2.0  # seconds, for the results of other attempts
+POLL_INTERVAL = 0.05  # seconds
+LEASE = timedelta(seconds=20)  # after which the reservation of a killed process expires
 
 
 class LoginScope(StrEnum):
-    """Each keeps a count of its own, so that nobody locks staff out through the API."""
+    """Each scope has its own count, so that the API can't be used to lock out staff."""
 
     API = "api"
     ADMIN = "admin"
@@ -39,7 +40,7 @@ class LoginScope(StrEnum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """The verdict on a password, and until when it locked the account (None: it did not)."""
+    """The result of a verification, and until when it locked the account (None: it did not)."""
 
     verdict: password_hashing.VerificationResult
     locked_until: datetime | None = None
@@ -48,25 +49,25 @@ class Outcome:
 def verify_password(
     *, email: str, password: str, encoded: str | None, scope: LoginScope = LoginScope.API
 ) -> Outcome:
-    """Look at a password for a canonical address, whether or not there is such an account.
+    """Verify a password for a canonical address, whether or not there is such an account.
 
     Raises:
-        AccountLockedError: too many failures; the password was not looked at.
-        RateLimitedError: as many attempts as may still fail are being looked at, or this one took too long.
+        AccountLockedError: too many failures; the password was not verified.
+        RateLimitedError: as many attempts as may still fail are under way, or this one took too long.
 
     """
     return count_attempt(lambda: password_hashing.verify(password, encoded), email=email, scope=scope)
 
 
 def count_attempt(
-    look: Callable[[], password_hashing.VerificationResult], *, email: str, scope: LoginScope
+    verify: Callable[[], password_hashing.VerificationResult], *, email: str, scope: LoginScope
 ) -> Outcome:
-    """FailureCount a guess at `scope`, and let `look` judge it; raises as verify_password does."""
+    """Count an attempt in `scope`, with `verify` to check it. Raises what verify_password raises."""
     reservation = _reserve(email, scope)
     try:
-        verdict = look()
+        verdict = verify()
     except BaseException:
-        _release(reservation)
+        sql.lockout_release(reservation=reservation)
         raise
     locked_until = _finish(reservation, email, scope, failed=not verdict.is_right)
     return Outcome(verdict, locked_until)
@@ -74,7 +75,7 @@ def count_attempt(
 
 @dataclass(frozen=True)
 class FailureCount:
-    """The failures at one scope, and until when they lock it (None: they don't)."""
+    """The failures in one scope, and until when they lock it (None: they don't)."""
 
     scope: str
     failures: int
@@ -82,14 +83,14 @@ class FailureCount:
 
 
 def failure_counts(email: str) -> list[FailureCount]:
-    """What stands against a canonical address, for operators; nothing where all is well."""
+    """For operators: the scopes in which a canonical address has failures."""
     now = timezone.now()
-    standing = AccessAttempt.objects.filter(
+    attempts = AccessAttempt.objects.filter(
         username=email,
         failures_since_start__gt=0,
         attempt_time__gt=now - settings.ACCOUNT_LOCKOUT_DURATION,
     )
-    return [_count(attempt) for attempt in standing.order_by("user_agent")]
+    return [_count(attempt) for attempt in attempts.order_by("user_agent")]
 
 
 def _count(attempt: AccessAttempt) -> FailureCount:
@@ -99,28 +100,28 @@ def _count(attempt: AccessAttempt) -> FailureCount:
 
 
 def unlock(email: str, scope: LoginScope = LoginScope.API) -> None:
-    """End the count, and with it a lock; the app does it inside the scope of the account at that address."""
+    """Reset the count. The app role can do so only inside the scope of the account at that address."""
     sql.lockout_unlock(login_scope=scope, address=email)
 
 
 def keep_limits() -> None:
-    """Tell the database what the settings say; as the operator.
+    """Copy the limits from the settings to the database, as the operator.
 
-    Until then a process of the API with laxer settings counts by the old ones.
+    Until then, server processes with laxer settings count by the old limits.
     """
-    wanted = {
+    limits = {
         "attempts": settings.MAX_FAILED_LOGIN_ATTEMPTS,
         "duration": settings.ACCOUNT_LOCKOUT_DURATION,
     }
-    if not LockoutLimits.objects.filter(**wanted).exists():
-        LockoutLimits.objects.update_or_create(id=1, defaults=wanted)
+    if not LockoutLimits.objects.filter(**limits).exists():
+        LockoutLimits.objects.update_or_create(id=1, defaults=limits)
 
 
 def _reserve(email: str, scope: LoginScope) -> UUID:
-    deadline = time.monotonic() + LONGEST_WAIT
+    deadline = time.monotonic() + MAX_WAIT
     reservation = uuid7()
     while True:
-        made = sql.lockout_reserve(
+        reserved = sql.lockout_reserve(
             login_scope=scope,
             address=email,
             reservation=reservation,
@@ -128,23 +129,19 @@ def _reserve(email: str, scope: LoginScope) -> UUID:
             lock_duration=settings.ACCOUNT_LOCKOUT_DURATION,
             lease=LEASE,
         )
-        if made.verdict == "go":
+        if reserved.verdict == "go":
             return reservation
-        if made.locked_until:
-            raise AccountLockedError(made.locked_until)
+        if reserved.locked_until:
+            raise AccountLockedError(reserved.locked_until)
         if time.monotonic() >= deadline:
             raise RateLimitedError(1)
-        time.sleep(POLL)
+        time.sleep(POLL_INTERVAL)
 
 
 def _finish(reservation: UUID, email: str, scope: LoginScope, *, failed: bool) -> datetime | None:
     failures = sql.lockout_finish(login_scope=scope, address=email, reservation=reservation, failed=failed)
-    if failures is None:  # too slow: the verdict stays unsaid
+    if failures is None:  # the reservation has expired, so the result is discarded
         raise RateLimitedError(1)
     if failed and failures == settings.MAX_FAILED_LOGIN_ATTEMPTS:
         return timezone.now() + settings.ACCOUNT_LOCKOUT_DURATION
     return None
-
-
-def _release(reservation: UUID) -> None:
-    sql.lockout_release(reservation=reservation)

@@ -1,7 +1,5 @@
-"""Signing in with e-mail and password."""
+"""Signing in with email address and password."""
 
-from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from django.utils import timezone
@@ -10,6 +8,7 @@ from accounts import sql
 from accounts.email_addresses import canonical_email
 from accounts.exceptions import InvalidCredentialsError
 from accounts.models import SecurityNotice
+from accounts.passwords.hashers import weak_bcrypt_cost
 from accounts.tokens.jwt import TokenPair
 from audit.events import Event
 from audit.recorder import NO_TENANT, record
@@ -20,60 +19,61 @@ from . import lockout, notices, password_hashing, sessions
 
 
 def log_in(*, email: str, password: str, client: ClientInfo) -> TokenPair:
-    """A new session for the creator.
+    """Start a session for the creator.
 
     Raises:
-        InvalidCredentialsError: whatever it is that does not fit.
-        AccountLockedError, RateLimitedError: the password was not looked at.
+        InvalidCredentialsError: for any reason; the client can't tell which.
+        AccountLockedError, RateLimitedError: the password was not verified.
 
     """
     email = canonical_email(email)
-    while True:
-        account = _find(email)
-        outcome = lockout.verify_password(
-            email=email, password=password, encoded=account.password if account else None
-        )
-        if account is None or not outcome.verdict.is_right:
-            _refuse(email, account, outcome.locked_until, client)
-            raise InvalidCredentialsError
-        pair = _admit(account, password if outcome.verdict.needs_upgrade else None, client)
-        if pair is not None:
-            return pair
+    return password_hashing.retry_if_changed(lambda: _log_in(email, password, client))
 
 
 def holder_of(email: str) -> UUID | None:
-    """The account that holds a canonical address, so that its owner hears of what is asked there."""
+    """The account that holds a canonical address, so that its owner sees what was requested for it."""
     return sql.find_creator(address=email)
 
 
-def _find(email: str) -> sql.Account | None:
-    """An account that may sign in. Staff are out of the app role's sight; deactivated ones of ours."""
-    return sql.find_account(address=email)
+def _log_in(email: str, password: str, client: ClientInfo) -> TokenPair | None:
+    """None if the account has another password hash by now than the one that was verified."""
+    account = sql.find_account(address=email)  # neither deactivated nor staff
+    encoded = account.password if account else None
+    outcome = lockout.verify_password(email=email, password=password, encoded=encoded)
+    if account is None or not outcome.verdict.is_right:
+        _record_failure(email, account.id if account else NO_TENANT, outcome, client)
+        raise InvalidCredentialsError
+    new_hash = password_hashing.hash_password(password) if outcome.verdict.needs_upgrade else None
+    return _start_session(account, new_hash, client)
 
 
-def _refuse(
-    email: str, account: sql.Account | None, locked_until: datetime | None, client: ClientInfo
-) -> None:
-    """For an unknown address the same rows are written, to nobody's name."""
-    who: dict[str, Any] = {"creator_id": account.id if account else NO_TENANT, "client": client}
-    record(Event.LOGIN_FAILED, email=email, **who)
-    if locked_until:
-        with tenant_scope(who["creator_id"]):
-            notices.report_lock(email=email, until=locked_until, **who)
+def _record_failure(email: str, creator_id: UUID, outcome: lockout.Outcome, client: ClientInfo) -> None:
+    """For an unknown address the same rows are written, with NO_TENANT."""
+    record(Event.LOGIN_FAILED, email=email, creator_id=creator_id, client=client)
+    if outcome.locked_until:
+        with tenant_scope(creator_id):
+            notices.report_lock(email=email, until=outcome.locked_until, creator_id=creator_id, client=client)
 
 
-def _admit(account: sql.Account, upgrade: str | None, client: ClientInfo) -> TokenPair | None:
-    """None where the password is not the one that was looked at any more."""
-    now, new_hash = timezone.now(), password_hashing.hash_password(upgrade) if upgrade else None
-    who: dict[str, Any] = {"creator_id": account.id, "client": client}
-    new = sessions.new_session(now=now, **who)
+def _start_session(account: sql.Account, new_hash: str | None, client: ClientInfo) -> TokenPair | None:
+    now = timezone.now()
+    new = sessions.new_session(creator_id=account.id, client=client, now=now)
     with tenant_scope(account.id):
         start = sessions.start_session(new, verified_hash=account.password, new_hash=new_hash)
         if start is None:
             return None
         if new_hash:
-            record(Event.PASSWORD_UPGRADED, **who)
+            _record_upgrade(account, client)
         if start.is_new_device:
-            notices.add(SecurityNotice.Kind.NEW_DEVICE, **who)
-        record(Event.LOGIN_SUCCEEDED, session=str(start.token.session_id), **who)
+            notices.add(SecurityNotice.Kind.NEW_DEVICE, creator_id=account.id, client=client)
+        session = str(start.token.session_id)
+        record(Event.LOGIN_SUCCEEDED, creator_id=account.id, client=client, session=session)
     return sessions.token_pair(start.token, now=now)
+
+
+def _record_upgrade(account: sql.Account, client: ClientInfo) -> None:
+    cost = weak_bcrypt_cost(account.password)
+    if cost is None:
+        record(Event.PASSWORD_UPGRADED, creator_id=account.id, client=client)
+    else:
+        record(Event.PASSWORD_WEAK_HASH_UPGRADED, creator_id=account.id, client=client, cost=cost)

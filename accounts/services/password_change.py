@@ -14,33 +14,28 @@ from . import lockout, notices, password_hashing, sessions
 
 
 def change_password(caller: Caller, *, current_password: str, new_password: str, client: ClientInfo) -> None:
-    """Set the new password; every other session of the creator ends, and every one-time link.
+    """Set the new password; end all one-time links and all other sessions of the creator.
 
     Raises:
         AccountLockedError, RateLimitedError, WrongPasswordError: about the current password.
         InvalidTokenError: the session ended, or the account was deleted, meanwhile.
-        WeakPasswordError: about the new one.
+        WeakPasswordError: about the new password.
 
     """
-    encoded = confirm_password(caller.id, email=caller.email, password=current_password, client=client)
-    password_hashing.validate(
-        new_password, email=caller.email, display_name=caller.display_name, field="new_password"
-    )
-    new_hash = password_hashing.hash_password(new_password)
-    with tenant_scope(caller.id):
-        changed = sessions.is_confirmed(caller, password=encoded)
-        if changed:
-            Creator.objects.filter(pk=caller.id).update(password=new_hash)
-            sessions.end_sessions(creator_id=caller.id, keep=caller.session_id)
-            Creator.objects.end_links(caller.id)
-            record(Event.PASSWORD_CHANGED, client=client, creator_id=caller.id)
-            notices.add(SecurityNotice.Kind.PASSWORD_CHANGED, creator_id=caller.id, client=client)
-    if not changed:  # changed, reset or hashed anew in the meantime: is the password still right?
-        change_password(caller, current_password=current_password, new_password=new_password, client=client)
+
+    def verify_and_write() -> bool | None:
+        verified = confirm_password(caller.id, email=caller.email, password=current_password, client=client)
+        password_hashing.validate(
+            new_password, email=caller.email, display_name=caller.display_name, field="new_password"
+        )
+        new_hash = password_hashing.hash_password(new_password)
+        return _change(caller, verified, new_hash, client) or None
+
+    password_hashing.retry_if_changed(verify_and_write)
 
 
 def confirm_password(creator_id: UUID, *, email: str, password: str, client: ClientInfo) -> str:
-    """Ask the creator for the password again, and return its hash. Failures count towards the lockout.
+    """Verify the creator's password again, and return its hash. Failures count towards the lockout.
 
     Raises:
         InvalidTokenError: the account was deleted meanwhile.
@@ -62,3 +57,16 @@ def confirm_password(creator_id: UUID, *, email: str, password: str, client: Cli
         if outcome.locked_until:
             notices.report_lock(email=email, creator_id=creator_id, until=outcome.locked_until, client=client)
     raise WrongPasswordError
+
+
+def _change(caller: Caller, verified_hash: str, new_hash: str, client: ClientInfo) -> bool:
+    """False if `verified_hash` is no longer the account's."""
+    with tenant_scope(caller.id):
+        if not sessions.is_confirmed(caller, password=verified_hash):
+            return False
+        Creator.objects.filter(pk=caller.id).update(password=new_hash)
+        sessions.end_sessions(creator_id=caller.id, keep=caller.session_id)
+        Creator.objects.end_links(caller.id)
+        record(Event.PASSWORD_CHANGED, client=client, creator_id=caller.id)
+        notices.add(SecurityNotice.Kind.PASSWORD_CHANGED, creator_id=caller.id, client=client)
+    return True

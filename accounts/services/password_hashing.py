@@ -1,7 +1,7 @@
-"""Judging, hashing and checking passwords.
+"""Validating, hashing and verifying passwords.
 
-Hashing is slow on purpose. It is never done inside a transaction; and in each process two threads
-do it, behind whatever else the machine has to do, so that sign-ins don't slow down the rest.
+Hashing is slow on purpose. It never happens inside a transaction. Each process hashes in a pool of two
+threads of low priority, so that sign-ins don't slow down other requests.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from accounts.email_addresses import display_email
-from accounts.exceptions import WeakPasswordError
+from accounts.exceptions import RateLimitedError, WeakPasswordError
 from accounts.models import Creator
 from accounts.passwords.hashers import normalize
 from accounts.passwords.validators import MAXIMUM_LENGTH
@@ -30,31 +30,30 @@ from tenancy.exceptions import TenancyError
 
 Result = TypeVar("Result")
 NICENESS = 5  # of 19
-HASHING_THREADS = (
-    2  # in each process: while one's request is with the database, the other keeps the core at work
-)
+HASHING_THREADS = 2  # in each process: one can hash while the other's request waits for the database
+MAX_VERIFICATIONS = 3
 
 
 @dataclass(frozen=True)
 class VerificationResult:
-    """Was the password right, and should it be hashed anew with today's method?"""
+    """Whether the password is right, and whether its hash should be replaced by one of today's costs."""
 
     is_right: bool
     needs_upgrade: bool = False
 
 
 def validate(password: str, *, email: str, display_name: str = "", field: str = "password") -> None:
-    """Raises WeakPasswordError with all that is wrong with the password, which came as `field`."""
+    """Raises WeakPasswordError with all faults of the password that the client sent as `field`."""
     try:
         creator = Creator(email=display_email(email), display_name=display_name)
         validate_password(normalize(password), creator)
     except ValidationError as error:
-        errors = [(str(one.code), " ".join(one.messages)) for one in error.error_list]
+        errors = [(str(fault.code), " ".join(fault.messages)) for fault in error.error_list]
         raise WeakPasswordError(errors, field) from error
 
 
 def suggestions(*, password: str, email: str = "") -> list[str]:
-    """All that would make the password better, as sentences; none if it is good."""
+    """Sentences that say how to improve the password; none if it is good."""
     try:
         validate(password, email=email)
     except WeakPasswordError as error:
@@ -68,7 +67,7 @@ def hash_password(password: str) -> str:
 
 
 def verify(password: str, encoded: str | None) -> VerificationResult:
-    """Check against `encoded`, or against nothing in the same time where there is no such account."""
+    """Verify against `encoded`. If it is None (no such account), hash, which takes the same time."""
     _refuse_inside_transaction()
     password = normalize(password)
     if len(password) > MAXIMUM_LENGTH:
@@ -80,6 +79,22 @@ def verify(password: str, encoded: str | None) -> VerificationResult:
     return VerificationResult(is_right, is_right and needs_upgrade)
 
 
+def retry_if_changed(verify_and_write: Callable[[], Result | None]) -> Result:
+    """Call `verify_and_write` until it returns a result, at most MAX_VERIFICATIONS times.
+
+    It verifies a password outside of transactions, then opens one, locks the account, and writes only if
+    the account still has the verified hash. It returns None if not: the password was changed, reset or
+    upgraded meanwhile, and must be verified again.
+
+    Raises RateLimitedError: the hash was another one each time.
+    """
+    for _ in range(MAX_VERIFICATIONS):
+        result = verify_and_write()
+        if result is not None:
+            return result
+    raise RateLimitedError(1)
+
+
 def _refuse_inside_transaction() -> None:
     if settings.TENANT_GUARD and transaction.get_connection(current_alias()).in_atomic_block:
         message = "a password is hashed inside a transaction"
@@ -87,20 +102,20 @@ def _refuse_inside_transaction() -> None:
 
 
 def _run_in_pool(work: Callable[[], Result]) -> Result:
-    """What `work` returns or raises, once those who came before are done."""
+    """Wait for a thread of the pool, and return or raise what `work` does there."""
 
     def timed() -> Result:
         with HASHING_SECONDS.time():
             return work()
 
-    return _hasher.submit(timed).result()
+    return _pool.submit(timed).result()
 
 
 def _lower_priority() -> None:
-    """Linux counts niceness by thread, and libargon2's threads inherit it from this one."""
+    """On Linux each thread has its own niceness, which the threads of libargon2 inherit."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
-_hasher = ThreadPoolExecutor(HASHING_THREADS, "hashing", initializer=_lower_priority)
+_pool = ThreadPoolExecutor(HASHING_THREADS, "hashing", initializer=_lower_priority)

@@ -1,8 +1,7 @@
-"""Sessions: families of refresh tokens, from sign-in to their end."""
+"""Sessions, which are families of refresh tokens: start, end, and the caller behind an access token."""
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -12,22 +11,20 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from accounts import sql
-from accounts.exceptions import InvalidTokenError, TokenReusedError
-from accounts.models import BlacklistedToken, Creator, SecurityNotice, Session
+from accounts.exceptions import InvalidTokenError
+from accounts.models import BlacklistedToken, Creator, Session
 from accounts.tokens.jwt import AccessToken, RefreshToken, TokenPair, access_token
-from accounts.tokens.keys import key_ring
+from accounts.tokens.key_cache import key_ring
 from audit.events import Event
 from audit.recorder import record
 from audit.requests.client_info import ClientInfo
 from audit.requests.user_agents import describe_device
 from tenancy.context import current_alias, tenant_scope
 
-from . import notices
-
 
 @dataclass(frozen=True)
 class IssuedToken:
-    """A refresh token as its row has it: enough to issue it, and again."""
+    """The columns of a refresh token from which it is signed, the first time and again."""
 
     creator_id: UUID
     session_id: UUID
@@ -39,7 +36,7 @@ class IssuedToken:
 
 @dataclass(frozen=True)
 class NewSession:
-    """All that is known of a session before it starts."""
+    """A session that is not in the database yet."""
 
     token: IssuedToken
     client: ClientInfo
@@ -48,17 +45,16 @@ class NewSession:
 
 @dataclass(frozen=True)
 class StartedSession:
-    """A session that has begun; is its device another than those from which its creator signed in before?"""
-
     token: IssuedToken
-    is_new_device: bool
+    is_new_device: bool  # the creator has signed in before, but never from this device
 
 
 def caller_of(access: AccessToken) -> sql.Caller:
-    """Who is calling, read anew for every request.
+    """The creator whom the token names, read from the database for each request.
 
     Raises:
-        InvalidTokenError: the session is over, the token blacklisted, the account gone or deactivated.
+        InvalidTokenError: the session has ended, the token is blacklisted, or the account is deleted or
+            deactivated.
 
     """
     caller = sql.identify_caller(
@@ -73,7 +69,7 @@ def caller_of(access: AccessToken) -> sql.Caller:
 
 
 def new_session(*, creator_id: UUID, client: ClientInfo, now: datetime) -> NewSession:
-    """Outside of transactions: whoever is the first to need a key, or to name a device, is a while at it."""
+    """Called outside of transactions: to read the keys, or parse a user agent, can take a while."""
     kid, expires_at = key_ring().signing_key().kid, now + settings.JWT_REFRESH_TOKEN_LIFETIME
     token = IssuedToken(creator_id, uuid7(), uuid7(), kid, now, expires_at)
     return NewSession(token, client, describe_device(client))
@@ -82,10 +78,10 @@ def new_session(*, creator_id: UUID, client: ClientInfo, now: datetime) -> NewSe
 def start_session(
     new: NewSession, *, verified_hash: str | None = None, new_hash: str | None = None
 ) -> StartedSession | None:
-    """The session and its first refresh token; called inside the creator's scope.
+    """Insert the session and its first refresh token; called inside the creator's scope.
 
-    None where the account may not sign in any more, or its hash is not the one that was `verified_hash`;
-    `new_hash` is the hash to have in its place.
+    `new_hash` replaces the account's password hash. Returns None if the account may no longer sign in, or
+    has another password hash than `verified_hash`.
     """
     token, client = new.token, new.client
     start = sql.start_session(
@@ -108,7 +104,7 @@ def start_session(
 
 
 def _enforce_session_limit(new: IssuedToken) -> None:
-    """Where sessions are capped, the oldest end for the new one. Its start has locked the creator's row."""
+    """End the oldest sessions beyond MAX_SESSIONS_PER_CREATOR. The creator's row is locked."""
     if not settings.MAX_SESSIONS_PER_CREATOR:
         return
     others = live_sessions(new.creator_id).exclude(pk=new.session_id).order_by("-created_at")
@@ -117,7 +113,7 @@ def _enforce_session_limit(new: IssuedToken) -> None:
 
 
 def live_sessions(creator_id: UUID) -> QuerySet[Session]:
-    """Those that can still be used; called inside the creator's scope."""
+    """Sessions that can still be used; called inside the creator's scope."""
     now = timezone.now()
     alive = Session.objects.filter(creator_id=creator_id, ended_at=None, expires_at__gt=now)
     if settings.SESSION_IDLE_LIFETIME:
@@ -126,12 +122,13 @@ def live_sessions(creator_id: UUID) -> QuerySet[Session]:
 
 
 def is_confirmed(caller: sql.Caller, *, password: str) -> bool:
-    """Lock the account and judge it again, after its password hash, `password`, was verified.
+    """Lock the account, and check that `password` is still its hash; called inside the creator's scope.
 
-    Called inside the creator's scope. False if the account has another hash by now: then verify again.
+    `password` is the hash that was verified before. False if the account has another one by now: verify
+    again (`password_hashing.retry_if_changed`).
 
     Raises:
-        InvalidTokenError: the session has ended meanwhile, or the account is gone.
+        InvalidTokenError: the session has ended, or the account was deleted or deactivated, meanwhile.
 
     """
     creator = Creator.objects.locked(caller.id)
@@ -143,19 +140,18 @@ def is_confirmed(caller: sql.Caller, *, password: str) -> bool:
 
 
 def end_session(*, creator_id: UUID, session_id: UUID, client: ClientInfo) -> bool:
-    """End one session by its id; False where there is no such live one."""
+    """False if there is no such live session."""
     with tenant_scope(creator_id):
         Creator.objects.locked(creator_id)
-        ended = bool(live_sessions(creator_id).filter(pk=session_id).exists()) and bool(
-            _end(creator_id, [session_id], Session.End.ENDED)
-        )
+        is_live = live_sessions(creator_id).filter(pk=session_id).exists()
+        ended = is_live and bool(_end(creator_id, [session_id], Session.End.ENDED))
         if ended:
             record(Event.SESSION_ENDED, client=client, creator_id=creator_id, session=str(session_id))
     return ended
 
 
 def token_pair(refresh: IssuedToken, *, now: datetime) -> TokenPair:
-    """Sign the pair that belongs to a row; the same row gives the same refresh token again."""
+    """Sign a pair. The same `refresh` gives the same refresh token each time."""
     access = access_token(
         creator_id=refresh.creator_id,
         session_id=refresh.session_id,
@@ -178,57 +174,11 @@ def token_pair(refresh: IssuedToken, *, now: datetime) -> TokenPair:
     )
 
 
-def refresh_session(*, refresh: str, client: ClientInfo) -> TokenPair:
-    """Spend a refresh token and issue its one successor.
-
-    Raises:
-        InvalidTokenError: it does not verify, or its session is over.
-        TokenReusedError: it was spent before, and not just now; its session has ended.
-
-    """
-    token, now = RefreshToken.verified(refresh), timezone.now()
-    new = _rotate(token, now)
-    if new.outcome == "reused":
-        raise TokenReusedError if _end_family(token, client) else InvalidTokenError
-    successor = IssuedToken(
-        token.creator_id, token.session_id, new.id, new.kid, new.created_at, new.expires_at
-    )
-    return token_pair(successor, now=now)
-
-
-def _rotate(token: RefreshToken, now: datetime) -> sql.Rotation:
-    rotation = sql.rotate_refresh(
-        creator=token.creator_id,
-        family=token.session_id,
-        token=token.jti,
-        successor=uuid7(),
-        signing_kid=key_ring().signing_key().kid,
-        used_now=now,
-        grace=settings.JWT_REFRESH_GRACE or None,  # 0 is none, also for a loser of a race
-        idle=settings.SESSION_IDLE_LIFETIME or None,
-    )
-    if rotation is None:
-        raise InvalidTokenError
-    return rotation
-
-
-def _end_family(token: RefreshToken, client: ClientInfo) -> bool:
-    """False where another one did, who came with a spent token too."""
-    who: dict[str, Any] = {"creator_id": token.creator_id, "client": client}
-    with tenant_scope(token.creator_id):
-        Creator.objects.locked(token.creator_id)
-        ended = bool(_end(token.creator_id, [token.session_id], Session.End.REUSE))
-        if ended:
-            record(Event.TOKEN_REUSED, session=str(token.session_id), **who)
-            notices.add(SecurityNotice.Kind.TOKEN_REUSED, **who)
-    return ended
-
-
 def log_out(*, refresh: str, access: AccessToken | None, client: ClientInfo) -> None:
-    """End the session of a refresh token, spent or not; a second time changes nothing.
+    """End the session of a refresh token, used or not, and blacklist `access`; idempotent.
 
     Raises:
-        InvalidTokenError: it does not verify, or belongs to another creator than `access`, which is live.
+        InvalidTokenError: `refresh` does not verify, or `access` is live and of another creator.
 
     """
     token = RefreshToken.verified(refresh)
@@ -247,7 +197,7 @@ def log_out(*, refresh: str, access: AccessToken | None, client: ClientInfo) -> 
 
 
 def _is_live(access: AccessToken) -> bool:
-    """Its signature and times are right; whether it still gets in, its session and account decide."""
+    """Whether a verified token would be accepted: its session and account decide."""
     try:
         caller_of(access)
     except InvalidTokenError:
@@ -256,7 +206,7 @@ def _is_live(access: AccessToken) -> bool:
 
 
 def log_out_everywhere(*, creator_id: UUID, client: ClientInfo) -> None:
-    """End every session of the creator and every one-time link; access tokens die with the next request."""
+    """End every session and every one-time link of the creator. Access tokens are refused from then on."""
     with tenant_scope(creator_id):
         Creator.objects.end_links(creator_id)
         alive = live_sessions(creator_id).values_list("pk", flat=True)
@@ -267,7 +217,7 @@ def log_out_everywhere(*, creator_id: UUID, client: ClientInfo) -> None:
 def end_sessions(
     *, creator_id: UUID, keep: UUID | None = None, reason: Session.End = Session.End.PASSWORD
 ) -> int:
-    """End all sessions but one, because the account's keys are others now; inside the creator's scope."""
+    """End all sessions except `keep`; called inside the creator's scope. Returns how many."""
     alive = Session.objects.filter(creator_id=creator_id, ended_at=None)
     if keep is not None:
         alive = alive.exclude(pk=keep)
@@ -275,7 +225,7 @@ def end_sessions(
 
 
 def revoke_session(creator_id: UUID, session_id: UUID, reason: Session.End) -> bool:
-    """Called inside the creator's scope; False if it had ended."""
+    """Lock the account and end the session; called inside the creator's scope. False if it had ended."""
     Creator.objects.locked(creator_id)
     return bool(_end(creator_id, [session_id], reason))
 
@@ -286,7 +236,7 @@ def _end(creator_id: UUID, sessions: list[UUID], reason: Session.End) -> int:
 
 
 def blacklist(access: AccessToken) -> bool:
-    """Called inside the creator's scope; False where it was there, or its creator is gone."""
+    """Called inside the creator's scope. False if it is blacklisted already, or its creator was deleted."""
     if BlacklistedToken.objects.filter(creator_id=access.creator_id, id=access.jti).exists():
         return False
     entry = BlacklistedToken(id=access.jti, creator_id=access.creator_id, expires_at=access.expires_at)
@@ -299,5 +249,5 @@ def blacklist(access: AccessToken) -> bool:
 
 
 def _seconds(start: datetime, end: datetime) -> int:
-    """Whole seconds as the tokens count them: `exp` less `iat`."""
+    """Whole seconds, as `exp` and `iat` are."""
     return max(0, int(end.timestamp()) - int(start.timestamp()))

@@ -1,4 +1,4 @@
-"""The key store: making keys and letting the next one take over (operators and worker only)."""
+"""Generation and rotation of the stored signing keys, by operators and the worker."""
 
 from datetime import datetime
 
@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from accounts.exceptions import NoSigningKeyError
 from accounts.models import SigningKey
-from accounts.tokens.keys import generate_private_key, invalidate_key_ring, key_ring, to_columns
+from accounts.tokens.key_cache import invalidate_key_ring, key_ring
+from accounts.tokens.pem import generate_private_key, to_columns
 from audit.events import Event
 from audit.recorder import record
 from audit.requests.client_info import ClientInfo
@@ -17,7 +18,7 @@ from tenancy.context import current_alias
 
 
 def ensure_signing_key() -> bool:
-    """Make the first key, or the next one when it is due; True if one was made."""
+    """Generate the first key, or the next one if it is due; returns whether it did."""
     if settings.JWT_SECRET_KEY:
         return False
     newest = _keys().order_by("-activates_at").first()
@@ -31,20 +32,20 @@ def ensure_signing_key() -> bool:
 def rotate_signing_key() -> str:
     """Publish a new key and return its `kid`.
 
-    It signs once every cached JWKS has it, or at once where no other key can; the old ones verify
-    until their last token is dead.
+    It signs after JWKS_MAX_AGE, when every cached JWKS includes it, or at once if no other key can sign.
+    The old keys verify until their last token expires.
     """
     private = generate_private_key(settings.JWT_ALGORITHM)
     now = timezone.now()
     with transaction.atomic(using=current_alias()):
         _lock()
-        takes_over_at = now + settings.JWKS_MAX_AGE if _can_sign() else now
-        last_token_dies_at = takes_over_at + settings.JWT_REFRESH_TOKEN_LIFETIME
-        _keys().filter(expires_at=None).update(expires_at=last_token_dies_at)
+        activates_at = now + settings.JWKS_MAX_AGE if _can_sign() else now
+        last_token_expires_at = activates_at + settings.JWT_REFRESH_TOKEN_LIFETIME
+        _keys().filter(expires_at=None).update(expires_at=last_token_expires_at)
         key = SigningKey.objects.create(
             algorithm=settings.JWT_ALGORITHM,
             created_at=now,
-            activates_at=takes_over_at,
+            activates_at=activates_at,
             **to_columns(private),
         )
         record(Event.SIGNING_KEY_ROTATED, client=ClientInfo(), kid=key.kid)
@@ -62,7 +63,7 @@ def _keys() -> QuerySet[SigningKey]:
 
 
 def _can_sign() -> bool:
-    """Is there a key whose private half this SECRET_KEY opens?"""
+    """Whether there is a key that the current SECRET_KEY decrypts."""
     invalidate_key_ring()
     try:
         key_ring().signing_key()
@@ -72,6 +73,6 @@ def _can_sign() -> bool:
 
 
 def _lock() -> None:
-    """Two rotations at once would retire each other's key before it ever signed."""
+    """Concurrent rotations would retire each other's key before it signs."""
     with transaction.get_connection(current_alias()).cursor() as cursor:
         cursor.execute("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE")

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS
 
 from accounts.exceptions import NoSigningKeyError
-from accounts.tokens.keys import key_ring
+from accounts.tokens.key_cache import key_ring
 from audit.sealing.sealer import waiting_seconds
 from tenancy.checks.catalog import catalog_findings
 from tenancy.checks.privileges import privilege_findings

@@ -1,6 +1,6 @@
-"""The functions of the database that this app calls; their text is in the `.sql` files beside.
+"""The database functions that this app calls; each is documented in the `.sql` file of its name.
 
-Times are aware datetimes, durations timedeltas; an `idle` or `grace` of None is none.
+Times are aware datetimes. An `idle` or `grace` of None means that there is no such limit or period.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from tenancy.functions import database_function
 
 @dataclass(frozen=True)
 class Caller:
-    """The creator whom a live access token names, as `request.user`."""
+    """The creator whom a live access token names; also `request.user`."""
 
     id: UUID
     email: str
@@ -35,19 +35,25 @@ class Caller:
 
 @dataclass(frozen=True)
 class Account:
+    """An account that may sign in."""
+
     id: UUID
-    password: str  # its hash
+    password: str  # the hash
 
 
 @dataclass(frozen=True)
 class Start:
+    """A session that was inserted."""
+
     is_new_device: bool
 
 
 @dataclass(frozen=True)
 class Rotation:
+    """The successor of a refresh token; meaningless columns if it was "reused"."""
+
     outcome: str  # "rotated", "replayed" or "reused"
-    id: UUID  # of the successor, as the columns below
+    id: UUID
     kid: str
     created_at: datetime
     expires_at: datetime
@@ -55,12 +61,16 @@ class Rotation:
 
 @dataclass(frozen=True)
 class Reservation:
+    """The reply to an attempt at a password."""
+
     verdict: str  # "go", "wait" or "locked"
     locked_until: datetime | None
 
 
 @dataclass(frozen=True)
 class EventAtAddress:
+    """An audit event without an account, with its personal data."""
+
     id: UUID
     at: datetime
     type: str

@@ -1,7 +1,6 @@
--- Whichever statement deletes an account, the personal data beside its events are deleted with it. So are
--- those beside events without an account at the addresses that it has confirmed, unless another account
--- holds the address by now. An account whose address was never confirmed takes those of its own events
--- alone: the address may be a stranger's.
+-- Deletes the personal data of an account's events together with the account, whatever statement deletes it.
+-- Also deletes those of events without an account at addresses that the account has verified, unless another
+-- account holds the address now. An unverified address may be a stranger's, so its events keep their data.
 CREATE OR REPLACE FUNCTION creators_erase_personal_data() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

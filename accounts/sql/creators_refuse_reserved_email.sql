@@ -1,6 +1,6 @@
--- An address stays reserved while a change away from it can be undone. Raises a unique violation, as the
--- index on the address does. AFTER, so that it sees what the transaction has written for which that index
--- made it wait. SECURITY DEFINER of the lookup role, which sees the changes of all tenants.
+-- Refuses an address that is reserved because a change from it to another can still be undone. Raises a
+-- unique violation, as the index on the address does. An AFTER trigger, so that it sees the rows of the
+-- transaction that the index made it wait for. Owned by the lookup role, which sees all tenants' changes.
 CREATE OR REPLACE FUNCTION creators_refuse_reserved_email() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -1,4 +1,4 @@
--- For the export: events at the address of the current tenant for which no account was found.
+-- For the data export: events without an account at the current tenant's address, with their personal data.
 CREATE OR REPLACE FUNCTION events_at_own_address(after uuid, max_rows integer)
 RETURNS TABLE (
     id uuid, at timestamptz, type text, request_id text, detail jsonb, ip_address text, user_agent text, email text

@@ -1,4 +1,4 @@
--- What a sign-in reads: the account that holds the address, and its password hash. Sets the tenant.
+-- For sign-in: the account that holds the address, and its password hash. Sets the tenant.
 -- SECURITY INVOKER, so that RLS applies inside.
 CREATE OR REPLACE FUNCTION find_account(address text) RETURNS TABLE (id uuid, password text)
 LANGUAGE plpgsql SECURITY INVOKER SET search_path = pg_catalog, public, pg_temp AS $$

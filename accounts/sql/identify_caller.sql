@@ -1,6 +1,6 @@
 -- The creator whom an access token names, if the session is live and the token not revoked. Sets the tenant.
--- plpgsql runs its statements one after the other; in one SELECT the planner could read rows before the
--- tenant is set. SECURITY INVOKER, so that RLS applies inside.
+-- plpgsql runs the statements in order; in a single SELECT the planner could read rows before the tenant is
+-- set. SECURITY INVOKER, so that RLS applies inside.
 CREATE OR REPLACE FUNCTION identify_caller(creator uuid, session uuid, token uuid, idle interval)
 RETURNS TABLE (
     id uuid, email text, display_name text, email_verified boolean,

@@ -1,4 +1,5 @@
--- The app role may insert jobs. One that the worker can't read would stop it each time, and with it all mail.
+-- Refuses jobs that the worker can't parse. The app role may insert jobs, and a malformed one would stop the
+-- worker, and all mail, each time.
 CREATE OR REPLACE FUNCTION jobs_refuse_malformed() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

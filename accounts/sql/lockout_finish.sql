@@ -1,7 +1,7 @@
--- Record the result of a reserved verification; returns the failures that are counted now.
--- NULL if the reservation has expired or was made for another address: another attempt may have its place,
--- and no more results may be answered than the limit allows.
--- django-axes' columns are used as follows: username is the address, user_agent the scope.
+-- Records the result of a reserved verification, and returns the number of failures.
+-- Returns NULL if the reservation has expired or is for another address. The result must then be discarded:
+-- another attempt may have taken its place under the limit.
+-- In the table of django-axes, username holds the address and user_agent the scope.
 CREATE OR REPLACE FUNCTION lockout_finish(login_scope text, address text, reservation uuid, failed boolean)
 RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -1,4 +1,4 @@
--- Give a reservation back without a result. The app role can release those of the API's scope only.
+-- Deletes a reservation without a result. The app role can release only those of the API's scope.
 CREATE OR REPLACE FUNCTION lockout_release(reservation uuid) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     DELETE FROM public.login_reservations WHERE id = reservation

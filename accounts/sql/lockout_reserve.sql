@@ -1,10 +1,10 @@
--- Reserve one verification of a password for this address.
+-- Reserves one verification of a password for an address.
 --   go      reserved: verify the password, then call lockout_finish
 --   wait    as many verifications are under way as failures are left
 --   locked  until `locked_until`
--- The app role may be stricter than `lockout_limits`, never laxer; without a row there the settings' defaults
--- hold. All about one address in one scope happens under one lock. clock_timestamp(), because a call that
--- waited for the lock must not judge by the time at which it began to wait.
+-- The app role may pass stricter limits than those in `lockout_limits`, not laxer ones; if that table is empty,
+-- the settings' defaults apply. Calls for the same address and scope run one at a time, under an advisory lock.
+-- clock_timestamp() gives the time after the wait for that lock; now() would be the time before it.
 CREATE OR REPLACE FUNCTION lockout_reserve(
     login_scope text, address text, reservation uuid, max_failures integer, lock_duration interval,
     lease interval, OUT verdict text, OUT locked_until timestamptz

@@ -1,5 +1,5 @@
--- Set the failures at an address back to 0.
--- The app role can do so only for the address that the current tenant holds, as a finished reset does.
+-- Resets the failures at an address to 0.
+-- The app role can do so only for the address that the current tenant holds, as after a password reset.
 CREATE OR REPLACE FUNCTION lockout_unlock(login_scope text, address text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -1,10 +1,10 @@
--- Rotate a refresh token (RFC 9700 § 4.14.2): one statement, one round trip, one commit. Sets the tenant.
---   rotated   the token is used now, and the row is its one successor
---   replayed  it was used less than `grace` ago and its successor is unused: the row is that successor again
---   reused    it was used before, and is shown again
+-- Rotates a refresh token (RFC 9700 § 4.14.2) in one round trip and one commit. Sets the tenant.
+--   rotated   the token was unused; the row is its new successor
+--   replayed  it was used less than `grace` ago and its successor is unused; the row is that successor
+--   reused    it was used before
 --   (no row)  there is no such token of a live session
--- The account's row is locked first and the session's second, as a deletion of the account locks them.
--- A concurrent call with a token of the same session waits for the lock, and then sees what was done.
+-- Locks the account's row before the session's, as a deletion of the account does. A concurrent call for the
+-- same session waits for the lock, and then sees the result of this one.
 CREATE OR REPLACE FUNCTION rotate_refresh(
     creator uuid, family uuid, token uuid, successor uuid, signing_kid text,
     used_now timestamptz, grace interval, idle interval

@@ -1,7 +1,7 @@
--- Begin a session with its first refresh token, and note the sign-in. Sets the tenant.
--- No row is returned and nothing is written if the account's password hash is no longer `verified_hash`
--- (NULL: no password was verified): a reset that finished meanwhile has ended all sessions, and none may
--- begin after it with the old password. `new_hash` (or NULL) replaces the hash.
+-- Inserts a session with its first refresh token, and updates last_login. Sets the tenant.
+-- Writes nothing and returns no row if the account's password hash is not `verified_hash` (NULL: no password
+-- was verified): a password reset ends all sessions, and none may start after it with the old password.
+-- `new_hash`, unless NULL, replaces the hash.
 -- A device is new if the account has signed in before, but never from this device.
 CREATE OR REPLACE FUNCTION start_session(
     creator uuid, verified_hash text, new_hash text, session uuid, token uuid, signing_kid text,

@@ -1,6 +1,7 @@
 """The admin's list and detail page of creators: search, justification, and what the creator sees of it."""
 
 import json
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -153,6 +154,15 @@ def test_no_page_number_is_an_error(browser: Client, creators: dict[str, Person]
 )
 def test_list_allows_no_filters_in_the_url(browser: Client, ada: Person, name: str) -> None:
     assert browser.get(LIST, {name: "a"}).status_code == 400
+
+
+def test_list_of_weak_password_hashes(browser: Client, ada: Person, settings: Any) -> None:
+    settings.BCRYPT_ROUNDS = 12
+    make_creator("old@example.com", password="bcrypt$$2b$11$x")
+    rows = text_of(browser.get(LIST, {"hash": "weak"}))
+    assert "old@" in rows
+    assert "ada@" not in rows
+    assert "ada@" in text_of(browser.get(LIST))
 
 
 def test_operators_are_not_in_the_list_of_creators(browser: Client, olga: Person) -> None:

@@ -1,4 +1,4 @@
-"""Five means five."""
+"""After five wrong passwords none is verified, however many come in parallel."""
 
 import time
 from collections import Counter
@@ -18,6 +18,7 @@ from accounts.exceptions import AccountLockedError, RateLimitedError
 from accounts.services import lockout, password_hashing
 from accounts.services.lockout import LoginScope
 from accounts.tests.support.flows import attempt, events
+from accounts.tests.support.lockout_bursts import reserve_and_die
 from config.tests.support.accounts import Person, make_creator
 from config.tests.support.client import API
 from tenancy.context import OPERATOR, using_alias
@@ -36,9 +37,7 @@ def test_sixth_attempt_is_refused_even_with_the_right_password(api: API, ada: Pe
     assert 1790 <= int(response["Retry-After"]) <= 1800
 
 
-def test_lock_ends_to_the_second_and_attempts_do_not_prolong_it(
-    api: API, ada: Person, superuser: Any
-) -> None:
+def test_lock_ends_at_its_second_despite_attempts(api: API, ada: Person, superuser: Any) -> None:
     for _ in range(5):
         attempt(api, ada.email, "wrong")
     turn_back(superuser, timedelta(minutes=29, seconds=58))
@@ -47,14 +46,14 @@ def test_lock_ends_to_the_second_and_attempts_do_not_prolong_it(
     assert attempt(api, ada.email, ada.password)[0] == 200
 
 
-def test_success_ends_the_count(api: API, ada: Person) -> None:
+def test_success_resets_the_count(api: API, ada: Person) -> None:
     for _ in range(3):
         for _ in range(4):
             assert attempt(api, ada.email, "wrong")[0] == 401
         assert attempt(api, ada.email, ada.password)[0] == 200
 
 
-def test_failures_are_forgotten_after_the_lockout_time(api: API, ada: Person, superuser: Any) -> None:
+def test_failures_expire_after_the_lockout_duration(api: API, ada: Person, superuser: Any) -> None:
     for _ in range(4):
         attempt(api, ada.email, "wrong")
     turn_back(superuser, timedelta(minutes=30))
@@ -63,30 +62,30 @@ def test_failures_are_forgotten_after_the_lockout_time(api: API, ada: Person, su
     assert attempt(api, ada.email, "wrong")[0] == 429
 
 
-def test_admin_keeps_a_count_of_its_own(api: API, transactional_db: None) -> None:
+def test_admin_has_its_own_count(api: API, transactional_db: None) -> None:
     olga = make_creator("olga@example.com", is_staff=True)
     for _ in range(6):
         attempt(api, olga.email, "wrong")
     with using_alias(OPERATOR):
-        found = lockout.verify_password(
+        outcome = lockout.verify_password(
             email=olga.email,
             password=olga.password,
             encoded=hashers.make_password(olga.password),
             scope=LoginScope.ADMIN,
         )
-    assert found.verdict.is_right
+    assert outcome.verdict.is_right
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_of_many_parallel_guesses_exactly_five_are_looked_at(
+def test_of_parallel_guesses_exactly_five_are_verified(
     ada: Person, known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    verified_hash: Counter[str] = Counter()
+    verifications: Counter[str] = Counter()
     verify, make = hashers.verify_password, hashers.make_password
 
     def counted(function: Any) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
-            verified_hash["n"] += 1
+            verifications["n"] += 1
             return function(*args, **kwargs)
 
         return call
@@ -102,19 +101,19 @@ def test_of_many_parallel_guesses_exactly_five_are_looked_at(
         except (AccountLockedError, RateLimitedError) as error:
             return error.code
         else:
-            return "looked at"
+            return "verified"
         finally:
             connections.close_all()
 
     with ThreadPoolExecutor(20) as pool:
         outcomes = Counter(pool.map(guess, range(60)))
-    assert verified_hash["n"] == outcomes["looked at"] == 5, outcomes
+    assert verifications["n"] == outcomes["verified"] == 5, outcomes
 
 
-def test_right_passwords_at_once_lock_nobody_out(ada: Person) -> None:
+def test_concurrent_right_passwords_lock_no_account(ada: Person) -> None:
     encoded = hashers.make_password(ada.password)
 
-    def enter(_n: int) -> bool:
+    def sign_in(_n: int) -> bool:
         try:
             return lockout.verify_password(
                 email=ada.email, password=ada.password, encoded=encoded
@@ -123,12 +122,12 @@ def test_right_passwords_at_once_lock_nobody_out(ada: Person) -> None:
             connections.close_all()
 
     with ThreadPoolExecutor(20) as pool:
-        assert all(pool.map(enter, range(20)))
+        assert all(pool.map(sign_in, range(20)))
 
 
-def test_killed_attempt_locks_nobody_and_its_place_comes_back(ada: Person, superuser: Any) -> None:
+def test_reservation_of_a_killed_process_expires(ada: Person, superuser: Any) -> None:
     for _ in range(5):
-        lockout._reserve(ada.email, LoginScope.API)
+        reserve_and_die(ada.email)
     with pytest.raises(RateLimitedError):
         lockout.verify_password(email=ada.email, password=ada.password, encoded=None)
     superuser.execute("UPDATE login_reservations SET expires_at = %s", [timezone.now()])
@@ -136,30 +135,30 @@ def test_killed_attempt_locks_nobody_and_its_place_comes_back(ada: Person, super
     assert lockout.verify_password(email=ada.email, password=ada.password, encoded=encoded).verdict.is_right
 
 
-def paused_verdict(monkeypatch: pytest.MonkeyPatch) -> tuple[Event, Event]:
-    """Passwords that are looked at wait here: (somebody has come, let them go)."""
-    come, go = Event(), Event()
+def paused_verification(monkeypatch: pytest.MonkeyPatch) -> tuple[Event, Event]:
+    """Verifications wait: (one has started, they may go on)."""
+    started, go = Event(), Event()
     verify = password_hashing.verify
 
     def waiting(password: str, encoded: str | None) -> password_hashing.VerificationResult:
-        come.set()
+        started.set()
         assert go.wait(10)
         return verify(password, encoded)
 
     monkeypatch.setattr(password_hashing, "verify", waiting)
-    return come, go
+    return started, go
 
 
 @pytest.mark.parametrize("fifth_is_right", [True, False])
-def test_sixth_waits_for_the_verdict_on_the_fifth(
+def test_sixth_attempt_waits_for_the_result_of_the_fifth(
     api: API, ada: Person, monkeypatch: pytest.MonkeyPatch, fifth_is_right: bool
 ) -> None:
     for _ in range(4):
         attempt(api, ada.email, "wrong")
-    come, go = paused_verdict(monkeypatch)
+    started, go = paused_verification(monkeypatch)
     with ThreadPoolExecutor(2) as pool:
         fifth = pool.submit(closing(attempt), API(), ada.email, ada.password if fifth_is_right else "wrong")
-        assert come.wait(10)
+        assert started.wait(10)
         sixth = pool.submit(closing(attempt), API(), ada.email, ada.password)
         with pytest.raises(FutureTimeout):
             sixth.result(timeout=0.3)
@@ -168,18 +167,18 @@ def test_sixth_waits_for_the_verdict_on_the_fifth(
         assert sixth.result() == ((200, "") if fifth_is_right else (429, "account_locked"))
 
 
-def test_who_waits_too_long_is_told_to_come_back(
+def test_attempt_that_waits_too_long_is_rate_limited(
     api: API, ada: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(4):
         attempt(api, ada.email, "wrong")
-    come, go = paused_verdict(monkeypatch)
+    started, go = paused_verification(monkeypatch)
     with ThreadPoolExecutor(1) as pool:
         fifth = pool.submit(closing(attempt), API(), ada.email, ada.password)
-        assert come.wait(10)
-        started = time.monotonic()
+        assert started.wait(10)
+        begin = time.monotonic()
         response = api.post("login", {"email": ada.email, "password": ada.password})
-        assert 1.9 < time.monotonic() - started < 4
+        assert 1.9 < time.monotonic() - begin < 4
         assert (response.status_code, response.json()["code"]) == (429, "rate_limited")
         assert response["Retry-After"] == "1"
         go.set()
@@ -187,14 +186,14 @@ def test_who_waits_too_long_is_told_to_come_back(
 
 
 @pytest.mark.parametrize("right", [True, False])
-def test_verdict_after_the_lease_stays_unsaid(
+def test_result_after_the_lease_is_discarded(
     api: API, ada: Person, superuser: Any, monkeypatch: pytest.MonkeyPatch, right: bool
 ) -> None:
-    come, go = paused_verdict(monkeypatch)
+    started, go = paused_verification(monkeypatch)
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(closing(attempt), API(), ada.email, ada.password if right else "wrong")
-        assert come.wait(10)
-        superuser.execute("DELETE FROM login_reservations")  # another attempt found it past its lease
+        assert started.wait(10)
+        superuser.execute("DELETE FROM login_reservations")  # another attempt has removed it as expired
         go.set()
         assert slow.result() == (429, "rate_limited")
     assert not superuser.execute("SELECT FROM axes_accessattempt WHERE failures_since_start > 0").fetchall()
@@ -203,7 +202,7 @@ def test_verdict_after_the_lease_stays_unsaid(
 @pytest.mark.parametrize(
     "command", [["axes_reset"], ["axes_reset_username", "ADA@example.com"]], ids=lambda words: words[0]
 )
-def test_operator_sees_and_lifts_a_lock_with_the_axes_commands(
+def test_axes_commands_list_and_reset_a_lock(
     api: API, ada: Person, superuser: Any, capsys: Any, command: list[str]
 ) -> None:
     for _ in range(5):
@@ -217,10 +216,10 @@ def test_operator_sees_and_lifts_a_lock_with_the_axes_commands(
     call_command(*command)
     assert attempt(api, ada.email, ada.password)[0] == 200
     assert events(superuser, of=ada.id).count("account.unlocked") == 1
-    assert events(superuser).count("account.unlocked") == 1  # nobody's count was no lock
+    assert events(superuser).count("account.unlocked") == 1  # the other count was no lock
 
 
-def test_listed_address_does_not_steer_the_terminal(superuser: Any, capsys: Any) -> None:
+def test_listed_address_is_escaped_for_the_terminal(superuser: Any, capsys: Any) -> None:
     superuser.execute(
         "INSERT INTO axes_accessattempt (username, user_agent, attempt_time, failures_since_start, get_data, "
         "post_data, http_accept, path_info) VALUES (%s, 'api', now(), 1, '', '', '', '')",
@@ -230,7 +229,7 @@ def test_listed_address_does_not_steer_the_terminal(superuser: Any, capsys: Any)
     assert capsys.readouterr().out == "None\t\\u001b[2J\\u202e@example.com\t1\n"
 
 
-def test_unlocking_somebody_who_is_not_locked_is_no_event(api: API, ada: Person, superuser: Any) -> None:
+def test_reset_of_a_count_below_the_limit_is_no_event(api: API, ada: Person, superuser: Any) -> None:
     attempt(api, ada.email, "wrong")
     call_command("axes_reset_username", "ada@example.com")
     assert "account.unlocked" not in events(superuser)
@@ -258,7 +257,7 @@ def test_axes_commands_need_the_operator(monkeypatch: pytest.MonkeyPatch) -> Non
             call_command(command)
 
 
-def test_counts_of_long_ago_are_forgotten(api: API, ada: Person, superuser: Any) -> None:
+def test_expired_counts_are_deleted(api: API, ada: Person, superuser: Any) -> None:
     attempt(api, ada.email, "wrong")
     attempt(api, "nobody@example.com", "wrong")
     superuser.execute(

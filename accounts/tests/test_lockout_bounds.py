@@ -1,4 +1,4 @@
-"""The functions that count failures know scope and limits themselves: Mallory has a connection of the app's role."""
+"""The lockout functions bound scope and limits themselves. Mallory connects as the app role."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -33,14 +33,14 @@ def reserve(
     lock: str = "30 min",
     lease: str = "20 s",
 ) -> tuple[str, UUID]:
-    """The verdict, and the reservation that it may stand for."""
+    """The result, and the id of the reservation."""
     reservation = uuid4()
     call = "SELECT verdict FROM lockout_reserve(%s, %s, %s, %s, %s::interval, %s::interval)"
     (verdict,) = app.execute(call, [scope, email, reservation, most, lock, lease]).fetchone() or ("",)
     return verdict, reservation
 
 
-def settle(
+def finish(
     app: psycopg.Connection, email: str, reservation: UUID, *, failed: bool, scope: str = "api"
 ) -> Any:
     return app.execute(
@@ -64,10 +64,10 @@ def as_tenant(app: psycopg.Connection, creator_id: Any) -> None:
 
 
 @pytest.mark.parametrize("scope", ["admin", "second_factor", "", "API"])
-def test_app_role_reaches_the_scope_of_the_api_alone(mallory: psycopg.Connection, scope: str) -> None:
+def test_app_role_can_use_the_scope_of_the_api_only(mallory: psycopg.Connection, scope: str) -> None:
     for act in (
         lambda: reserve(mallory, OLGA, scope=scope),
-        lambda: settle(mallory, OLGA, uuid4(), failed=True, scope=scope),
+        lambda: finish(mallory, OLGA, uuid4(), failed=True, scope=scope),
         lambda: mallory.execute("SELECT lockout_unlock(%s, %s)", [scope, OLGA]),
     ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -75,7 +75,7 @@ def test_app_role_reaches_the_scope_of_the_api_alone(mallory: psycopg.Connection
 
 
 @pytest.mark.parametrize("scope", ["admin", "second_factor"])
-def test_operators_reservation_is_not_the_apps_to_release(
+def test_app_role_cannot_release_an_operators_reservation(
     mallory: psycopg.Connection, superuser: psycopg.Connection, scope: str
 ) -> None:
     with psycopg.connect(server.url(ROLES.operator, DATABASE), autocommit=True) as operator:
@@ -86,7 +86,7 @@ def test_operators_reservation_is_not_the_apps_to_release(
 
 
 @pytest.mark.parametrize("time", ["-1 day", "0 s", "1 s", "29 min"])
-def test_shorter_lock_time_than_the_settings_ends_no_lock(
+def test_app_role_cannot_shorten_a_lock(
     api: API, ada: Person, mallory: psycopg.Connection, superuser: psycopg.Connection, time: str
 ) -> None:
     lock(api, ada.email)
@@ -95,9 +95,7 @@ def test_shorter_lock_time_than_the_settings_ends_no_lock(
     assert failures(superuser, ada.email) == 5
 
 
-def test_higher_limit_than_the_settings_opens_no_lock(
-    api: API, ada: Person, mallory: psycopg.Connection
-) -> None:
+def test_app_role_cannot_raise_the_limit(api: API, ada: Person, mallory: psycopg.Connection) -> None:
     lock(api, ada.email)
     assert reserve(mallory, ada.email, most=100)[0] == "locked"
     assert attempt(api, ada.email, ada.password) == (429, "account_locked")
@@ -114,17 +112,17 @@ def test_no_reservation_lasts_longer_than_twenty_seconds(
     assert left.fetchone() == (0,)
 
 
-def test_reservation_settles_the_address_that_it_was_made_for(
+def test_reservation_is_for_one_address(
     api: API, ada: Person, mallory: psycopg.Connection, superuser: psycopg.Connection
 ) -> None:
     attempt(api, ada.email, "wrong")
     for failed in (True, False):
         _, reservation = reserve(mallory, "mallory@example.com")
-        assert settle(mallory, ada.email, reservation, failed=failed) == (None,)
+        assert finish(mallory, ada.email, reservation, failed=failed) == (None,)
     assert failures(superuser, ada.email) == 1
 
 
-def test_lock_of_another_account_is_not_lifted(
+def test_app_role_cannot_unlock_another_account(
     api: API, ada: Person, bob: Person, mallory: psycopg.Connection, superuser: psycopg.Connection
 ) -> None:
     lock(api, bob.email)
@@ -137,15 +135,15 @@ def test_lock_of_another_account_is_not_lifted(
     assert failures(superuser, bob.email) == 0
 
 
-def test_stricter_settings_hold_at_once(api: API, ada: Person, settings: Any) -> None:
+def test_stricter_settings_apply_at_once(api: API, ada: Person, settings: Any) -> None:
     settings.MAX_FAILED_LOGIN_ATTEMPTS = 2
     settings.ACCOUNT_LOCKOUT_DURATION = timedelta(hours=2)
     assert [attempt(api, ada.email, "wrong")[0] for _ in range(3)] == [401, 401, 429]
-    answer = api.post("login", {"email": ada.email, "password": ada.password})
-    assert int(answer["Retry-After"]) > 7000
+    response = api.post("login", {"email": ada.email, "password": ada.password})
+    assert int(response["Retry-After"]) > 7000
 
 
-def test_laxer_settings_hold_once_the_worker_has_started_with_them(
+def test_laxer_settings_apply_once_the_worker_has_them(
     api: API, ada: Person, settings: Any, superuser: psycopg.Connection
 ) -> None:
     settings.MAX_FAILED_LOGIN_ATTEMPTS = 7
@@ -159,6 +157,6 @@ def test_laxer_settings_hold_once_the_worker_has_started_with_them(
     assert attempt(api, ada.email, ada.password)[0] == 200
 
 
-def test_without_a_lockout_nobody_is_locked(api: API, ada: Person, settings: Any) -> None:
+def test_high_limit_locks_no_account(api: API, ada: Person, settings: Any) -> None:
     no_lockout(settings)
     assert {attempt(api, ada.email, "wrong")[0] for _ in range(8)} == {401}

@@ -1,4 +1,4 @@
-"""Five means five over several worker processes, and a killed one locks nobody."""
+"""The limit holds over several worker processes, and a killed one locks no account."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ import pytest
 from accounts.tests.support.flows import all_at_once
 from accounts.tests.support.lockout_bursts import (
     assert_five_mean_five,
-    assert_right_passwords_lock_nobody_out,
+    assert_right_passwords_lock_no_account,
     hashes_computed,
     marks,
 )
@@ -40,18 +40,18 @@ def test_of_200_parallel_guesses_five_are_verified(served: Served, marks: Path, 
     assert_five_mean_five(served, marks, "burst@example.com", known=known)
 
 
-def test_twenty_right_passwords_at_once_lock_nobody_out(served: Served) -> None:
-    assert_right_passwords_lock_nobody_out(served)
+def test_concurrent_right_passwords_lock_no_account(served: Served) -> None:
+    assert_right_passwords_lock_no_account(served)
 
 
-def test_killed_processes_lock_nobody_out(served: Served, marks: Path, superuser: Any) -> None:
+def test_killed_processes_lock_no_account(served: Served, marks: Path, superuser: Any) -> None:
     make_creator("ada@example.com")
     before = hashes_computed(marks)
     workers = served.workers()
     assert len(workers) == 4
 
     def guess(number: int) -> bool:
-        if number == 5:  # as soon as all five are being verified, every process dies
+        if number == 5:  # once all five are being verified, every process is killed
             while hashes_computed(marks) - before < 5:
                 time.sleep(0.005)
             for pid in workers:
@@ -63,19 +63,19 @@ def test_killed_processes_lock_nobody_out(served: Served, marks: Path, superuser
             return True
         return False
 
-    died = all_at_once(6, guess)
-    assert sum(died) > 1, "nobody was killed between reservation and verdict"
+    killed = all_at_once(6, guess)
+    assert sum(killed) > 1, "no process was killed between reservation and result"
     (left,) = superuser.execute("SELECT count(*) FROM login_reservations").fetchone()
     assert left > 0
     superuser.execute("UPDATE login_reservations SET expires_at = now()")  # as 20 seconds would
     deadline = time.monotonic() + 30
-    while (status := _enter(served)) != 200:
+    while (status := _sign_in(served)) != 200:
         assert status in {0, 429, 503}
         assert time.monotonic() < deadline
         time.sleep(0.2)
 
 
-def _enter(served: Served) -> int:
+def _sign_in(served: Served) -> int:
     try:
         reply = served.post("login", {"email": "ada@example.com", "password": PASSWORD}, ip="192.0.2.9")
     except OSError:

@@ -1,4 +1,4 @@
-"""A new password for somebody who is signed in."""
+"""A signed-in creator changes the password."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +28,7 @@ def code(response: Any) -> tuple[int, str]:
     return response.status_code, response.json()["code"] if response.content else ""
 
 
-def test_other_sessions_end_and_the_own_stays(
+def test_other_sessions_end_and_the_current_one_stays(
     api: API, ada: Person, superuser: psycopg.Connection, run_jobs: Any
 ) -> None:
     sign_in(other := Person(ada.id, ada.email))
@@ -44,7 +44,7 @@ def test_other_sessions_end_and_the_own_stays(
     assert any("Your password was changed" in message.subject for message in mail.outbox)
 
 
-def test_nobody_else_is_signed_out(api: API, ada: Person, bob: Person) -> None:
+def test_other_creators_stay_signed_in(api: API, ada: Person, bob: Person) -> None:
     change(ada, ada.password)
     assert api.get("me", token=bob.access).status_code == 200
 
@@ -67,16 +67,16 @@ def test_wrong_current_password_counts_towards_the_lockout(
 def test_weak_new_password_changes_nothing(api: API, ada: Person) -> None:
     response = change(ada, ada.password, "short")
     assert code(response) == (400, "invalid_input")
-    assert [one["field"] for one in response.json()["errors"]] == ["new_password"]
+    assert [error["field"] for error in response.json()["errors"]] == ["new_password"]
     assert log_in(api, ada.email).status_code == 200
 
 
-def test_without_bearer_nothing_is_looked_at(api: API, transactional_db: None) -> None:
+def test_access_token_is_required(api: API, transactional_db: None) -> None:
     body = {"current_password": "x", "new_password": NEW}
     assert code(api.post("password/change", body)) == (401, "invalid_token")
 
 
-def test_links_to_reset_the_old_password_end(api: API, ada: Person, run_jobs: Any) -> None:
+def test_reset_links_of_the_old_password_end(api: API, ada: Person, run_jobs: Any) -> None:
     api.post("password/reset", {"email": ada.email})
     run_jobs()
     link = link_in(mail.outbox[-1])
@@ -85,27 +85,27 @@ def test_links_to_reset_the_old_password_end(api: API, ada: Person, run_jobs: An
     assert not password_reset.is_usable(*link)
 
 
-def test_two_changes_at_once_have_one_winner(api: API, ada: Person, monkeypatch: pytest.MonkeyPatch) -> None:
-    meeting, met_before = threading.Barrier(2), set()
-    judge = password_hashing.validate
+def test_of_concurrent_changes_one_succeeds(api: API, ada: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    barrier, validated = threading.Barrier(2), set()
+    validate = password_hashing.validate
 
-    def met(*args: Any, **kwargs: Any) -> None:
-        judge(*args, **kwargs)
-        if threading.get_ident() not in met_before:
-            met_before.add(threading.get_ident())
-            meeting.wait(10)
+    def validate_together(*args: Any, **kwargs: Any) -> None:
+        validate(*args, **kwargs)
+        if threading.get_ident() not in validated:
+            validated.add(threading.get_ident())
+            barrier.wait(10)
 
-    monkeypatch.setattr(password_hashing, "validate", met)
+    monkeypatch.setattr(password_hashing, "validate", validate_together)
     words = ["first lovely sentence", "second lovely sentence"]
     statuses = all_at_once(2, lambda number: change(ada, ada.password, words[number]).status_code)
     assert sorted(statuses) == [204, 403]
     assert log_in(api, ada.email, words[statuses.index(204)]).status_code == 200
 
 
-def test_change_that_meets_a_rehash_of_the_same_password_still_succeeds(
+def test_change_succeeds_after_a_concurrent_upgrade(
     api: API, ada: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A sign-in elsewhere stores the old password with a newer method, between our look and our write."""
+    """A sign-in upgrades the hash of the old password between verification and change."""
     confirm = password_change.confirm_password
     rehashed = password_hashing.hash_password(ada.password)
     calls: list[str] = []
@@ -124,20 +124,37 @@ def test_change_that_meets_a_rehash_of_the_same_password_still_succeeds(
     assert log_in(api, ada.email, NEW).status_code == 200
 
 
-def test_reset_wins_over_a_change_that_began_before_it(
+def test_hash_that_changes_during_each_verification_ends_the_change(
+    ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    confirm, calls = password_change.confirm_password, []
+
+    def confirm_then_rehash(*args: Any, **kwargs: Any) -> str:
+        calls.append(confirm(*args, **kwargs))
+        rehashed = password_hashing.hash_password(ada.password)
+        with tenant_scope(ada.id):
+            Creator.objects.filter(pk=ada.id).update(password=rehashed)
+        return calls[-1]
+
+    monkeypatch.setattr(password_change, "confirm_password", confirm_then_rehash)
+    assert code(change(ada, ada.password)) == (429, "rate_limited")
+    assert len(calls) == password_hashing.MAX_VERIFICATIONS
+
+
+def test_reset_wins_over_an_earlier_change(
     api: API, ada: Person, run_jobs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Mallory has a session and the old password, and changes it while Ada resets it."""
     api.post("password/reset", {"email": ada.email})
     run_jobs()
     uid, token = link_in(mail.outbox[-1])
-    judged, go = threading.Event(), threading.Event()
-    judge = password_hashing.validate
+    validated, go = threading.Event(), threading.Event()
+    validate = password_hashing.validate
 
     def paused(password: str, **facts: Any) -> None:
-        judge(password, **facts)
+        validate(password, **facts)
         if password == "Mallory's own sentence":
-            judged.set()
+            validated.set()
             assert go.wait(10)
 
     monkeypatch.setattr(password_hashing, "validate", paused)
@@ -150,7 +167,7 @@ def test_reset_wins_over_a_change_that_began_before_it(
 
     with ThreadPoolExecutor(1) as pool:
         changing = pool.submit(mallory)
-        assert judged.wait(10)
+        assert validated.wait(10)
         body = {"uid": uid, "token": token, "new_password": NEW}
         assert api.post("password/reset/confirm", body).status_code == 204
         go.set()
@@ -158,7 +175,7 @@ def test_reset_wins_over_a_change_that_began_before_it(
     assert log_in(api, ada.email, NEW).status_code == 200
 
 
-def test_account_deleted_in_between_is_no_error(
+def test_account_deleted_meanwhile_is_an_invalid_token(
     ada: Person, superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     confirm = password_change.confirm_password

@@ -1,4 +1,4 @@
-"""HaveIBeenPwned, in all its moods: nobody waits, nobody is refused for it, nobody learns the password."""
+"""HaveIBeenPwned, working and failing: it delays no sign-up, refuses none by failing, and learns no password."""
 
 import hashlib
 import logging
@@ -14,7 +14,7 @@ import pytest
 
 from accounts.passwords import pwned as module
 from accounts.passwords.pwned import PwnedPasswordsClient
-from accounts.tests.support.flows import log_lines
+from accounts.tests.support.flows import all_at_once, log_lines
 from config.launcher.process import wait_until
 from config.tests.support.client import API
 
@@ -22,7 +22,7 @@ BREACHED = "a breached lovely sentence"
 UNKNOWN = "an unheard of lovely sentence"
 DEADLINE = 0.4
 MARGIN = 0.4  # seconds, for the rest of a request on a busy machine
-Mood = Callable[[BaseHTTPRequestHandler], object]
+Behaviour = Callable[[BaseHTTPRequestHandler], object]
 
 
 def digest(password: str) -> str:
@@ -43,8 +43,8 @@ def answer(request: BaseHTTPRequestHandler, status: int, body: bytes) -> None:
     request.wfile.write(body)
 
 
-def drip(head: bytes, forever: bytes) -> Mood:
-    """Never silent for as long as a read's timeout, and never done."""
+def drip(head: bytes, forever: bytes) -> Behaviour:
+    """Sends a byte before each read can time out, and never ends."""
 
     def dripping(request: BaseHTTPRequestHandler) -> None:
         request.wfile.write(head)
@@ -56,40 +56,40 @@ def drip(head: bytes, forever: bytes) -> Mood:
     return dripping
 
 
-MOODS: dict[str, tuple[Mood, str]] = {
+FAILURES: dict[str, tuple[Behaviour, str]] = {
     "hangs": (lambda _request: time.sleep(5), "TIMEOUT"),
     "drips its body": (drip(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n", b"0"), "TIMEOUT"),
     "drips its headers": (drip(b"HTTP/1.1 200 OK\r\n", b"X"), "TIMEOUT"),
-    "talks rubbish": (
+    "sends garbage": (
         lambda request: answer(request, 200, b"<html>Sign in to this network</html>"),
         "UNKNOWN_ERROR",
     ),
     "is no web server": (lambda request: request.wfile.write(b"SSH-2.0-OpenSSH\r\n"), "REQUEST_ERROR"),
-    "hangs up": (lambda _request: None, "REQUEST_ERROR"),
+    "closes the connection": (lambda _request: None, "REQUEST_ERROR"),
     "is busy": (lambda request: answer(request, 429, b""), "HTTP_ERROR"),
     "fails": (lambda request: answer(request, 500, b""), "HTTP_ERROR"),
-    "sends elsewhere": (lambda request: answer(request, 302, b""), "HTTP_ERROR"),
+    "redirects": (lambda request: answer(request, 302, b""), "HTTP_ERROR"),
 }
 
 
 class Pwned(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
-    mood: Mood = staticmethod(honest)
+    behaviour: Behaviour = staticmethod(honest)
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, dict[str, str]]] = []
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that has had enough hangs up; that is what we test."""
+        """Clients close the connection at their deadline."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         server: Any = self.server
         server.seen.append((self.path, {k.lower(): v for k, v in self.headers.items()}))
-        server.mood(self)
+        server.behaviour(self)
 
     def log_message(self, *args: Any) -> None:
         """Not to the test's output."""
@@ -104,19 +104,19 @@ def pwned(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pwned]:
     settings.HIBP_TIMEOUT_SECONDS = DEADLINE
     client = PwnedPasswordsClient()
     monkeypatch.setattr(module, "pwned_passwords", client)
-    client.count("the first question of a process loads its libraries")
+    client.count("the first query of a process loads its libraries")
     API().post("register", {"email": "first@example.com", "password": "short"})
     server.seen.clear()
     yield server
     server.shutdown()
     server.server_close()
-    client._pool.shutdown(wait=True)  # that it returns is part of the proof: no thread hangs for ever
+    client._pool.shutdown(wait=True)  # returns only if no thread hangs
 
 
 def sign_up(api: API, password: str) -> tuple[int, list[str], float]:
     started = time.monotonic()
     response = api.post("register", {"email": "ada@example.com", "password": password})
-    codes = [one["code"] for one in response.json().get("errors", [])]
+    codes = [error["code"] for error in response.json().get("errors", [])]
     return response.status_code, codes, time.monotonic() - started
 
 
@@ -133,11 +133,11 @@ def test_breached_password_is_refused_and_another_is_not(api: API, pwned: Pwned)
 
 
 def test_padding_counts_as_never_seen(api: API, pwned: Pwned) -> None:
-    pwned.mood = lambda request: answer(request, 200, f"{digest(UNKNOWN)[5:]}:0".encode())
+    pwned.behaviour = lambda request: answer(request, 200, f"{digest(UNKNOWN)[5:]}:0".encode())
     assert sign_up(api, UNKNOWN)[0] == 202
 
 
-def test_five_digits_of_the_hash_leave_the_house(api: API, pwned: Pwned) -> None:
+def test_only_five_digits_of_the_hash_are_sent(api: API, pwned: Pwned) -> None:
     sign_up(api, UNKNOWN)
     ((path, headers),) = pwned.seen
     assert path == f"/range/{digest(UNKNOWN)[:5]}"
@@ -148,7 +148,7 @@ def test_five_digits_of_the_hash_leave_the_house(api: API, pwned: Pwned) -> None
     assert "ada" not in sent
 
 
-def test_no_log_tells_how_the_hash_begins(api: API, pwned: Pwned) -> None:
+def test_no_log_has_the_prefix_of_the_hash(api: API, pwned: Pwned) -> None:
     password = "an unbreached word of Ada's"
     with log_lines() as lines:
         assert sign_up(api, password)[0] == 202
@@ -156,22 +156,22 @@ def test_no_log_tells_how_the_hash_begins(api: API, pwned: Pwned) -> None:
     assert digest(password)[:5] not in lines.getvalue()
 
 
-@pytest.mark.parametrize("mood", MOODS)
-def test_sign_up_works_whatever_the_server_does(
-    api: API, pwned: Pwned, superuser: psycopg.Connection, caplog: pytest.LogCaptureFixture, mood: str
+@pytest.mark.parametrize("failure", FAILURES)
+def test_sign_up_works_if_the_server_fails(
+    api: API, pwned: Pwned, superuser: psycopg.Connection, caplog: pytest.LogCaptureFixture, failure: str
 ) -> None:
-    pwned.mood, reason = MOODS[mood]
+    pwned.behaviour, reason = FAILURES[failure]
     with caplog.at_level(logging.DEBUG):
         status, _codes, seconds = sign_up(api, BREACHED)
     assert status == 202
     assert seconds < DEADLINE + MARGIN
     assert reasons(superuser) == [reason]
-    said = caplog.text + "".join(str(vars(record)) for record in caplog.records)
-    assert BREACHED not in said
-    assert digest(BREACHED)[:5] not in said
+    logged = caplog.text + "".join(str(vars(record)) for record in caplog.records)
+    assert BREACHED not in logged
+    assert digest(BREACHED)[:5] not in logged
 
 
-def test_refused_connection_is_a_failure_like_others(
+def test_sign_up_works_if_the_connection_is_refused(
     api: API, pwned: Pwned, superuser: psycopg.Connection, settings: Any
 ) -> None:
     with socket.socket() as closed:
@@ -181,21 +181,21 @@ def test_refused_connection_is_a_failure_like_others(
     assert reasons(superuser) == ["REQUEST_ERROR"]
 
 
-def test_local_rules_still_judge(api: API, pwned: Pwned) -> None:
-    pwned.mood, _reason = MOODS["fails"]
+def test_local_rules_apply_if_the_server_fails(api: API, pwned: Pwned) -> None:
+    pwned.behaviour, _reason = FAILURES["fails"]
     assert sign_up(api, "short")[:2] == (400, ["password_too_short"])
 
 
-def test_server_that_fails_again_and_again_is_left_alone_for_a_while(
+def test_circuit_opens_after_three_failures(
     api: API, pwned: Pwned, superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pwned.mood, _reason = MOODS["hangs"]
+    pwned.behaviour, _reason = FAILURES["hangs"]
     for _ in range(5):
         assert sign_up(api, BREACHED)[0] == 202
     assert len(pwned.seen) == 3
     assert reasons(superuser) == ["TIMEOUT"] * 3 + ["LEFT_ALONE"] * 2
     assert sign_up(api, BREACHED)[2] < DEADLINE
-    pwned.mood = honest
+    pwned.behaviour = honest
     now = time.monotonic()
     monkeypatch.setattr(module.time, "monotonic", lambda: now + module.BREAKER_RESET_SECONDS - 1)
     assert sign_up(api, BREACHED)[0] == 202
@@ -203,44 +203,44 @@ def test_server_that_fails_again_and_again_is_left_alone_for_a_while(
     assert sign_up(api, BREACHED)[:2] == (400, ["password_breached"])
 
 
-def test_success_in_between_begins_the_count_anew(api: API, pwned: Pwned) -> None:
-    for mood in (MOODS["fails"][0], MOODS["fails"][0], honest) * 2:
-        pwned.mood = mood
+def test_success_resets_the_count_of_failures(api: API, pwned: Pwned) -> None:
+    for behaviour in (FAILURES["fails"][0], FAILURES["fails"][0], honest) * 2:
+        pwned.behaviour = behaviour
         sign_up(api, UNKNOWN)
     assert len(pwned.seen) == 6
 
 
-@pytest.mark.parametrize("mood", ["hangs", "drips its body", "drips its headers"])
-def test_threads_that_ask_come_back(
-    pwned: Pwned, superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, mood: str
+@pytest.mark.parametrize("failure", ["hangs", "drips its body", "drips its headers"])
+def test_threads_and_slots_are_released(
+    pwned: Pwned, superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, failure: str
 ) -> None:
-    """A server that keeps its connections open for ever would else have all of them, for ever."""
+    """Even if the server never closes a connection."""
     monkeypatch.setattr(module, "BREAKER_THRESHOLD", 1000)
-    pwned.mood, _reason = MOODS[mood]
+    pwned.behaviour, _reason = FAILURES[failure]
     client = module.pwned_passwords
     for _ in range(2 * module.MAX_CONCURRENCY):
         assert client.count(UNKNOWN) is None
-    assert wait_until(lambda: client._asking._value == module.MAX_CONCURRENCY, within=3)
-    assert set(reasons(superuser)) == {"TIMEOUT"}
-    pwned.mood = honest
-    assert client.count(BREACHED) == 1234
+    assert "TIMEOUT" in reasons(superuser)
+    pwned.behaviour = honest
+    slots = module.MAX_CONCURRENCY
+    assert wait_until(
+        lambda: all_at_once(slots, lambda _n: client.count(BREACHED)) == [1234] * slots, within=3
+    )
 
 
-def test_more_than_a_few_at_once_do_not_wait_in_line(
+def test_queries_without_a_free_slot_do_not_wait(
     pwned: Pwned, superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from accounts.tests.support.flows import all_at_once
-
     monkeypatch.setattr(module, "BREAKER_THRESHOLD", 1000)
-    pwned.mood, _reason = MOODS["hangs"]
+    pwned.behaviour, _reason = FAILURES["hangs"]
     client, started = module.pwned_passwords, time.monotonic()
     assert all_at_once(12, lambda _n: client.count(UNKNOWN)) == [None] * 12
     assert time.monotonic() - started < DEADLINE + 3 * MARGIN
     assert sorted(reasons(superuser)) == ["BUSY"] * 8 + ["TIMEOUT"] * 4
 
 
-def test_all_suggestions_come_at_once(api: API, pwned: Pwned) -> None:
+def test_breach_is_one_of_all_suggestions(api: API, pwned: Pwned) -> None:
     body = {"password": "password1", "email": "password1@example.com"}
-    said = api.post("password/validate", body).json()
-    assert said["is_valid"] is False
-    assert len(said["suggestions"]) == 4
+    result = api.post("password/validate", body).json()
+    assert result["is_valid"] is False
+    assert len(result["suggestions"]) == 4

@@ -1,7 +1,7 @@
-"""Refresh: each token has one successor, and showing a spent one ends the session."""
+"""Each refresh token has one successor, and reuse of one ends the session."""
 
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,8 +11,9 @@ import pytest
 from django.db import IntegrityError, connections
 from django.utils import timezone
 
+from accounts import sql
 from accounts.models import RefreshToken
-from accounts.services import account_deletion, sessions
+from accounts.services import account_deletion
 from accounts.tests.support.flows import age_used_tokens, all_at_once, events, wait_for_waiters
 from accounts.tokens.jwt import RefreshToken as RefreshTokenJWT
 from config.tests.support.accounts import Person, sign_in
@@ -50,11 +51,11 @@ def test_refresh_gives_a_new_pair_of_the_same_session(api: API, ada: Person) -> 
     assert new["jti"] != old["jti"]
     assert (new["sid"], new["sub"], new["exp"]) == (old["sid"], old["sub"], old["exp"])
     assert api.get("me", token=pair["access"]).status_code == 200
-    assert api.get("me", token=ada.access).status_code == 200  # lives on to its own end
+    assert api.get("me", token=ada.access).status_code == 200  # valid until it expires
     assert refresh(api, pair["refresh"])[0] == 200
 
 
-def test_lost_answer_is_given_again_byte_for_byte(api: API, ada: Person, superuser: Any) -> None:
+def test_replay_gives_the_same_refresh_token(api: API, ada: Person, superuser: Any) -> None:
     first = refresh(api, ada.refresh)[1]
     for _ in range(3):
         status, again = refresh(api, ada.refresh)
@@ -65,7 +66,7 @@ def test_lost_answer_is_given_again_byte_for_byte(api: API, ada: Person, superus
     assert "token.reused" not in events(superuser)
 
 
-def test_grace_ends_when_it_is_over(api: API, ada: Person, superuser: Any, settings: Any) -> None:
+def test_grace_ends_at_its_time(api: API, ada: Person, superuser: Any, settings: Any) -> None:
     settings.JWT_REFRESH_GRACE = timedelta(seconds=60)
     refresh(api, ada.refresh)
     age_used_tokens(superuser, 30)
@@ -74,9 +75,7 @@ def test_grace_ends_when_it_is_over(api: API, ada: Person, superuser: Any, setti
     assert refused(api, ada.refresh) == "token_reused"
 
 
-def test_replay_after_the_grace_ends_the_family_access_tokens_included(
-    api: API, ada: Person, superuser: Any
-) -> None:
+def test_reuse_ends_the_session_and_its_access_tokens(api: API, ada: Person, superuser: Any) -> None:
     other_device = sign_in(Person(ada.id, ada.email))
     pair = refresh(api, ada.refresh)[1]
     age_used_tokens(superuser, 11)
@@ -90,23 +89,21 @@ def test_replay_after_the_grace_ends_the_family_access_tokens_included(
     assert refresh(api, other_device.refresh)[0] == 200
 
 
-def test_grace_is_over_once_the_successor_was_used(api: API, ada: Person) -> None:
+def test_grace_ends_when_the_successor_is_used(api: API, ada: Person) -> None:
     pair = refresh(api, ada.refresh)[1]
     assert refresh(api, pair["refresh"])[0] == 200
     assert refused(api, ada.refresh) == "token_reused"
     assert api.get("me", token=pair["access"]).status_code == 401
 
 
-def test_without_grace_a_second_use_ends_the_family(api: API, ada: Person, settings: Any) -> None:
+def test_without_grace_a_second_use_is_reuse(api: API, ada: Person, settings: Any) -> None:
     settings.JWT_REFRESH_GRACE = timedelta(0)
     pair = refresh(api, ada.refresh)[1]
     assert refused(api, ada.refresh) == "token_reused"
     assert api.get("me", token=pair["access"]).status_code == 401
 
 
-def test_session_ends_at_its_time_however_often_it_is_refreshed(
-    api: API, ada: Person, superuser: Any
-) -> None:
+def test_refresh_does_not_prolong_the_session(api: API, ada: Person, superuser: Any) -> None:
     pair = refresh(api, ada.refresh)[1]
     assert claims(pair["refresh"])["exp"] == claims(ada.refresh)["exp"]
     superuser.execute("UPDATE sessions SET expires_at = now() + interval '2 seconds'")
@@ -119,13 +116,13 @@ def test_session_ends_at_its_time_however_often_it_is_refreshed(
     assert api.get("me", token=pair["access"]).status_code == 401
 
 
-def test_deactivated_creator_refreshes_nothing(api: API, ada: Person, superuser: Any) -> None:
+def test_deactivated_creator_cannot_refresh(api: API, ada: Person, superuser: Any) -> None:
     superuser.execute("UPDATE creators SET is_active = false WHERE id = %s", [ada.id])
     assert refused(api, ada.refresh) == "invalid_token"
     assert api.get("me", token=ada.access).status_code == 401
 
 
-def test_deleted_creator_refreshes_nothing(api: API, ada: Person, superuser: Any) -> None:
+def test_deleted_creator_cannot_refresh(api: API, ada: Person, superuser: Any) -> None:
     superuser.execute("DELETE FROM creators WHERE id = %s", [ada.id])
     assert refused(api, ada.refresh) == "invalid_token"
     assert api.get("me", token=ada.access).status_code == 401
@@ -137,38 +134,38 @@ def test_refresh_after_sign_out_is_refused(api: API, ada: Person) -> None:
     assert refused(api, ada.refresh) == "invalid_token"
 
 
-def test_another_tenants_token_refreshes_their_own_session_only(api: API, ada: Person, bob: Person) -> None:
+def test_refresh_ignores_the_access_token(api: API, ada: Person, bob: Person) -> None:
     response = api.post("refresh", {"refresh": bob.refresh}, token=ada.access)
     assert claims(response.json()["access"])["sub"] == str(bob.id)
     assert refresh(api, ada.refresh)[0] == 200
 
 
-def test_token_that_was_never_issued_is_refused_and_ends_nothing(api: API, ada: Person) -> None:
-    """Rightly signed, of a live session, but with an id that no row has: a lost database."""
+def test_token_without_a_row_is_refused_and_ends_nothing(api: API, ada: Person) -> None:
+    """Validly signed and of a live session, as after a restored backup."""
     from accounts.tests.support.forged_tokens import claims_with
 
     assert refused(api, claims_with(jti=str(uuid4()))(ada.refresh)) == "invalid_token"
     assert refresh(api, ada.refresh)[0] == 200
 
 
-def test_refresh_without_a_signing_key_spends_nothing(
+def test_refresh_without_a_signing_key_uses_nothing(
     api: API, ada: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from accounts.exceptions import NoSigningKeyError
     from accounts.tokens.keys import KeyRing
 
-    def none(self: KeyRing) -> Any:
+    def fail(self: KeyRing) -> Any:
         raise NoSigningKeyError
 
     with monkeypatch.context() as patch:
-        patch.setattr(KeyRing, "signing_key", none)
+        patch.setattr(KeyRing, "signing_key", fail)
         assert refresh(api, ada.refresh)[0] == 503
     first = refresh(api, ada.refresh)[1]
     assert claims(first["refresh"])["sid"] == claims(ada.refresh)["sid"]
 
 
-def test_two_refreshes_forced_to_meet_give_one_successor(api: API, ada: Person, superuser: Any) -> None:
-    """Both stand before the locked family, then are let go."""
+def test_two_concurrent_refreshes_give_one_successor(api: API, ada: Person, superuser: Any) -> None:
+    """Both wait for a lock on the session, which is then released."""
     pairs: list[Any] = []
 
     def use() -> None:
@@ -188,42 +185,40 @@ def test_two_refreshes_forced_to_meet_give_one_successor(api: API, ada: Person, 
     assert successors(superuser, ada.refresh) == 1
 
 
-@pytest.mark.parametrize("is_spent", [False, True], ids=["fresh", "spent"])
+@pytest.mark.parametrize("is_used", [False, True], ids=["fresh", "used"])
 def test_refresh_and_deletion_do_not_wait_for_each_other(
-    api: API, ada: Person, superuser: psycopg.Connection, is_spent: bool
+    api: API, ada: Person, superuser: psycopg.Connection, is_used: bool
 ) -> None:
-    """The refresh is held in mid-way, where it has the session's row; then the deletion comes."""
-    if is_spent:
+    """The refresh waits while it holds the session's row; then the deletion begins."""
+    if is_used:
         refresh(api, ada.refresh)
         age_used_tokens(superuser, 60)
-    ends: list[Any] = []
+    results: list[Any] = []
 
     def use() -> None:
-        ends.append(refresh(API(raise_request_exception=False), ada.refresh)[0])
+        results.append(refresh(API(raise_request_exception=False), ada.refresh)[0])
         connections.close_all()
 
     def delete() -> None:
         with tenant_scope(ada.id):
             account_deletion.delete_account_rows(ada.id)
-        ends.append("deleted")
+        results.append("deleted")
         connections.close_all()
 
     threads = [threading.Thread(target=use), threading.Thread(target=delete)]
-    hold = (
-        "LOCK TABLE audit_logs IN EXCLUSIVE MODE" if is_spent else "SELECT 1 FROM refresh_tokens FOR UPDATE"
-    )
+    lock = "LOCK TABLE audit_logs IN EXCLUSIVE MODE" if is_used else "SELECT 1 FROM refresh_tokens FOR UPDATE"
     with superuser.transaction():
-        superuser.execute(hold)
+        superuser.execute(lock)
         for count, thread in enumerate(threads, 1):
             thread.start()
             wait_for_waiters(superuser, count)
     for thread in threads:
         thread.join(timeout=20)
-    assert set(ends) == {401 if is_spent else 200, "deleted"}
+    assert set(results) == {401 if is_used else 200, "deleted"}
 
 
 def race(token: str, threads: int) -> list[tuple[int, str]]:
-    """(status, refresh token or code) of each."""
+    """(status, refresh token or code) of each request."""
 
     def use(_: int) -> tuple[int, str]:
         status, body = refresh(API(raise_request_exception=False), token)
@@ -233,20 +228,18 @@ def race(token: str, threads: int) -> list[tuple[int, str]]:
 
 
 @pytest.mark.slow
-def test_fifty_refreshes_at_once_give_one_successor_in_each_of_twenty_rounds(
-    api: API, ada: Person, superuser: Any
-) -> None:
+def test_fifty_concurrent_refreshes_give_one_successor(api: API, ada: Person, superuser: Any) -> None:
     token, rounds, count = ada.refresh, 20, 50
     gates = [threading.Barrier(count + 1) for _ in range(2 * rounds)]
     shown = [token]
-    answers: list[list[tuple[int, str]]] = [[] for _ in range(rounds)]
+    responses: list[list[tuple[int, str]]] = [[] for _ in range(rounds)]
 
     def use() -> None:
         client = API(raise_request_exception=False)
         for number in range(rounds):
             gates[2 * number].wait(timeout=30)
             status, body = refresh(client, shown[-1])
-            answers[number].append((status, body.get("refresh", "")))
+            responses[number].append((status, body.get("refresh", "")))
             gates[2 * number + 1].wait(timeout=30)
         connections.close_all()
 
@@ -256,8 +249,8 @@ def test_fifty_refreshes_at_once_give_one_successor_in_each_of_twenty_rounds(
     for number in range(rounds):
         gates[2 * number].wait(timeout=30)
         gates[2 * number + 1].wait(timeout=30)
-        assert {status for status, _ in answers[number]} == {200}
-        (successor,) = {given for _, given in answers[number]}
+        assert {status for status, _ in responses[number]} == {200}
+        (successor,) = {given for _, given in responses[number]}
         assert successors(superuser, shown[-1]) == 1
         shown.append(successor)
     for thread in threads:
@@ -267,38 +260,46 @@ def test_fifty_refreshes_at_once_give_one_successor_in_each_of_twenty_rounds(
     assert api.get("me", token=ada.access).status_code == 401
 
 
-def test_without_grace_one_of_a_race_wins_and_the_losers_end_the_family(
+def test_without_grace_concurrent_refreshes_end_the_session(
     api: API, ada: Person, settings: Any, superuser: Any
 ) -> None:
     settings.JWT_REFRESH_GRACE = timedelta(0)
-    answers = race(ada.refresh, 10)
-    assert sorted(status for status, _ in answers) == [200] + [401] * 9
-    assert sorted(code for status, code in answers if status == 401) == ["invalid_token"] * 8 + [
+    responses = race(ada.refresh, 10)
+    assert sorted(status for status, _ in responses) == [200] + [401] * 9
+    assert sorted(code for status, code in responses if status == 401) == ["invalid_token"] * 8 + [
         "token_reused"
     ]
-    (winner,) = (token for status, token in answers if status == 200)
+    (winner,) = (token for status, token in responses if status == 200)
     assert refused(api, winner) == "invalid_token"
     assert events(superuser).count("token.reused") == 1
 
 
-def test_without_grace_a_loser_who_came_before_the_winner_loses(ada: Person, settings: Any) -> None:
-    settings.JWT_REFRESH_GRACE = timedelta(0)
+def test_without_grace_an_earlier_request_that_comes_second_is_reuse(ada: Person) -> None:
     token, now = RefreshTokenJWT.verified(ada.refresh), timezone.now()
-    assert sessions._rotate(token, now).outcome == "rotated"
-    assert sessions._rotate(token, now - timedelta(milliseconds=1)).outcome == "reused"
+
+    def rotate(used_now: datetime) -> str:
+        rotation = sql.rotate_refresh(
+            creator=ada.id, family=token.session_id, token=token.jti, successor=uuid4(), signing_kid="k",
+            used_now=used_now, grace=None, idle=None,
+        )  # fmt: skip
+        assert rotation
+        return rotation.outcome
+
+    assert rotate(now) == "rotated"
+    assert rotate(now - timedelta(milliseconds=1)) == "reused"
 
 
-def test_refresh_and_sign_out_at_once_leave_nobody_signed_in(api: API, ada: Person) -> None:
+def test_concurrent_refresh_and_sign_out_end_the_session(api: API, ada: Person) -> None:
     def act(number: int) -> int:
-        door = "logout" if number % 2 else "refresh"
-        return int(API(raise_request_exception=False).post(door, {"refresh": ada.refresh}).status_code)
+        endpoint = "logout" if number % 2 else "refresh"
+        return int(API(raise_request_exception=False).post(endpoint, {"refresh": ada.refresh}).status_code)
 
     assert {204} <= set(all_at_once(10, act)) <= {200, 204, 401}
     assert refused(api, ada.refresh) == "invalid_token"
     assert api.get("me", token=ada.access).status_code == 401
 
 
-def test_database_refuses_a_second_successor_whatever_the_code_does(ada: Person) -> None:
+def test_database_refuses_a_second_successor(ada: Person) -> None:
     token = claims(ada.refresh)
     now = timezone.now()
 
@@ -314,26 +315,26 @@ def test_database_refuses_a_second_successor_whatever_the_code_does(ada: Person)
         insert()
 
 
-def test_replay_survives_a_key_rotation_in_between(api: API, ada: Person, superuser: Any) -> None:
-    """The successor's row names its key, so that the very same bytes come again."""
+def test_replay_after_a_key_rotation_gives_the_same_token(api: API, ada: Person, superuser: Any) -> None:
+    """The successor is signed with the key that its row names."""
     from accounts.services import signing_keys
-    from accounts.tokens.keys import invalidate_key_ring
+    from accounts.tokens.key_cache import invalidate_key_ring
     from tenancy.context import OPERATOR, using_alias
 
-    (kept,) = superuser.execute("SELECT kid FROM signing_keys").fetchone()
+    (old,) = superuser.execute("SELECT kid FROM signing_keys").fetchone()
     first = refresh(api, ada.refresh)[1]
     try:
         with using_alias(OPERATOR):
             signing_keys.rotate_signing_key()
         superuser.execute(
-            "UPDATE signing_keys SET activates_at = now() - interval '1 s' WHERE kid <> %s", [kept]
+            "UPDATE signing_keys SET activates_at = now() - interval '1 s' WHERE kid <> %s", [old]
         )
         invalidate_key_ring()
         again = refresh(api, ada.refresh)[1]
         assert again["refresh"] == first["refresh"]
-        assert jwt.get_unverified_header(again["access"])["kid"] != kept
+        assert jwt.get_unverified_header(again["access"])["kid"] != old
     finally:
-        superuser.execute("DELETE FROM signing_keys WHERE kid <> %s", [kept])
+        superuser.execute("DELETE FROM signing_keys WHERE kid <> %s", [old])
         superuser.execute("UPDATE signing_keys SET expires_at = NULL")
         invalidate_key_ring()
 

@@ -194,7 +194,7 @@ def test_sixth_wrong_code_is_not_checked(
         checked.append(code)
 
     monkeypatch.setattr(mfa, "_matching_step", counted)
-    monkeypatch.setattr(lockout, "LONGEST_WAIT", 30)
+    monkeypatch.setattr(lockout, "MAX_WAIT", 30)
     with using_alias(OPERATOR):
         operator = Creator.objects.get(pk=olga.id)
 

@@ -1,4 +1,4 @@
-"""The keys: rotated without a restart or a lost token, locked away at rest, or given by the environment."""
+"""Keys are rotated without a restart or a lost token, encrypted at rest, or set by the environment."""
 
 import io
 import math
@@ -26,9 +26,9 @@ from django.utils import timezone
 
 from accounts.services import signing_keys
 from accounts.tests.support.flows import log_in, wait_for_waiters
-from accounts.tokens import keys
+from accounts.tokens import key_cache
 from accounts.tokens.jwt import RefreshToken
-from accounts.tokens.keys import invalidate_key_ring, key_ring
+from accounts.tokens.key_cache import invalidate_key_ring, key_ring
 from config.tests.support.accounts import Person
 from config.tests.support.client import API
 from config.tests.support.environment import ROOT
@@ -40,8 +40,10 @@ P256 = ec.generate_private_key(ec.SECP256R1())
 
 
 def pem(private: Any, password: bytes | None = None) -> str:
-    locked = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
-    text: bytes = private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked)
+    encryption = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    text: bytes = private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
+    )
     return text.decode()
 
 
@@ -58,7 +60,7 @@ def kid_of(token: str) -> str:
 
 @pytest.fixture
 def store(superuser: psycopg.Connection) -> Iterator[psycopg.Connection]:
-    """The key store, put back afterwards: it outlives the tests."""
+    """A connection to the table of keys, which is restored afterwards: it outlives the tests."""
     before = superuser.execute("SELECT * FROM signing_keys").fetchall()
     invalidate_key_ring()
     yield superuser
@@ -98,44 +100,41 @@ def pass_time(store: psycopg.Connection, seconds: int) -> None:
 def test_keys_are_read_outside_of_transactions(
     api: API, ada: Person, store: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It takes a while, and PostgreSQL ends a transaction that idles."""
-    seen: list[bool] = []
+    """Decrypting takes a while, and PostgreSQL ends a transaction that idles."""
+    in_transaction: list[bool] = []
+    decrypt = key_cache.decrypt_private_key
 
-    def decrypted(sealed: bytes) -> Any:
-        seen.append(connections["default"].in_atomic_block)
-        return really(sealed)
+    def recorded(encrypted: bytes) -> Any:
+        in_transaction.append(connections["default"].in_atomic_block)
+        return decrypt(encrypted)
 
-    really = keys._decrypted
-    monkeypatch.setattr(keys, "_decrypted", decrypted)
+    monkeypatch.setattr(key_cache, "decrypt_private_key", recorded)
     assert log_in(api, ada.email).status_code == 200
-    assert seen == [False]
+    assert in_transaction == [False]
 
 
-def test_while_one_thread_reads_the_keys_the_others_go_on(
+def test_other_threads_go_on_while_one_reads_the_keys(
     store: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reading, done = threading.Event(), threading.Event()
+    old, new = key_ring(), []
 
-    def slow(_: Any) -> list[keys.Key]:
-        reading.set()
-        done.wait(10)
-        return []
+    def read() -> None:
+        new.append(key_ring())
+        connections.close_all()
 
-    before = key_ring()
-    monkeypatch.setattr(keys, "CACHE_SECONDS", 0)
-    monkeypatch.setattr(keys._KeyRingCache, "_stored_keys", slow)
-    reader = threading.Thread(target=key_ring)
-    reader.start()
-    assert reading.wait(10)
-    assert key_ring() is before
-    done.set()
-    reader.join()
-    assert key_ring() is not before
+    monkeypatch.setattr(key_cache, "CACHE_SECONDS", 0)
+    reader = threading.Thread(target=read)
+    with store.transaction():
+        store.execute("LOCK TABLE signing_keys")
+        reader.start()
+        wait_for_waiters(store, 1)
+        assert key_ring() is old
+    reader.join(timeout=10)
+    assert new != [old]
+    assert len(new) == 1
 
 
-def test_new_key_is_published_at_once_and_signs_when_every_cache_has_it(
-    api: API, ada: Person, store: psycopg.Connection
-) -> None:
+def test_new_key_is_published_before_it_signs(api: API, ada: Person, store: psycopg.Connection) -> None:
     old = kid_of(ada.access)
     new = rotate()
     assert published(api) == {old, new}
@@ -145,13 +144,12 @@ def test_new_key_is_published_at_once_and_signs_when_every_cache_has_it(
     pass_time(store, 30)
     pair = log_in(api, ada.email).json()
     assert kid_of(pair["access"]) == kid_of(pair["refresh"]) == new
-    # nobody is signed out by it
     assert api.get("me", token=ada.access).status_code == 200
     assert api.post("refresh", {"refresh": ada.refresh}).status_code == 200
     assert published(api) == {old, new}
 
 
-def test_old_key_verifies_until_its_last_token_is_dead_and_then_goes(
+def test_old_key_verifies_until_its_last_token_expires(
     api: API, ada: Person, store: psycopg.Connection
 ) -> None:
     old, new = kid_of(ada.access), rotate()
@@ -170,7 +168,7 @@ def test_rotation_reaches_a_running_process_within_a_second(
     api: API, ada: Person, store: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr(keys.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(key_cache.time, "monotonic", lambda: now[0])
     old = published(api)
     monkeypatch.setattr(signing_keys, "invalidate_key_ring", lambda: None)  # another process rotates
     new = rotate()
@@ -179,8 +177,8 @@ def test_rotation_reaches_a_running_process_within_a_second(
     assert published(api) == old | {new}
 
 
-def test_two_rotations_at_once_leave_no_gap(api: API, ada: Person, store: psycopg.Connection) -> None:
-    """Both have made their key and stand before the old one, then are let go."""
+def test_concurrent_rotations_leave_no_gap(api: API, ada: Person, store: psycopg.Connection) -> None:
+    """Both have generated a key when they wait for the lock on the old one."""
     old = kid_of(ada.access)
     new: list[str] = []
 
@@ -206,7 +204,7 @@ def test_two_rotations_at_once_leave_no_gap(api: API, ada: Person, store: psycop
     assert api.get("me", token=ada.access).status_code == 200
 
 
-def test_worker_rotates_when_it_is_time_and_not_before(ada: Person, store: psycopg.Connection) -> None:
+def test_worker_rotates_when_it_is_due(ada: Person, store: psycopg.Connection) -> None:
     with using_alias(OPERATOR):
         assert not signing_keys.ensure_signing_key()
         pass_time(store, 90 * 86400 + 5)
@@ -229,14 +227,14 @@ def test_rotation_is_recorded_with_the_key_id_alone(store: psycopg.Connection) -
     assert row == ("signing_key.rotated", {"kid": kid})
 
 
-def test_private_half_is_locked_at_rest(store: psycopg.Connection) -> None:
+def test_private_key_is_encrypted_at_rest(store: psycopg.Connection) -> None:
     for (stored,) in store.execute("SELECT private_key FROM signing_keys"):
         assert b"PRIVATE" not in bytes(stored)
         with pytest.raises(ValueError, match=r"PEM|deserialize|load"):
             serialization.load_pem_private_key(bytes(stored), None)
 
 
-def test_another_secret_key_unlocks_nothing_and_says_so(
+def test_keys_of_another_secret_key_do_not_sign(
     api: API, ada: Person, store: psycopg.Connection, settings: Any
 ) -> None:
     settings.SECRET_KEY = "another-" + "9876543210" * 5
@@ -247,17 +245,17 @@ def test_another_secret_key_unlocks_nothing_and_says_so(
     ready = api.get("/readyz")
     assert (ready.status_code, ready.json()["detail"]) == (503, "The signing keys are not ready.")
     assert api.post("refresh", {"refresh": ada.refresh}).status_code == 503
-    assert api.get("me", token=ada.access).status_code == 200  # what was signed stays verifiable
-    # the way out: a new key, which signs at once, because no other can
+    assert api.get("me", token=ada.access).status_code == 200  # public keys are not encrypted
+    # the remedy: a new key, which signs at once, because no other can
     new = rotate()
     assert kid_of(log_in(api, ada.email).json()["access"]) == new
     assert api.get("/readyz").status_code == 200
     settings.SECRET_KEY = os.environ["SECRET_KEY"]
     invalidate_key_ring()
-    assert api.post("refresh", {"refresh": ada.refresh}).status_code == 200  # nothing was spent
+    assert api.post("refresh", {"refresh": ada.refresh}).status_code == 200  # the failed refresh used nothing
 
 
-def test_app_role_can_neither_make_nor_change_keys(store: psycopg.Connection) -> None:
+def test_app_role_cannot_write_keys(store: psycopg.Connection) -> None:
     from django.db import ProgrammingError, connection
 
     for statement in (
@@ -269,11 +267,11 @@ def test_app_role_can_neither_make_nor_change_keys(store: psycopg.Connection) ->
             cursor.execute(statement)
 
 
-def test_environment_key_signs_and_is_the_whole_jwks(api: API, ada: Person, environment_key: Any) -> None:
+def test_environment_key_is_the_only_key(api: API, ada: Person, environment_key: Any) -> None:
     pair = log_in(api, ada.email).json()
     assert published(api) == {kid_of(pair["access"])}
     assert api.get("me", token=pair["access"]).status_code == 200
-    assert api.get("me", token=ada.access).status_code == 401  # a key of the store
+    assert api.get("me", token=ada.access).status_code == 401  # signed with a stored key
 
 
 def test_retired_keys_verify_and_never_sign(api: API, ada: Person, environment_key: Any) -> None:
@@ -292,21 +290,19 @@ def test_retired_keys_verify_and_never_sign(api: API, ada: Person, environment_k
     assert api.get("me", token=old["access"]).status_code == 401
 
 
-def test_replay_of_a_token_whose_key_is_retired_still_answers(
-    api: API, ada: Person, environment_key: Any
-) -> None:
+def test_replay_of_a_token_of_a_retired_key(api: API, ada: Person, environment_key: Any) -> None:
     old = log_in(api, ada.email).json()
     first = api.post("refresh", {"refresh": old["refresh"]}).json()
     fresh = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     environment_key.JWT_SECRET_KEY, environment_key.JWT_RETIRED_KEYS = pem(fresh), public_pem(RSA_2048)
     invalidate_key_ring()
     again = api.post("refresh", {"refresh": old["refresh"]}).json()
-    ids = [jwt.decode(one["refresh"], options={"verify_signature": False})["jti"] for one in (first, again)]
+    ids = [jwt.decode(pair["refresh"], options={"verify_signature": False})["jti"] for pair in (first, again)]
     assert ids[0] == ids[1]
     assert api.post("refresh", {"refresh": again["refresh"]}).status_code == 200
 
 
-def test_rotation_by_hand_is_refused_where_the_environment_has_the_key(environment_key: Any) -> None:
+def test_manual_rotation_is_refused_with_an_environment_key(environment_key: Any) -> None:
     with pytest.raises(CommandError, match="JWT_RETIRED_KEYS"):
         call_command("rotate_signing_key")
     with using_alias(OPERATOR):
@@ -324,7 +320,7 @@ def is_prime(number: int) -> bool:
 
 
 def roca_prime() -> int:
-    """As the library of CVE-2017-15361 made them: k·M + (65537^a mod M), with M of the first 126 primes."""
+    """As in CVE-2017-15361: k·M + (65537^a mod M), with M the product of the first 126 primes."""
     primes = [n for n in range(2, 710) if all(n % k for k in range(2, math.isqrt(n) + 1))][:126]
     product = math.prod(primes)
     while True:
@@ -371,7 +367,7 @@ UNFIT = {
 }
 
 
-def test_unfit_keys_are_refused_by_the_name_of_their_setting(environment_key: Any) -> None:
+def test_unfit_keys_are_refused_with_the_name_of_the_setting(environment_key: Any) -> None:
     for kind, (algorithm, key, retired) in UNFIT.items():
         environment_key.JWT_ALGORITHM = algorithm
         environment_key.JWT_SECRET_KEY, environment_key.JWT_RETIRED_KEYS = key, retired
@@ -388,7 +384,7 @@ def test_unfit_keys_are_refused_by_the_name_of_their_setting(environment_key: An
     ("algorithm", "private"),
     [("PS512", RSA_2048), ("ES256", P256), ("EdDSA", ed25519.Ed25519PrivateKey.generate())],
 )
-def test_fit_keys_of_other_types_sign(
+def test_environment_keys_of_other_types_sign(
     api: API, ada: Person, environment_key: Any, algorithm: str, private: Any
 ) -> None:
     environment_key.JWT_SECRET_KEY, environment_key.JWT_ALGORITHM = pem(private), algorithm
@@ -400,8 +396,8 @@ def test_fit_keys_of_other_types_sign(
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "EdDSA"])
-def test_tokens_are_those_of_pyjwt_byte_for_byte(environment_key: Any, algorithm: str) -> None:
-    """Both sign the same bytes to the same signature each time."""
+def test_tokens_equal_those_of_pyjwt(environment_key: Any, algorithm: str) -> None:
+    """Both algorithms are deterministic."""
     key = RSA_2048 if algorithm == "RS256" else ed25519.Ed25519PrivateKey.generate()
     environment_key.JWT_SECRET_KEY, environment_key.JWT_ALGORITHM = pem(key), algorithm
     invalidate_key_ring()
@@ -417,7 +413,7 @@ def test_tokens_are_those_of_pyjwt_byte_for_byte(environment_key: Any, algorithm
 PROGRAM = """
 import django
 django.setup()
-from accounts.tokens.keys import key_ring
+from accounts.tokens.key_cache import key_ring
 print(key_ring().signing_key().kid)
 """
 
@@ -435,7 +431,7 @@ def start(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_environment_takes_pem_with_real_and_with_written_newlines(tmp_path: Path) -> None:
+def test_environment_key_may_have_escaped_newlines(tmp_path: Path) -> None:
     text = pem(RSA_2048)
     runs = [
         start("-c", PROGRAM, JWT_SECRET_KEY=text),
@@ -446,7 +442,7 @@ def test_environment_takes_pem_with_real_and_with_written_newlines(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_weak_key_stops_the_start_with_one_line() -> None:
+def test_weak_key_fails_the_start_with_one_line() -> None:
     run = start("manage.py", "check", JWT_SECRET_KEY=pem(RSA_1024))
     assert run.returncode != 0
     assert len(run.stderr.strip().splitlines()) == 1

@@ -1,4 +1,4 @@
-"""Tokens: exactly ours verify, and whatever is changed about one makes it worth nothing."""
+"""Only issued tokens verify; any change to one is refused."""
 
 import base64
 import hashlib
@@ -34,7 +34,8 @@ from accounts.tests.support.forged_tokens import (
     unpack,
 )
 from accounts.tokens.jwt import AccessToken
-from accounts.tokens.keys import KeyRing, invalidate_key_ring, key_ring
+from accounts.tokens.key_cache import invalidate_key_ring, key_ring
+from accounts.tokens.keys import KeyRing
 from config.tests.support.accounts import Person
 from config.tests.support.client import API
 from tenancy.context import OPERATOR, using_alias
@@ -45,13 +46,13 @@ NOW = int(time.time())
 
 
 def other_last_character(token: str) -> str:
-    """Another spelling of the very same signature bytes, where base64 leaves bits over, or another one."""
+    """Another encoding of the same signature if base64 has unused bits, else another signature."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     return token[:-1] + alphabet[alphabet.index(token[-1]) ^ 1]
 
 
 def twice(name: str, at: int, first: Any = None) -> Callable[[str], str]:
-    """A member of the header (0) or the claims (1) once more, before the right one."""
+    """The header (0) or claims (1) with a duplicate of a member before the right one."""
 
     def mutate(token: str) -> str:
         parts: list[Any] = list(unpack(token))
@@ -71,8 +72,7 @@ ODD = {
     "upper case": "01A2052B-7F68-7014-96E8-1474819AA645", "braces": "{01a2052b-7f68-7014-96e8-1474819aa645}",
     "lone surrogate": "\ud800",
 }  # fmt: skip
-# what is odd for one claim is what another is made of
-FINE = {("iat", "zero")}
+VALID = {("iat", "zero")}
 
 MUTATIONS: dict[str, Callable[[str], str]] = {
     "alg none": segments(lambda h, p, s: f"{part({'alg': 'none', 'typ': 'JWT'})}.{p}."),
@@ -81,14 +81,14 @@ MUTATIONS: dict[str, Callable[[str], str]] = {
     "alg missing": header_without("alg"),
     "alg a list": header_with(alg=["RS256"]),
     "alg another of the family": header_with(alg="RS512"),
-    "rightly signed with RS512": lambda t: by_our_key(t, "RS512"),
-    "rightly signed with PS256": lambda t: by_our_key(t, "PS256"),
+    "signed by our key with RS512": lambda t: by_our_key(t, "RS512"),
+    "signed by our key with PS256": lambda t: by_our_key(t, "PS256"),
     "HS256 with the public PEM": lambda t: hs256(*unpack(t), public_pem()),
     "HS256 with the public PEM, no final newline": lambda t: hs256(*unpack(t), public_pem().strip()),
     "HS256 with the kid": lambda t: hs256(*unpack(t), unpack(t)[0]["kid"].encode()),
     "HS256 with nothing": lambda t: hs256(*unpack(t), b""),
-    "signed by a stranger": lambda t: signed(*unpack(t), FOREIGN),
-    "stranger's key in jwk": lambda t: signed(unpack(t)[0] | {"jwk": foreign_jwk()}, unpack(t)[1], FOREIGN),
+    "signed by a foreign key": lambda t: signed(*unpack(t), FOREIGN),
+    "foreign key in jwk": lambda t: signed(unpack(t)[0] | {"jwk": foreign_jwk()}, unpack(t)[1], FOREIGN),
     "own key, jwk": header_with(jwk={"kty": "RSA"}),
     "own key, jku": header_with(jku="https://mallory.example/jwks.json"),
     "own key, x5u": header_with(x5u="https://mallory.example/cert.pem"),
@@ -169,7 +169,7 @@ MUTATIONS: dict[str, Callable[[str], str]] = {
     **{f"without {name}": claims_without(name) for name in CLAIMS},
     **{
         f"{name}: {kind}": claims_with(**{name: value})
-        for name in CLAIMS for kind, value in ODD.items() if (name, kind) not in FINE
+        for name in CLAIMS for kind, value in ODD.items() if (name, kind) not in VALID
     },
 }  # fmt: skip
 
@@ -181,43 +181,47 @@ def assert_refused(response: Any, why: str) -> None:
 
 
 def latin(text: str) -> str:
-    """As a header carries it."""
+    """As in an HTTP header."""
     return text.encode().decode("latin-1")
 
 
-def test_the_signer_of_these_tests_makes_valid_tokens(api: API, ada: Person) -> None:
-    """Else each refusal below would be for the wrong reason."""
+def test_tokens_of_these_tests_are_valid_without_a_mutation(api: API, ada: Person) -> None:
+    """Otherwise the refusals below could have another reason."""
     assert api.get("me", token=signed(*unpack(ada.access))).status_code == 200
     assert api.get("me", token=claims_with(iat=0)(ada.access)).status_code == 200
     assert api.post("refresh", {"refresh": signed(*unpack(ada.refresh))}).status_code == 200
 
 
-def test_no_mutation_of_an_access_token_is_let_in(api: API, ada: Person) -> None:
+def test_mutated_access_tokens_are_refused(api: API, ada: Person) -> None:
     for why, mutate in MUTATIONS.items():
         assert_refused(api.get("me", token=latin(mutate(ada.access).replace("\n", ""))), why)
     assert api.get("me", token=ada.access).status_code == 200
 
 
-def test_no_mutation_of_a_refresh_token_is_let_in(api: API, ada: Person) -> None:
+def test_mutated_refresh_tokens_are_refused(api: API, ada: Person) -> None:
     for why, mutate in MUTATIONS.items():
         assert_refused(api.post("refresh", {"refresh": mutate(ada.refresh)}), f"refresh: {why}")
-        if why not in {"other session", "other creator", "nil creator"}:  # signed by us: nothing to end, 204
+        if why not in {
+            "other session",
+            "other creator",
+            "nil creator",
+        }:  # validly signed: logout has no session to end, 204
             assert_refused(api.post("logout", {"refresh": mutate(ada.refresh)}), f"logout: {why}")
     assert api.post("refresh", {"refresh": ada.refresh}).status_code == 200
 
 
-def test_each_token_is_for_its_own_use(api: API, ada: Person) -> None:
+def test_token_of_another_type_is_refused(api: API, ada: Person) -> None:
     assert_refused(api.get("me", token=ada.refresh), "refresh as access")
     assert_refused(api.post("refresh", {"refresh": ada.access}), "access as refresh")
     assert_refused(api.post("logout", {"refresh": ada.access}), "access at logout")
 
 
 @pytest.mark.parametrize("scheme", ["Basic", "Token", "JWT", "", "Bearer Bearer"])
-def test_only_bearer_is_a_scheme(api: API, ada: Person, scheme: str) -> None:
+def test_only_the_bearer_scheme_is_accepted(api: API, ada: Person, scheme: str) -> None:
     assert_refused(api.get("me", Authorization=f"{scheme} {ada.access}"), scheme)
 
 
-def test_access_token_says_what_the_contract_says(api: API, ada: Person, settings: Any) -> None:
+def test_claims_are_those_of_the_contract(api: API, ada: Person, settings: Any) -> None:
     pair = log_in(api, ada.email).json()
     header, claims = unpack(pair["access"])
     assert header == {"alg": "RS256", "typ": "JWT", "kid": key_ring().signing_key().kid}
@@ -234,12 +238,12 @@ def test_access_token_says_what_the_contract_says(api: API, ada: Person, setting
     assert pair["token_type"] == "Bearer"
 
 
-def test_expiry_is_exact_to_the_second(api: API, ada: Person) -> None:
+def test_token_expires_at_its_second(api: API, ada: Person) -> None:
     assert api.get("me", token=claims_with(exp=int(time.time()) + 5)(ada.access)).status_code == 200
     assert_refused(api.get("me", token=claims_with(exp=int(time.time()))(ada.access)), "at its second")
 
 
-def test_jwks_is_public_cacheable_and_holds_no_secret(api: API, ada: Person) -> None:
+def test_jwks_is_public_and_cacheable(api: API, ada: Person) -> None:
     response = api.get("/.well-known/jwks.json", token="rubbish")
     assert response.status_code == 200
     assert response["Content-Type"] == "application/jwk-set+json"
@@ -257,7 +261,7 @@ def test_kid_is_the_rfc_7638_thumbprint(api: API) -> None:
     assert key["kid"] == part(hashlib.sha256(canonical.encode()).digest())
 
 
-def test_strangers_verify_our_tokens_with_the_jwks_alone(api: API, ada: Person, settings: Any) -> None:
+def test_other_services_verify_tokens_with_the_jwks(api: API, ada: Person, settings: Any) -> None:
     jwks = jwt.PyJWKSet.from_dict(api.get("/.well-known/jwks.json").json())
     key = jwks[unpack(ada.access)[0]["kid"]]
     claims = jwt.decode(ada.access, key, audience=settings.JWT_AUDIENCE, issuer=settings.JWT_ISSUER)
@@ -295,7 +299,7 @@ def test_other_algorithms_sign_publish_and_refresh(
         invalidate_key_ring()
 
 
-def test_remembered_signature_ends_with_the_token(monkeypatch: pytest.MonkeyPatch, ada: Person) -> None:
+def test_cached_signature_expires_with_the_token(monkeypatch: pytest.MonkeyPatch, ada: Person) -> None:
     AccessToken.verified(ada.access)
     later = aware_utcnow() + settings.JWT_ACCESS_TOKEN_LIFETIME
     monkeypatch.setattr("rest_framework_simplejwt.tokens.aware_utcnow", lambda: later)
@@ -303,20 +307,20 @@ def test_remembered_signature_ends_with_the_token(monkeypatch: pytest.MonkeyPatc
         AccessToken.verified(ada.access)
 
 
-def test_remembered_signature_ends_with_its_key(monkeypatch: pytest.MonkeyPatch, ada: Person) -> None:
+def test_cached_signature_expires_with_its_key(monkeypatch: pytest.MonkeyPatch, ada: Person) -> None:
     AccessToken.verified(ada.access)
-    over = [replace(key, expires_at=timezone.now()) for key in key_ring()._keys.values()]
-    monkeypatch.setattr("accounts.tokens.jwt.key_ring", lambda: KeyRing(over))
+    expired = replace(key_ring().signing_key(), expires_at=timezone.now())
+    monkeypatch.setattr("accounts.tokens.jwt.key_ring", lambda: KeyRing([expired]))
     with pytest.raises(InvalidTokenError):
         AccessToken.verified(ada.access)
 
 
-def test_remembered_claims_are_no_ones_to_change(ada: Person) -> None:
+def test_cached_claims_cannot_be_changed(ada: Person) -> None:
     AccessToken.verified(ada.access).payload["sub"] = str(uuid4())
     assert AccessToken.verified(ada.access).creator_id == ada.id
 
 
-def test_another_bytes_of_the_same_token_are_looked_at_anew(ada: Person) -> None:
+def test_cache_does_not_accept_other_bytes(ada: Person) -> None:
     AccessToken.verified(ada.access)
     for changed in (f"{ada.access}=", f"{ada.access[:-6]}AAAAAA", f"{ada.access} "):
         with pytest.raises(InvalidTokenError):

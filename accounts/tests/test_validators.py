@@ -1,4 +1,4 @@
-"""Which passwords are good enough: the same rules at every door."""
+"""The password rules, which are the same at every endpoint."""
 
 from typing import Any
 
@@ -57,23 +57,23 @@ def test_rule(password: str, expected: list[str]) -> None:
     assert codes(password) == expected
 
 
-def test_length_is_counted_after_nfc_by_whoever_asks() -> None:
+def test_length_validator_normalizes() -> None:
     with pytest.raises(ValidationError):
         LengthValidator(15).validate(long(13) + "e\u0301")
 
 
-def test_all_that_is_wrong_is_told_at_once(api: API) -> None:
-    said = api.post("password/validate", {"password": "password1", "email": "password1@example.com"}).json()
-    assert said["is_valid"] is False
-    assert len(said["suggestions"]) == 4
-    assert said["suggestions"][0] == "Use at least 15 characters."
+def test_all_faults_are_reported_together(api: API) -> None:
+    result = api.post("password/validate", {"password": "password1", "email": "password1@example.com"}).json()
+    assert result["is_valid"] is False
+    assert len(result["suggestions"]) == 4
+    assert result["suggestions"][0] == "Use at least 15 characters."
     good = api.post("password/validate", {"password": WORDS[:60]}).json()
     assert good == {"is_valid": True, "suggestions": []}
 
 
-def test_suggestions_speak_german(api: API) -> None:
-    said = api.post("password/validate", {"password": "password1"}, **{"Accept-Language": "de"}).json()
-    assert said["suggestions"][0] == "Verwenden Sie mindestens 15 Zeichen."
+def test_suggestions_are_translated(api: API) -> None:
+    result = api.post("password/validate", {"password": "password1"}, **{"Accept-Language": "de"}).json()
+    assert result["suggestions"][0] == "Verwenden Sie mindestens 15 Zeichen."
 
 
 @pytest.mark.parametrize("length", [129, 4096, 60_000])
@@ -90,7 +90,7 @@ def test_oversized_password_is_refused_before_it_is_hashed(
     assert api.post("register", body).status_code == 400
 
 
-def test_operators_passwords_obey_the_same_rules(
+def test_operators_passwords_follow_the_same_rules(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     with using_alias(OPERATOR):
@@ -104,7 +104,12 @@ def test_operators_passwords_obey_the_same_rules(
 @pytest.mark.parametrize(
     "encoded",
     [make_password("x", hasher="bcrypt"), "!unusable", "rubbish", ""],
-    ids=["another's", "unusable", "rubbish", "empty"],  # a salt in a test's name differs between workers
+    ids=[
+        "another account's",
+        "unusable",
+        "rubbish",
+        "empty",
+    ],  # a salt in a test's name differs between workers
 )
-def test_strange_hashes_are_wrong_passwords(transactional_db: None, encoded: str) -> None:
+def test_invalid_hashes_verify_nothing(transactional_db: None, encoded: str) -> None:
     assert not password_hashing.verify("a lovely sentence", encoded).is_right

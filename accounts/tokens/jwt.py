@@ -1,6 +1,6 @@
-"""Access and refresh tokens: simplejwt's, signed with the key ring and checked to the last claim.
+"""Access, refresh and end-user tokens: simplejwt's classes over our own keys and stricter checks.
 
-RFC 7519 leaves most claims optional; here each is required, because each is used.
+RFC 7519 leaves most claims optional. Here all are required, because all are used.
 """
 
 import json
@@ -21,20 +21,21 @@ from uuid_utils.compat import uuid7
 
 from accounts.exceptions import InvalidTokenError
 
-from .keys import Key, key_ring
+from .key_cache import key_ring
+from .keys import Key
 
-YEAR_9999 = 253_370_764_800  # seconds; datetime knows no later one
-MAX_LENGTH = 4096  # characters; ours are shorter than 1500
-VERIFIED_CACHE_SIZE = 2048  # tokens of a process: some 4 MiB
-HEADERS = 64  # all tokens of a key have the same
-HEADER_MEMBERS = {"alg", "kid", "typ"}  # not jwk, jku, x5u, crit: nobody tells us which key to trust
+YEAR_9999 = 253_370_764_800  # seconds; the maximum of datetime
+MAX_LENGTH = 4096  # characters; issued tokens have less than 1500
+VERIFIED_CACHE_SIZE = 2048  # tokens in each process, about 4 MiB
+HEADER_CACHE_SIZE = 64  # all tokens of a key have the same header
+HEADER_MEMBERS = {"alg", "kid", "typ"}  # not jwk, jku, x5u or crit: a token must not choose its key
 COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _REQUIRED = ["iss", "aud", "sub", "sid", "jti", "iat", "exp", "token_type"]
 
 
 @dataclass(frozen=True)
 class TokenPair:
-    """What a client gets at sign-in and refresh; lifetimes in seconds from now."""
+    """The response to a sign-in or refresh; lifetimes in seconds."""
 
     access: str
     refresh: str
@@ -44,7 +45,7 @@ class TokenPair:
 
 @dataclass(frozen=True)
 class _Backend:
-    """simplejwt's backend protocol over the key ring, for tokens of one audience."""
+    """What simplejwt expects of a token backend, for tokens of one audience."""
 
     audience: str
 
@@ -56,30 +57,31 @@ class _Backend:
         key = (kid and ring.get(kid)) or ring.signing_key()
         if key.private is None:
             key = ring.signing_key()
-        signed = b".".join((_header(key, settings.JWT_ALGORITHM), base64url_encode(_json(payload).encode())))
-        signature = jwt.get_algorithm_by_name(settings.JWT_ALGORITHM).sign(signed, key.private)
-        return b".".join((signed, base64url_encode(signature))).decode()
+        header = _header(key, settings.JWT_ALGORITHM)
+        signing_input = b".".join((header, base64url_encode(_json(payload).encode())))
+        signature = jwt.get_algorithm_by_name(settings.JWT_ALGORITHM).sign(signing_input, key.private)
+        return b".".join((signing_input, base64url_encode(signature))).decode()
 
     def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:  # noqa: FBT001, FBT002
-        """Raises TokenBackendError for whatever is not exactly one of our tokens."""
+        """Raises TokenBackendError for anything but a token that this service could have issued."""
         try:
             if len(token) > MAX_LENGTH or not COMPACT.fullmatch(token):
                 raise TokenBackendError
             key = key_ring().get(_kid(token.partition(".")[0]))
             if key is None:
                 raise TokenBackendError
-            payload = _signed(token, key, self.audience, settings.JWT_ISSUER, settings.JWT_ALGORITHM)
+            payload = _verify(token, key, self.audience, settings.JWT_ISSUER, settings.JWT_ALGORITHM)
         except (jwt.InvalidTokenError, ValueError, TypeError, RecursionError, OverflowError) as error:
             raise TokenBackendError from error
         return dict(payload)
 
 
 @lru_cache(VERIFIED_CACHE_SIZE)
-def _signed(token: str, key: Key, audience: str, issuer: str, algorithm: str) -> dict[str, Any]:
-    """The claims under a right signature, remembered: the same bytes under the same key stay right.
+def _verify(token: str, key: Key, audience: str, issuer: str, algorithm: str) -> dict[str, Any]:
+    """The claims of a token whose signature is right. Cached: for the same key and bytes it stays right.
 
-    What time can change is looked at by others each time: whether the key is still ours (`key_ring`),
-    and whether the token has expired (simplejwt, which has its own look at `exp`).
+    What changes with time is checked each time: `decode` asks the key ring for the key, and simplejwt
+    checks `exp`.
     """
     options: Any = {"require": _REQUIRED, "strict_aud": True}
     payload = jwt.decode(
@@ -87,16 +89,16 @@ def _signed(token: str, key: Key, audience: str, issuer: str, algorithm: str) ->
     )
     if not _claims_well_formed(payload):
         raise TokenBackendError
-    _members(base64url_decode(token.split(".")[1]))
+    _parse_members(base64url_decode(token.split(".")[1]))
     return payload
 
 
-def _members(part: bytes) -> Any:
-    """Raises ValueError if one is there twice: readers differ in which one they take (RFC 8259 § 4)."""
-    return json.loads(part.decode(), object_pairs_hook=_distinct)
+def _parse_members(part: bytes) -> Any:
+    """Raises ValueError for a duplicate name: parsers differ in which value they use (RFC 8259 § 4)."""
+    return json.loads(part.decode(), object_pairs_hook=_without_duplicates)
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
         raise ValueError
@@ -106,16 +108,16 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _json = json.JSONEncoder(separators=(",", ":")).encode
 
 
-@lru_cache(HEADERS)
+@lru_cache(HEADER_CACHE_SIZE)
 def _header(key: Key, algorithm: str) -> bytes:
-    """A token's first part, as PyJWT writes it."""
+    """The first part of a token, as PyJWT encodes it."""
     return jwt.encode({}, key.private, algorithm, headers={"kid": key.kid}).partition(".")[0].encode()
 
 
-@lru_cache(HEADERS)
+@lru_cache(HEADER_CACHE_SIZE)
 def _kid(header: str) -> str:
-    """The key's id from a token's first part that says nothing we don't expect."""
-    members = _members(base64url_decode(header))
+    """The `kid` of a token's first part. Raises TokenBackendError for unexpected members."""
+    members = _parse_members(base64url_decode(header))
     if (
         not isinstance(members, dict)
         or not members.keys() <= HEADER_MEMBERS
@@ -127,7 +129,7 @@ def _kid(header: str) -> str:
 
 
 class _Claims:
-    """Typed reading of verified claims, and the construction of new ones."""
+    """Typed properties of verified claims, and new tokens."""
 
     payload: dict[str, Any]
     token_type: str
@@ -160,7 +162,7 @@ class _Claims:
     def issue(
         cls, *, creator_id: UUID, session_id: UUID, jti: UUID, issued_at: datetime, expires_at: datetime
     ) -> Self:
-        token = cls.__new__(cls)  # simplejwt's own __init__ would choose id and times
+        token = cls.__new__(cls)  # simplejwt's __init__ would choose id and times
         token.payload = {
             "token_type": cls.token_type,
             "exp": int(expires_at.timestamp()),
@@ -175,10 +177,10 @@ class _Claims:
 
     @classmethod
     def verified(cls, text: str) -> Self:
-        """The token behind `text`.
+        """Parse and verify.
 
         Raises:
-            InvalidTokenError: it is not ours, not of this type, expired, or has an odd claim.
+            InvalidTokenError: it was not issued by this service, is of another type, or has expired.
 
         """
         try:
@@ -191,9 +193,9 @@ class _Claims:
 
 
 def _claims_well_formed(claims: Mapping[str, Any]) -> bool:
-    """Ids are canonical UUIDs and times whole seconds; nothing else is ever issued.
+    """Whether ids are canonical UUIDs and times whole seconds, as in all issued tokens.
 
-    Looked at before simplejwt, which raises OverflowError for an `exp` that is no date.
+    Checked before simplejwt sees them, which raises OverflowError for an `exp` that is no date.
     """
     try:
         ids = all(str(UUID(claims[name])) == claims[name] for name in ("sub", "sid", "jti"))
@@ -211,9 +213,9 @@ class RefreshToken(_Claims, simplejwt.RefreshToken):  # type: ignore[misc]
 
 
 class EndUserToken(_Claims, simplejwt.Token):  # type: ignore[misc]
-    """The session of a creator's visitor: another type and audience, good for nothing of the creator's.
+    """An end user's session. Type and audience differ, so no endpoint for creators accepts it.
 
-    `sub`, as always, is the creator, for whom the visitor's requests count; `sid` is the visitor.
+    `sub` is the creator, as in every token; `sid` is the end user's session.
     """
 
     token_type = "session"  # noqa: S105

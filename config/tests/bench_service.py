@@ -27,7 +27,7 @@ from django.db import connection
 from jwt.algorithms import RSAAlgorithm
 
 from accounts.passwords import argon2id
-from accounts.tokens.keys import generate_private_key
+from accounts.tokens.pem import generate_private_key
 from config.launcher.main import cores
 from config.tests.support.accounts import PASSWORD
 from config.tests.support.consistency_load import Account, settle

@@ -10,7 +10,7 @@ from django.db import OperationalError, connections
 
 from accounts.services import sessions
 from accounts.tests.support.flows import events, log_in, log_lines, sign_up
-from accounts.tokens.keys import invalidate_key_ring
+from accounts.tokens.key_cache import invalidate_key_ring
 from config.tests.support.accounts import Person
 from config.tests.support.client import API
 from config.tests.support.environment import DATABASE, server

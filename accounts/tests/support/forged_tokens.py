@@ -10,7 +10,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from accounts.tokens.keys import key_ring
+from accounts.tokens.key_cache import key_ring
 
 Header = dict[str, Any]
 Claims = dict[str, Any]
@@ -27,7 +27,7 @@ def unpack(token: str) -> tuple[Header, Claims]:
 
 
 def signed(header: Any, claims: Any, key: Any = None) -> str:
-    """A compact JWS with any header and claims at all, under a signature of our own key."""
+    """A compact JWS with any header and claims, signed with `key` or the service's own."""
     key = key or key_ring().signing_key().private
     text = f"{part(header)}.{part(claims)}"
     return f"{text}.{part(jwt.algorithms.get_default_algorithms()['RS256'].sign(text.encode(), key))}"

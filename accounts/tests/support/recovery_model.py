@@ -21,7 +21,7 @@ from django.core import mail
 from accounts.exceptions import AccountsError
 from accounts.models import Creator
 from accounts.ratelimits import limits
-from accounts.services import email_change, login, password_change, password_reset, sessions
+from accounts.services import email_change, login, password_change, password_reset, refresh, sessions
 from accounts.services.operators import justification, support
 from accounts.sql import Caller
 from accounts.tokens.jwt import AccessToken, TokenPair
@@ -100,7 +100,7 @@ class Case:
     def refresh(self, party: Party) -> bool:
         def step() -> None:
             newest = party.sessions.pop()
-            party.sessions.append(sessions.refresh_session(refresh=newest.refresh, client=CLIENT))
+            party.sessions.append(refresh.refresh_session(refresh=newest.refresh, client=CLIENT))
 
         return bool(party.sessions) and self._try(step)
 

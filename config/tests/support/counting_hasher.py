@@ -5,7 +5,7 @@ from accounts.passwords.hashers import Argon2Hasher
 
 
 class CountingHasher(Argon2Hasher):
-    """Writes a byte to HASH_MARKS for each password, takes HASH_SECONDS longer, then does its work."""
+    """Appends a byte to HASH_MARKS for each password and sleeps HASH_SECONDS before it hashes."""
 
     def encode(self, password: str, salt: str) -> str:
         self._mark()
