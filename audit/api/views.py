@@ -1,5 +1,3 @@
-"""The book as its creators may read it."""
-
 from typing import Any
 
 from django.db.models import QuerySet
@@ -22,8 +20,6 @@ class AuditEventsQuery(serializers.Serializer):
 
 
 class AuditEventResponse(serializers.Serializer):
-    """One of `audit.queries.as_dicts`."""
-
     id = serializers.UUIDField()
     at = serializers.DateTimeField()
     type = serializers.CharField()
@@ -42,15 +38,14 @@ class AuditEventsView(ListAPIView):
     serializer_class = AuditEventResponse
 
     def get_queryset(self) -> QuerySet[AuditLog]:
-        query = AuditEventsQuery(
-            data=self.request.query_params.dict()
-        )  # of a form, empty values would not count
+        # a dict: a serializer ignores empty values of a QueryDict
+        query = AuditEventsQuery(data=self.request.query_params.dict())
         query.is_valid(raise_exception=True)
         caller: Any = self.request.user
         events = events_of(caller.pk)
         if "type" in query.validated_data:
             events = events.filter(type=query.validated_data["type"])
-        # by id, which begins with the time and is what the partitions and the index go by
+        # by id, which starts with the time: the partitions and the index are ordered by it
         if "after" in query.validated_data:
             events = events.filter(id__gte=lowest_id(query.validated_data["after"]))
         if "before" in query.validated_data:

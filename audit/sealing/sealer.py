@@ -32,8 +32,8 @@ from .keys import create_key, public_key_of
 MAX_XID = 2**63 - 1
 BATCH = 5000  # maximum rows of a seal
 ROUND = 20 * BATCH  # maximum rows of a call of `seal_new_rows`
-# Rows are sealed no earlier than this after being written. A row that appears later with an older time is
-# therefore forged, and not written by a slow process: an INSERT follows its id, and clocks agree, within it.
+# Rows are sealed no earlier than this after being written. Any row that appears later below the sealed
+# position is therefore a forgery and not a slow commit.
 SETTLE = timedelta(seconds=15)
 
 
