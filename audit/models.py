@@ -77,10 +77,7 @@ class PersonalData(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["creator_id", "id"], name="audit_personal_data_tenant_key"),
             *tenant_constraints(
-                "audit_personal_data",
-                field="creator_id",
-                app=["SELECT"],
-                operator=["SELECT", "DELETE"],
+                "audit_personal_data", field="creator_id", app=["SELECT"], operator=["SELECT", "DELETE"]
             ),
             Policy(name="audit_personal_data_lookup", role="lookup", expression="true"),
             Grant(

@@ -1,6 +1,6 @@
 """Monthly partitions by the time in a UUIDv7 primary key."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -26,10 +26,6 @@ def lowest_id(at: datetime) -> UUID:
     return UUID(int=milliseconds << 80)
 
 
-def partition_name(month: date) -> str:
-    return f"audit_logs_{month:%Y%m}"
-
-
 def month_of(partition: str) -> date:
     """The first day of its month.
 
@@ -44,13 +40,10 @@ def month_of(partition: str) -> date:
 def id_bounds(partition: str) -> tuple[UUID, UUID]:
     """Its lowest possible id, and that of the next month."""
     start = month_of(partition)
-    return lowest_id(_midnight(start)), lowest_id(_midnight(months_after(start, 1)))
+    first, end = (datetime.combine(day, time.min, UTC) for day in (start, months_after(start, 1)))
+    return lowest_id(first), lowest_id(end)
 
 
 def months_after(month: date, count: int) -> date:
     months = month.year * 12 + month.month - 1 + count
     return date(months // 12, months % 12 + 1, 1)
-
-
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)

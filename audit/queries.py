@@ -30,11 +30,11 @@ def as_dicts(creator_id: UUID, events: Sequence[AuditLog]) -> list[dict[str, Any
     """Events of one creator with their personal data; call it inside the tenant scope."""
     ids = [event.id for event in events]
     personal = {row.id: row for row in PersonalData.objects.filter(creator_id=creator_id, id__in=ids)}
-    erased = PersonalData(ip_address=None, user_agent="", email="")
-    return [_as_dict(event, personal.get(event.id, erased)) for event in events]
+    return [as_dict(event, personal.get(event.id)) for event in events]
 
 
-def _as_dict(event: AuditLog, personal: PersonalData) -> dict[str, Any]:
+def as_dict(event: AuditLog, personal: PersonalData | None) -> dict[str, Any]:
+    personal = personal or PersonalData(ip_address=None, user_agent="", email="")
     return {
         "id": event.id,
         "at": event.at,
@@ -101,10 +101,9 @@ def entry_page(
     """The events directly before or after an id. Keyset pagination: no COUNT, no OFFSET."""
     if newer:
         rows = list(events.filter(id__gt=newer).order_by("id")[: PAGE_SIZE + 1])
-        shown = rows[:PAGE_SIZE][::-1]
     else:
         rows = list((events.filter(id__lt=older) if older else events).order_by("-id")[: PAGE_SIZE + 1])
-        shown = rows[:PAGE_SIZE]
+    shown = rows[:PAGE_SIZE][::-1] if newer else rows[:PAGE_SIZE]
     has_more = len(rows) > PAGE_SIZE
     return EntryPage(
         entries(shown),

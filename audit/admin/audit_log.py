@@ -39,14 +39,10 @@ class PositionForm(forms.Form):
 
 @admin.register(AuditLog)
 class AuditLogAdmin(admin.ModelAdmin[AuditLog]):
-    def has_add_permission(self, request: HttpRequest) -> bool:
+    def has_add_permission(self, request: HttpRequest, obj: AuditLog | None = None) -> bool:
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: AuditLog | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: AuditLog | None = None) -> bool:
-        return False
+    has_change_permission = has_delete_permission = has_add_permission
 
     def has_export_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("audit.export_auditlog"))
@@ -63,21 +59,18 @@ class AuditLogAdmin(admin.ModelAdmin[AuditLog]):
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         self._check_view_permission(request)
         form, position = EventFilter(request.GET), PositionForm(request.GET)
-        page = None
-        if form.is_valid() and position.is_valid():
-            page = queries.entry_page(form.events(), **position.cleaned_data)
+        is_valid = form.is_valid() and position.is_valid()
+        query = {name: value for name, value in request.GET.items() if name in form.fields and value}
         return self._render(
             request,
             "change_list",
-            status=200 if page else 400,
+            status=200 if is_valid else 400,
             title=_("Audit log"),
             form=form,
             position=position,
-            page=page,
+            page=queries.entry_page(form.events(), **position.cleaned_data) if is_valid else None,
             formats=FORMATS if self.has_export_permission(request) else (),
-            filter=urlencode(
-                {name: value for name, value in request.GET.items() if name in form.fields and value}
-            ),
+            filter=urlencode(query),
         )
 
     @method_decorator(require_safe)
@@ -103,15 +96,9 @@ class AuditLogAdmin(admin.ModelAdmin[AuditLog]):
             raise BadRequest
         if not form.is_valid():
             return self._render(request, "change_list", status=400, title=_("Audit log"), form=form)
-        now = timezone.now()
-        client, operator = client_info(request), request.user.pk
-        record(
-            Event.AUDIT_EXPORTED,
-            client=client,
-            creator_id=operator,
-            filter=form.event_detail(),
-            format=format_,
-        )
+        now, client, operator = timezone.now(), client_info(request), request.user.pk
+        detail = {"filter": form.event_detail(), "format": format_}
+        record(Event.AUDIT_EXPORTED, client=client, creator_id=operator, **detail)
         write, content_type = FORMATS[format_]
         name = f"audit-{now:%Y%m%d-%H%M%S}.{format_}"
         return StreamingHttpResponse(
@@ -124,15 +111,9 @@ class AuditLogAdmin(admin.ModelAdmin[AuditLog]):
     def overview_view(self, request: HttpRequest) -> HttpResponse:
         self._check_view_permission(request)
         overview = read_overview(timezone.now())
-        return self._render(
-            request,
-            "overview",
-            title=_("Security overview"),
-            overview=overview,
-            day=sign_in_chart(overview, DAY),
-            week=sign_in_chart(overview, WEEK),
-            panels=event_panels(overview),
-        )
+        charts = {"day": sign_in_chart(overview, DAY), "week": sign_in_chart(overview, WEEK)}
+        panels, title = event_panels(overview), _("Security overview")
+        return self._render(request, "overview", title=title, overview=overview, panels=panels, **charts)
 
     def _check_view_permission(self, request: HttpRequest) -> None:
         if not self.has_view_permission(request):
@@ -154,10 +135,8 @@ class AuditLogAdmin(admin.ModelAdmin[AuditLog]):
 
     def _creator_page(self, request: HttpRequest) -> str:
         """The URL name of a creator's admin page; "" if this operator may not see it."""
-        model = get_user_model()
-        if not self.admin_site.is_registered(model):
-            return ""
-        if not self.admin_site.get_model_admin(model).has_view_permission(request):
+        model, site = get_user_model(), self.admin_site
+        if not site.is_registered(model) or not site.get_model_admin(model).has_view_permission(request):
             return ""
         return f"admin:{model._meta.app_label}_{model._meta.model_name}_change"
 

@@ -48,7 +48,6 @@ class EventPanel:
 
 
 def sign_in_chart(overview: Overview, hours: int) -> Chart:
-    """Sign-ins of the last `hours`."""
     succeeded, failed = overview.by_event[Event.LOGIN_SUCCEEDED], overview.by_event[Event.LOGIN_FAILED]
     counts = {"succeeded": succeeded.counts[-hours:], "failed": failed.counts[-hours:]}
     return stacked(overview.hours[-hours:], **counts)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from audit.queries import Entry
+from audit.queries import Entry, as_dict
 from audit.text import visible
 
 COLUMNS = (
@@ -17,19 +17,10 @@ FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")  # a cell that starts with one i
 
 
 def as_record(entry: Entry) -> dict[str, Any]:
-    event, personal = entry.event, entry.personal
-    return {
-        "id": str(event.pk),
-        "at": event.at.isoformat(timespec="milliseconds"),
-        "type": event.type,
-        "summary": entry.summary,
-        "creator_id": str(entry.creator_id) if entry.creator_id else None,
-        "ip_address": personal.ip_address if personal else None,
-        "user_agent": personal.user_agent if personal else "",
-        "email": personal.email if personal else "",
-        "request_id": event.request_id,
-        "detail": event.detail,
-    }
+    fields = as_dict(entry.event, entry.personal)
+    fields["id"], fields["at"] = str(fields["id"]), fields["at"].isoformat(timespec="milliseconds")
+    fields["creator_id"] = str(entry.creator_id) if entry.creator_id else None
+    return {column: fields[column] for column in COLUMNS}
 
 
 def as_json_lines(batches: Iterable[list[Entry]]) -> Iterator[str]:

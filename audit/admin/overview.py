@@ -126,19 +126,14 @@ def _read_counts(edges: list[UUID]) -> dict[Event, HourlyCounts]:
 
 
 def _read_top_failures(since: datetime) -> TopFailures:
-    parameters = {
-        "type": Event.LOGIN_FAILED.value,
-        "low": lowest_id(since),
-        "most": MAX_FAILURES,
-        "top": TOP,
-    }
+    type_, low = Event.LOGIN_FAILED.value, lowest_id(since)
+    parameters = {"type": type_, "low": low, "most": MAX_FAILURES, "top": TOP}
     for (oldest,) in _rows(_OLDEST, parameters):
         parameters["low"], since = oldest, datetime.fromtimestamp((oldest.int >> 80) / 1000, UTC)
     sources: dict[str, list[FailureSource]] = {"address": [], "account": []}
     for kind, name, failures, others, creator_id in _rows(_FAILURES, parameters):
-        sources[kind].append(
-            FailureSource(name, failures, others, None if creator_id == NO_TENANT else creator_id)
-        )
+        account = None if creator_id == NO_TENANT else creator_id
+        sources[kind].append(FailureSource(name, failures, others, account))
     return TopFailures(since, sources["address"], sources["account"])
 
 

@@ -37,21 +37,15 @@ HASHING_SECONDS = Histogram(
 )
 BREACH_CHECKS = Counter("auth_breach_checks", "Requests to HaveIBeenPwned.", ["outcome"])
 MAILS = Counter("auth_mails", "Mails sent to the mail server.", ["kind", "outcome"])
-DATABASE_ERRORS = Counter(
-    "auth_database_errors", "Requests and jobs that failed because of the database.", ["error"]
-)
+DATABASE_ERRORS = Counter("auth_database_errors", "Database errors of requests and jobs.", ["error"])
 QUEUE_SECONDS = Gauge(
     "auth_queue_oldest_seconds", "How long the oldest due job has waited.", multiprocess_mode="mostrecent"
 )
 WORKER_SEEN = Gauge(
-    "auth_worker_seen_timestamp_seconds",
-    "When the worker last updated its gauges.",
-    multiprocess_mode="mostrecent",
+    "auth_worker_seen_timestamp_seconds", "When the worker last ran.", multiprocess_mode="mostrecent"
 )
 UNSEALED_SECONDS = Gauge(
-    "auth_audit_unsealed_seconds",
-    "Age of the oldest unsealed audit event.",
-    multiprocess_mode="mostrecent",
+    "auth_audit_unsealed_seconds", "Age of the oldest unsealed event.", multiprocess_mode="mostrecent"
 )
 
 for _event in Event:  # a rate needs a first value of 0

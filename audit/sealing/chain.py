@@ -42,11 +42,7 @@ class Position(NamedTuple):
     id: str
 
 
-START = Position(0, "0" * 32)
-
-
-def last_position_of(xid: int) -> Position:
-    return Position(xid, "f" * 32)
+START, MAX_ID = Position(0, "0" * 32), "f" * 32
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,15 @@
 """The Ed25519 keys that sign seals. A key is identified by its public key, in hex."""
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.fernet import Fernet, InvalidToken
+from cryptography.fernet import InvalidToken
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from django.utils import timezone
 
 from audit.encryption import fernet_for
 from audit.exceptions import SealKeyLockedError
 from audit.models import SealKey
+
+PURPOSE = "audit.seal_keys"  # of the encryption key
 
 
 def signing_key() -> Ed25519PrivateKey:
@@ -29,7 +31,7 @@ def signing_key() -> Ed25519PrivateKey:
 def create_key() -> Ed25519PrivateKey:
     """Store a new key, which signs from now on. Older keys still verify."""
     key = Ed25519PrivateKey.generate()
-    encrypted = _fernet().encrypt(key.private_bytes_raw())
+    encrypted = fernet_for(PURPOSE).encrypt(key.private_bytes_raw())
     SealKey.objects.create(public_key=public_key_of(key), private_key=encrypted, created_at=timezone.now())
     return key
 
@@ -37,7 +39,7 @@ def create_key() -> Ed25519PrivateKey:
 def decrypt_private_key(row: SealKey) -> Ed25519PrivateKey | None:
     """None if SECRET_KEY does not decrypt it, or if it does not match the row's public key."""
     try:
-        key = Ed25519PrivateKey.from_private_bytes(_fernet().decrypt(bytes(row.private_key)))
+        key = Ed25519PrivateKey.from_private_bytes(fernet_for(PURPOSE).decrypt(bytes(row.private_key)))
     except (InvalidToken, ValueError):
         return None
     return key if public_key_of(key) == row.public_key else None
@@ -54,7 +56,3 @@ def is_signature_valid(public_key: str, signature: bytes, statement: str) -> boo
     except (InvalidSignature, ValueError):
         return False
     return True
-
-
-def _fernet() -> Fernet:
-    return fernet_for("audit.seal_keys")

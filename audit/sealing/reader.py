@@ -48,10 +48,7 @@ class LoggedRow(NamedTuple):
 
 
 class SealedRowReader:
-    """Reads all rows once. `restores` are the times up to which rows came from a dump, oldest first.
-
-    Transaction numbers start again after each restore, so rows are in order only between two of them.
-    """
+    """Reads all rows once, in spans: transaction numbers start again at each of `restores`, oldest first."""
 
     def __init__(self, restores: Iterable[str]) -> None:
         self._spans = pairwise(["-infinity", *restores, "infinity"])

@@ -16,6 +16,7 @@ from audit.models import AuditLog
 from tenancy.context import current_alias
 
 from .chain import (
+    MAX_ID,
     ROW_HASH,
     START,
     Kind,
@@ -23,7 +24,6 @@ from .chain import (
     Snapshot,
     Statement,
     append,
-    last_position_of,
     newest_statement,
     transaction_snapshot,
 )
@@ -126,7 +126,7 @@ def _end_of(batch: list[UnsealedRow], rows: list[UnsealedRow], limit: int) -> in
 def _append_rows(newest: Statement, rows: list[UnsealedRow], end: int) -> int:
     if not rows:
         return 0
-    last = max(Position(rows[-1].xid, rows[-1].id.hex()), last_position_of(end - 1))
+    last = max(Position(rows[-1].xid, rows[-1].id.hex()), Position(end - 1, MAX_ID))
     append(newest, Kind.ROWS, leaves=b"".join(row.id + row.hash for row in rows), last=last, rows=len(rows))
     return len(rows)
 

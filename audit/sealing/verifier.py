@@ -8,7 +8,6 @@ from array import array
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -56,6 +55,21 @@ class Summary:
     dropped: list[DroppedPartition] = field(default_factory=list)
 
 
+class SealTimes:
+    """When each seal was made, and which transactions had not begun by then."""
+
+    def __init__(self, start: float) -> None:
+        self._next_xids, self._times = array("q", [0]), array("d", [start])
+
+    def add(self, sealed_at: float, *, next_xid: int) -> None:
+        self._next_xids.append(next_xid)
+        self._times.append(sealed_at)
+
+    def last_before(self, xid: int) -> float:
+        """The time of the last seal that was made before this transaction began."""
+        return self._times[max(0, bisect_right(self._next_xids, xid) - 1)]
+
+
 @dataclass
 class _State:
     """What the next seal is compared with."""
@@ -63,7 +77,7 @@ class _State:
     summary: Summary
     keys: dict[str, SealKey]
     reader: SealedRowReader
-    times: "SealTimes"
+    times: SealTimes
     next_number: int = 1
     previous: Statement = GENESIS  # of the last valid seal
     follows_gap: bool = False  # the seal after `previous` is missing or invalid
@@ -75,8 +89,8 @@ def verify(
     on_progress: Callable[[Summary], object] = lambda summary: None,
 ) -> Iterator[str]:
     """Yield each difference between rows and seals as a sentence, the first broken row first."""
-    with _read_only_snapshot():
-        state, expected = _initial_state(summary), _ExpectedSeals(exported)
+    with transaction.atomic(using=current_alias()):
+        state, expected = _begin(summary), _ExpectedSeals(exported)
         for seal in Seal.objects.order_by("number").iterator(chunk_size=SEALS_PER_FETCH):
             yield from _verify_number(state, seal.number)
             yield from expected.compare(seal)
@@ -88,22 +102,16 @@ def verify(
         yield from expected.rest()
 
 
-@contextmanager
-def _read_only_snapshot() -> Iterator[None]:
-    with transaction.atomic(using=current_alias()):
-        with connections[current_alias()].cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            # no partition is dropped meanwhile: the snapshot would lack its rows, and the seal about them
-            cursor.execute("LOCK TABLE audit_logs IN ACCESS SHARE MODE")
-        yield
-
-
-def _initial_state(summary: Summary) -> _State:
-    """Read what later seals say about earlier rows: dropped partitions and restores."""
+def _begin(summary: Summary) -> _State:
+    """Start the snapshot; read what seals say about earlier rows: dropped partitions and restores."""
+    with connections[current_alias()].cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        # a partition dropped meanwhile would lose its rows, while the snapshot lacks the seal about it
+        cursor.execute("LOCK TABLE audit_logs IN ACCESS SHARE MODE")
     keys = {key.public_key: key for key in SealKey.objects.all()}
     seals = Seal.objects.order_by("number").exclude(statement__contains='"kind":"rows"').defer("leaves")
     statements = [statement for seal in seals if (statement := _signed_statement(seal, keys))]
-    summary.dropped = [DroppedPartition(one) for one in statements if one.kind == Kind.DROPPED]
+    summary.dropped = [DroppedPartition(drop) for drop in statements if drop.kind == Kind.DROPPED]
     restores = [statement.since for statement in statements if statement.kind == Kind.RESTORED]
     return _State(summary, keys, SealedRowReader(restores), SealTimes(float("-inf")))
 
@@ -114,12 +122,10 @@ def _signed_statement(seal: Seal, keys: Collection[str]) -> Statement | None:
         statement = Statement.parse(seal.statement)
     except ValueError:
         return None
-    is_signed = (
-        statement.number == seal.number
-        and statement.key in keys
-        and is_signature_valid(statement.key, bytes(seal.signature), seal.statement)
-    )
-    return statement if is_signed else None
+    if statement.number != seal.number or statement.key not in keys:
+        return None
+    is_valid = is_signature_valid(statement.key, bytes(seal.signature), seal.statement)
+    return statement if is_valid else None
 
 
 def _verify_number(state: _State, number: int) -> Iterator[str]:
@@ -145,10 +151,11 @@ def _verify_seal(state: _State, seal: Seal) -> Iterator[str]:
 
 
 def _verify_rows(state: _State, statement: Statement, leaves: bytes) -> Iterator[str]:
-    for row in state.reader.up_to(statement.after):
-        if not state.follows_gap:  # otherwise it may belong to the seal that is missing
-            yield _inserted_before(statement, row)
-    sealed = _hashes_by_id(leaves)
+    for inserted in state.reader.up_to(statement.after):
+        if not state.follows_gap:  # otherwise the missing seal may cover it
+            yield _inserted_before(statement, inserted)
+    starts = range(0, len(leaves), LEAF_BYTES)
+    sealed = {leaves[at : at + ID_BYTES]: leaves[at + ID_BYTES : at + LEAF_BYTES] for at in starts}
     present = {row.id: row for row in state.reader.up_to(statement.last)}
     state.summary.rows += len(present)
     sealed_at = _epoch(statement.sealed_at)
@@ -186,15 +193,12 @@ def _verify_absent(summary: Summary, statement: Statement, id_: bytes) -> Iterat
     yield f"{describe_row(id_)} was {verb} after seal {statement.number}"
 
 
-def _verify_row(row: LoggedRow, times: "SealTimes", sealed_at: float) -> Iterator[str]:
+def _verify_row(row: LoggedRow, times: SealTimes, sealed_at: float) -> Iterator[str]:
     earlier_seal = times.last_before(row.xid)
     # if the database's clock was set back in between, the times prove nothing
-    is_clock_steady = earlier_seal <= sealed_at
-    if is_clock_steady and row.claimed_time() + TIME_PRECISION < earlier_seal - SETTLE.total_seconds():
-        yield (
-            f"{describe_row(row.id)} is backdated: "
-            "rows with its timestamp had already been sealed when it was inserted"
-        )
+    has_valid_times = earlier_seal <= sealed_at
+    if has_valid_times and row.claimed_time() + TIME_PRECISION < earlier_seal - SETTLE.total_seconds():
+        yield f"{describe_row(row.id)} is backdated: rows of its time were sealed before it was inserted"
     if not row.is_personal_data_intact():
         yield f"{describe_row(row.id)}: its personal data were changed"
 
@@ -243,21 +247,6 @@ class _ExpectedSeals:
             yield f"{_missing(self._next.number, None)}: the end of the chain was cut off"
 
 
-class SealTimes:
-    """When each seal was made, and which transactions had not begun by then."""
-
-    def __init__(self, start: float) -> None:
-        self._next_xids, self._times = array("q", [0]), array("d", [start])
-
-    def add(self, sealed_at: float, *, next_xid: int) -> None:
-        self._next_xids.append(next_xid)
-        self._times.append(sealed_at)
-
-    def last_before(self, xid: int) -> float:
-        """The time of the last seal that was made before this transaction began."""
-        return self._times[max(0, bisect_right(self._next_xids, xid) - 1)]
-
-
 def merge_in_order(sealed: Collection[bytes], present: Iterable[bytes]) -> Iterator[bytes]:
     """The ids of both, each once, in the order of `sealed`; any other one after the sealed id before it."""
     inserted, before = defaultdict(list), b""
@@ -270,11 +259,6 @@ def merge_in_order(sealed: Collection[bytes], present: Iterable[bytes]) -> Itera
     for id_ in sealed:
         yield id_
         yield from inserted.get(id_, ())
-
-
-def _hashes_by_id(leaves: bytes) -> dict[bytes, bytes]:
-    starts = range(0, len(leaves), LEAF_BYTES)
-    return {leaves[at : at + ID_BYTES]: leaves[at + ID_BYTES : at + LEAF_BYTES] for at in starts}
 
 
 def _epoch(time_: str) -> float:

@@ -5,23 +5,21 @@ import io
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from types import SimpleNamespace
-from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from audit.admin.export import COLUMNS, INCOMPLETE, as_csv, as_json_lines
+from audit.models import AuditLog
+from audit.queries import Entry
 from audit.text import visible
 
 pytestmark = pytest.mark.no_database
 
 
-def failing_batches() -> Iterator[list[Any]]:
-    event = SimpleNamespace(
-        pk=uuid4(), at=datetime.now(UTC), type="login.failed", request_id="", detail={"a": 1}
-    )
-    yield [SimpleNamespace(event=event, personal=None, summary="A sign-in failed.", creator_id=None)]
+def failing_batches() -> Iterator[list[Entry]]:
+    event = AuditLog(creator_id=uuid4(), at=datetime.now(UTC), type="login.failed", detail={"a": 1})
+    yield [Entry(event, None)]
     raise ConnectionError
 
 

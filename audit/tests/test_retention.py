@@ -10,7 +10,7 @@ import pytest
 
 from accounts.tests.support.flows import all_at_once
 from audit.models import AuditLog, PersonalData
-from audit.partitions import id_bounds, months_after, partition_name
+from audit.partitions import id_bounds, months_after
 from audit.recorder import personal_digest
 from audit.retention import drop_expired_partitions
 from audit.sealing import sealer
@@ -31,7 +31,7 @@ class Partitions:
         self.database = database
 
     def add(self, months_ago: int, rows: int) -> str:
-        name = partition_name(months_after(THIS_MONTH, -months_ago))
+        name = f"audit_logs_{months_after(THIS_MONTH, -months_ago):%Y%m}"
         first, end = id_bounds(name)
         self.database.execute(
             f"CREATE TABLE {name} PARTITION OF audit_logs FOR VALUES FROM ('{first}') TO ('{end}')".encode()

@@ -11,7 +11,8 @@ from audit.sealing.verifier import ExportedSeal, Summary, verify
 from tenancy.commands import OperatorCommand
 
 MAX_FINDINGS = 20  # the command stops there
-UNSEALED_WARNING = 600  # seconds; sealing takes less than two minutes
+WARN_AFTER = 600  # seconds; sealing takes less than two minutes
+WARNING = "That is long: no worker seals, or the end of the chain was cut off."
 PROGRESS_INTERVAL = 5  # seconds
 
 
@@ -57,15 +58,11 @@ class Command(OperatorCommand):
             f"({summary.rows / seconds:,.0f} per second)."
         )
         if summary.unsealed:
-            self._show_unsealed(summary)
+            age = time.time() - summary.unsealed_since
+            self.stdout.write(f"{summary.unsealed:,} rows are not sealed yet, the oldest for {age:,.0f} s.")
+            if age > WARN_AFTER:
+                self.stdout.write(self.style.WARNING(WARNING))
         self.stdout.write(self.style.SUCCESS("The audit log matches its seals."))
-
-    def _show_unsealed(self, summary: Summary) -> None:
-        age = time.time() - summary.unsealed_since
-        self.stdout.write(f"{summary.unsealed:,} rows are not sealed yet, the oldest for {age:,.0f} s.")
-        if age > UNSEALED_WARNING:
-            warning = "That is long: no worker seals, or the end of the chain was cut off."
-            self.stdout.write(self.style.WARNING(warning))
 
 
 def _exported_seals(path: str) -> Iterator[ExportedSeal]:
