@@ -1,5 +1,5 @@
 class SealingError(Exception):
-    """No row can be sealed. The message says what to do."""
+    """No row can be sealed. The message has the remedy."""
 
 
 class SealKeyLockedError(SealingError):

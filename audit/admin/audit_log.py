@@ -97,7 +97,7 @@ class AuditLogAdmin(admin.ModelAdmin[AuditLog]):
         if not form.is_valid():
             return self._render(request, "change_list", status=400, title=_("Audit log"), form=form)
         now, client, operator = timezone.now(), client_info(request), request.user.pk
-        detail = {"filter": form.event_detail(), "format": format_}
+        detail: dict[str, Any] = {"filter": form.event_detail(), "format": format_}
         record(Event.AUDIT_EXPORTED, client=client, creator_id=operator, **detail)
         write, content_type = FORMATS[format_]
         name = f"audit-{now:%Y%m%d-%H%M%S}.{format_}"
@@ -111,7 +111,7 @@ class AuditLogAdmin(admin.ModelAdmin[AuditLog]):
     def overview_view(self, request: HttpRequest) -> HttpResponse:
         self._check_view_permission(request)
         overview = read_overview(timezone.now())
-        charts = {"day": sign_in_chart(overview, DAY), "week": sign_in_chart(overview, WEEK)}
+        charts: dict[str, Any] = {"day": sign_in_chart(overview, DAY), "week": sign_in_chart(overview, WEEK)}
         panels, title = event_panels(overview), _("Security overview")
         return self._render(request, "overview", title=title, overview=overview, panels=panels, **charts)
 

@@ -92,7 +92,7 @@ class EventFilter(forms.Form):
 
 
 def _span_of(request_id: str) -> tuple[datetime, datetime] | None:
-    """When the request was, if its id is one of ours (UUIDv7). So it is found however old it is."""
+    """The time of the request, if its id is one of ours (UUIDv7)."""
     try:
         uuid = UUID(request_id)
         started = datetime.fromtimestamp((uuid.int >> 80) / 1000, UTC)

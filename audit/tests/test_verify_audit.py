@@ -76,7 +76,7 @@ def test_first_broken_row_is_named_first(unguarded_log: psycopg.Connection) -> N
     unguarded_log.execute("UPDATE audit_logs SET type = 'x' WHERE id IN (%s, %s)", [ids[3], ids[8]])
     unguarded_log.execute("DELETE FROM audit_logs WHERE id = %s", [ids[6]])
     found = findings()
-    assert [line.split()[2] for line in found] == [str(ids[place]) for place in (3, 6, 8)]
+    assert [line.split()[2] for line in found] == [str(ids[index]) for index in (3, 6, 8)]
     day = f"{timezone.now():%Y-%m-%d}"
     assert found[0].startswith(f"BROKEN  row {ids[3]} of {day} ")
     assert found[0].endswith("UTC was changed after seal 1")
