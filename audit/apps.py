@@ -7,6 +7,6 @@ class AuditConfig(AppConfig):
     name = "audit"
 
     def ready(self) -> None:
-        # no line of ours tells them, and each costs a look (Python's logging HOWTO, "Optimization")
+        # our log format has none of these, and each takes time (Python's logging HOWTO, "Optimization")
         logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
         logging._srcfile = None

@@ -1,4 +1,4 @@
-"""Whatever lies in the database and must not be read there is locked under SECRET_KEY."""
+"""Encryption of secrets at rest, under keys derived from SECRET_KEY."""
 
 import base64
 import hmac
@@ -11,12 +11,12 @@ from django.conf import settings
 
 
 def fernet_for(purpose: str) -> Fernet:
-    """A lock of its own for each purpose: what one opens, the others don't."""
+    """Each purpose has a key of its own, which decrypts nothing of another purpose."""
     return Fernet(base64.urlsafe_b64encode(_derived(purpose, settings.SECRET_KEY)))
 
 
 def keyed_digest(purpose: str, text: str) -> str:
-    """64 hexadecimal digits that tell the text to nobody who can guess it and has no SECRET_KEY."""
+    """HMAC-SHA-256, hex. Without SECRET_KEY a guess at the text can't be checked."""
     return hmac.digest(_derived(purpose, settings.SECRET_KEY), text.encode(), "sha256").hex()
 
 

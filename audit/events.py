@@ -1,4 +1,4 @@
-"""Everything that can happen, in one grammar: noun.verb."""
+"""All types of events, named noun.verb, and a sentence about each for the account's owner."""
 
 from enum import StrEnum
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 
 class Event(StrEnum):
     REGISTRATION_REQUESTED = "registration.requested"
-    REGISTRATION_REPEATED = "registration.repeated"  # for an address that has an account
+    REGISTRATION_REPEATED = "registration.repeated"  # the address has an account
     EMAIL_CHANGE_REQUESTED = "email.change_requested"
     EMAIL_CHANGED = "email.changed"
     EMAIL_CHANGE_UNDONE = "email.change_undone"
     END_USER_SESSION_ENDED = "end_user_session.ended"
     EMAIL_MARKED_VERIFIED = "email.marked_verified"  # by an operator
-    EMAIL_UNDELIVERABLE = "email.undeliverable"  # refused for good, or so marked by an operator
+    EMAIL_UNDELIVERABLE = "email.undeliverable"  # refused permanently, or marked by an operator
     EMAIL_VERIFIED = "email.verified"
     EMAIL_VERIFICATION_FAILED = "email.verification_failed"
     LOGIN_SUCCEEDED = "login.succeeded"
@@ -29,8 +29,8 @@ class Event(StrEnum):
     API_KEY_REVOKED = "api_key.revoked"
     AUDIT_EXPORTED = "audit.exported"  # by an operator
     BREACH_CHECK_FAILED = "breach_check.failed"
-    OPERATOR_ACTED = "operator.acted"  # in the operator's own book, beside an event in the creator's
-    MAIL_REFUSED = "mail.refused"  # for good, by the mail server
+    OPERATOR_ACTED = "operator.acted"  # on the operator's account, beside an event on the creator's
+    MAIL_REFUSED = "mail.refused"  # permanently, by the mail server
     PASSWORD_CHANGED = "password.changed"
     PASSWORD_CHECK_FAILED = "password.check_failed"
     PASSWORD_RESET = "password.reset"
@@ -39,8 +39,8 @@ class Event(StrEnum):
     PASSWORD_UPGRADED = "password.upgraded"
     PASSWORD_WEAK_HASH_UPGRADED = "password.weak_hash_upgraded"  # bcrypt of a cost below BCRYPT_ROUNDS
     SESSION_ENDED = "session.ended"
-    SESSIONS_ENDED = "sessions.ended"  # all of them at once
-    SESSIONS_REVOKED = "sessions.revoked"  # all of them, by an operator
+    SESSIONS_ENDED = "sessions.ended"  # all at once
+    SESSIONS_REVOKED = "sessions.revoked"  # all, by an operator
     TOKEN_REVOKED = "token.revoked"
     TOKEN_REUSED = "token.reused"
     PROFILE_UPDATED = "profile.updated"
@@ -48,7 +48,7 @@ class Event(StrEnum):
     OPERATOR_CREATED = "operator.created"
     OPERATOR_SIGNED_IN = "operator.signed_in"  # with both factors
     OPERATOR_SIGNED_OUT = "operator.signed_out"
-    OPERATOR_CONFIRMED = "operator.confirmed"  # password or code again, before something dangerous
+    OPERATOR_CONFIRMED = "operator.confirmed"  # password or code again, before a dangerous action
     OPERATOR_RIGHTS_CHANGED = "operator.rights_changed"
     SECOND_FACTOR_SET_UP = "second_factor.set_up"
     SECOND_FACTOR_FAILED = "second_factor.failed"
@@ -80,7 +80,7 @@ SUMMARIES = {
     Event.EMAIL_CHANGE_REQUESTED: "You asked for another e-mail address.",
     Event.EMAIL_CHANGED: "Your e-mail address was changed.",
     Event.EMAIL_CHANGE_UNDONE: "The change of your e-mail address was undone.",
-    Event.END_USER_SESSION_ENDED: "The session of one of your visitors was ended.",
+    Event.END_USER_SESSION_ENDED: "The session of one of your end users was ended.",
     Event.TOKEN_REVOKED: "A token of yours was revoked by a server that trusts this service.",
     Event.BREACH_CHECK_FAILED: "A password could not be checked for data breaches.",
     Event.MAIL_REFUSED: "A mail to you was refused by the mail server.",
@@ -112,6 +112,6 @@ SUMMARIES = {
 
 
 def summary_of(type_: str, detail: dict[str, Any]) -> str:
-    """The event in one sentence; with the reason, where an operator gave one."""
+    """The event in one sentence, with the operator's reason if there is one."""
     sentence = str(SUMMARIES.get(type_, type_))  # type: ignore[call-overload]
     return f"{sentence.removesuffix('.')}: {detail['reason']}" if "reason" in detail else sentence

@@ -1,16 +1,16 @@
 class SealingError(Exception):
-    """Nothing can be sealed; what must be done about it is the message."""
+    """No row can be sealed. The message has the remedy."""
 
 
 class SealKeyLockedError(SealingError):
-    """SECRET_KEY is not the one under which the newest key is kept."""
+    """The newest key was encrypted under another SECRET_KEY."""
 
     def __init__(self) -> None:
-        super().__init__("the key for seals can't be opened: SECRET_KEY was changed (see rotate_seal_key)")
+        super().__init__("the seal key can't be decrypted: SECRET_KEY was changed (run rotate_seal_key)")
 
 
 class ChainBrokenError(SealingError):
-    """The newest seal says nothing that another could be chained to."""
+    """The newest seal can't be parsed, so no other can follow it."""
 
     def __init__(self) -> None:
-        super().__init__("the newest seal is not one of ours: see verify_audit")
+        super().__init__("the newest seal can't be read (run verify_audit)")

@@ -6,23 +6,23 @@ from uuid_utils.compat import uuid7
 
 from tenancy.constraints import Grant, Policy, tenant_constraints
 
-_RECORDED = "INSERT (id, creator_id, at, type, request_id, detail, personal_digest)"
+_INSERT_EVENT = "INSERT (id, creator_id, at, type, request_id, detail, personal_digest)"
 
 
 class CurrentTransaction(models.Func):
-    """PostgreSQL's number of the transaction that is writing, 64 bits wide."""
+    """The 64-bit number of the current transaction."""
 
     template = "pg_current_xact_id()::text::bigint"
     output_field = models.BigIntegerField()
 
 
 class AuditLog(models.Model):
-    """One line of the book. Append-only: grants and triggers refuse UPDATE, DELETE and TRUNCATE.
+    """An event. Append-only: grants and triggers refuse UPDATE, DELETE and TRUNCATE.
 
-    Partitioned by month over the time in its UUIDv7. It outlives its creator and so references
-    nobody; an event without a tenant bears the nil UUID. `written_at` and `written_xid` are the
-    database's, for sealing: no role but the owner can give them. Rows are inserted by the function
-    `record_event` alone, which belongs to the lookup role.
+    The table is partitioned by month, by the time in the UUIDv7. Events outlive their creator, so there is
+    no foreign key; an event without a tenant has the nil UUID. Sealing needs `written_at` and `written_xid`:
+    the database sets them, and only the owner can set others. Only the SQL function `record_event`, owned
+    by the lookup role, inserts rows.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -31,7 +31,7 @@ class AuditLog(models.Model):
     type = models.CharField(max_length=64)  # an events.Event
     request_id = models.CharField(max_length=64)
     detail = models.JSONField()
-    personal_digest = models.BinaryField(null=True)  # SHA-256 over salt and personal data
+    personal_digest = models.BinaryField(null=True)  # SHA-256 of salt and personal data
     written_at = models.DateTimeField(db_default=Now(), editable=False)
     written_xid = models.BigIntegerField(db_default=CurrentTransaction(), editable=False)
 
@@ -47,7 +47,7 @@ class AuditLog(models.Model):
             models.UniqueConstraint(fields=["creator_id", "id"], name="audit_logs_tenant_key"),
             *tenant_constraints("audit_logs", field="creator_id", app=["SELECT"], operator=["SELECT"]),
             Policy(name="audit_logs_lookup", role="lookup", expression="true"),
-            Grant(name="audit_logs_lookup_grant", role="lookup", privileges=["SELECT", _RECORDED]),
+            Grant(name="audit_logs_lookup_grant", role="lookup", privileges=["SELECT", _INSERT_EVENT]),
         ]
 
     def __str__(self) -> str:
@@ -55,12 +55,12 @@ class AuditLog(models.Model):
 
 
 class PersonalData(models.Model):
-    """The erasable half of an event; deleting it leaves the event and its digest as they are.
+    """The erasable part of an event. Without it, the event and its digest stay as they are.
 
-    No foreign key: the event can't be deleted, and both are inserted by `record_event`.
+    No foreign key: events are never deleted, and `record_event` inserts both rows.
     """
 
-    id = models.UUIDField(primary_key=True, editable=False)  # of the event
+    id = models.UUIDField(primary_key=True, editable=False)  # the event's
     creator_id = models.UUIDField()
     salt = models.BinaryField()
     ip_address = models.GenericIPAddressField(null=True)
@@ -71,16 +71,13 @@ class PersonalData(models.Model):
         db_table = "audit_personal_data"
         indexes: ClassVar = [
             models.Index(fields=["ip_address", "id"], name="audit_personal_data_address"),
-            # for the erasure of what was recorded of an address before it had an account
+            # to erase what was recorded about an address before it had an account
             models.Index(fields=["email"], condition=~models.Q(email=""), name="audit_personal_data_email"),
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["creator_id", "id"], name="audit_personal_data_tenant_key"),
             *tenant_constraints(
-                "audit_personal_data",
-                field="creator_id",
-                app=["SELECT"],
-                operator=["SELECT", "DELETE"],
+                "audit_personal_data", field="creator_id", app=["SELECT"], operator=["SELECT", "DELETE"]
             ),
             Policy(name="audit_personal_data_lookup", role="lookup", expression="true"),
             Grant(
@@ -95,10 +92,10 @@ class PersonalData(models.Model):
 
 
 class Seal(models.Model):
-    """A signed statement about rows of the book; the next one names its hash. Append-only like the book."""
+    """A signed statement about rows of the audit log; the next one contains its digest. Append-only."""
 
-    number = models.BigIntegerField(primary_key=True)  # without gaps, from 1
-    statement = models.TextField()  # a seals.Statement, as it was signed
+    number = models.BigIntegerField(primary_key=True)  # from 1, without gaps
+    statement = models.TextField()  # the text of a chain.Statement, as it was signed
     signature = models.BinaryField()  # Ed25519
     leaves = models.BinaryField()  # of each row, in order: its id (16 bytes) and its hash (32)
 
@@ -113,7 +110,7 @@ class Seal(models.Model):
 
 
 class SealKey(models.Model):
-    """A key that seals, or did: the newest one does. None is ever removed."""
+    """A key that signs seals. The newest one is in use; the others still verify."""
 
     public_key = models.CharField(primary_key=True, max_length=64)  # Ed25519, hex
     private_key = models.BinaryField()  # encrypted under SECRET_KEY

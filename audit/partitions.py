@@ -1,6 +1,6 @@
-"""A table that is partitioned by the time in its UUIDv7 key, a page for each month."""
+"""Monthly partitions by the time in a UUIDv7 primary key."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -9,7 +9,7 @@ from django.db.migrations.operations import CreateModel
 
 
 class CreatePartitionedModel(CreateModel):
-    """CreateModel with PARTITION BY RANGE (id); the partitions come from `audit_ensure_partitions()`."""
+    """CreateModel with PARTITION BY RANGE (id). `audit_ensure_partitions()` creates the partitions."""
 
     def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         plain = schema_editor.sql_create_table
@@ -21,36 +21,29 @@ class CreatePartitionedModel(CreateModel):
 
 
 def lowest_id(at: datetime) -> UUID:
-    """The least UUIDv7 of a moment."""
+    """The lowest UUIDv7 of that millisecond."""
     milliseconds = min(max(0, int(at.timestamp() * 1000)), 2**48 - 1)
     return UUID(int=milliseconds << 80)
 
 
-def partition_name(month: date) -> str:
-    return f"audit_logs_{month:%Y%m}"
-
-
-def month_of(page: str) -> date:
-    """Its first day.
+def month_of(partition: str) -> date:
+    """The first day of its month.
 
     Raises:
-        ValueError: the page is none of a month.
+        ValueError: it is not a monthly partition.
 
     """
-    return datetime.strptime(page, "audit_logs_%Y%m").replace(tzinfo=UTC).date()
+    return datetime.strptime(partition, "audit_logs_%Y%m").replace(tzinfo=UTC).date()
 
 
 @cache
-def id_bounds(page: str) -> tuple[UUID, UUID]:
-    """The least id that it may hold, and the least that it may not."""
-    start = month_of(page)
-    return lowest_id(_midnight(start)), lowest_id(_midnight(months_after(start, 1)))
+def id_bounds(partition: str) -> tuple[UUID, UUID]:
+    """Its lowest possible id, and that of the next month."""
+    start = month_of(partition)
+    first, end = (datetime.combine(day, time.min, UTC) for day in (start, months_after(start, 1)))
+    return lowest_id(first), lowest_id(end)
 
 
 def months_after(month: date, count: int) -> date:
     months = month.year * 12 + month.month - 1 + count
     return date(months // 12, months % 12 + 1, 1)
-
-
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -1,6 +1,6 @@
-"""The book across all tenants.
+"""Queries of the audit log, for creators and for operators.
 
-Every query names the operator's alias: a streamed body outlives that of the request.
+Those for operators name the database alias: an export is streamed after the request's own alias is unset.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,19 +22,19 @@ PAGE_SIZE, BATCH_SIZE = 50, 2000
 
 
 def events_of(creator_id: UUID) -> QuerySet[AuditLog]:
-    """All events of a creator; called inside their scope."""
+    """All events of a creator; call it inside the tenant scope."""
     return AuditLog.objects.filter(creator_id=creator_id)
 
 
 def as_dicts(creator_id: UUID, events: Sequence[AuditLog]) -> list[dict[str, Any]]:
-    """Events of one creator with the personal data beside them; called inside the creator's scope."""
+    """Events of one creator with their personal data; call it inside the tenant scope."""
     ids = [event.id for event in events]
     personal = {row.id: row for row in PersonalData.objects.filter(creator_id=creator_id, id__in=ids)}
-    erased = PersonalData(ip_address=None, user_agent="", email="")
-    return [_as_dict(event, personal.get(event.id, erased)) for event in events]
+    return [as_dict(event, personal.get(event.id)) for event in events]
 
 
-def _as_dict(event: AuditLog, personal: PersonalData) -> dict[str, Any]:
+def as_dict(event: AuditLog, personal: PersonalData | None) -> dict[str, Any]:
+    personal = personal or PersonalData(ip_address=None, user_agent="", email="")
     return {
         "id": event.id,
         "at": event.at,
@@ -50,7 +50,7 @@ def _as_dict(event: AuditLog, personal: PersonalData) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Entry:
-    """An event with the personal data beside it, None where they were erased."""
+    """An event with its personal data, None if they were erased."""
 
     event: AuditLog
     personal: PersonalData | None
@@ -69,22 +69,22 @@ class Entry:
 
     @property
     def is_intact(self) -> bool:
-        """The personal data are those that the event was written with."""
-        own = self.personal
-        return own is not None and is_digest_of(
+        """Whether the personal data match the event's digest."""
+        personal = self.personal
+        return personal is not None and is_digest_of(
             bytes(self.event.personal_digest or b""),
-            bytes(own.salt),
-            ip_address=own.ip_address,
-            user_agent=own.user_agent,
-            email=own.email,
+            bytes(personal.salt),
+            ip_address=personal.ip_address,
+            user_agent=personal.user_agent,
+            email=personal.email,
         )
 
 
 @dataclass(frozen=True)
-class Page:
-    """Newest first; the links' ids are None where there is nothing on that side."""
+class EntryPage:
+    """Newest first. `newer` and `older` are the ids to continue from, None at either end."""
 
-    lines: list[Entry]
+    entries: list[Entry]
     newer: UUID | None
     older: UUID | None
 
@@ -95,29 +95,30 @@ def entries(events: Iterable[AuditLog]) -> list[Entry]:
     return [Entry(event, personal.get(event.pk)) for event in events]
 
 
-def page(events: QuerySet[AuditLog], *, newer: UUID | None = None, older: UUID | None = None) -> Page:
-    """The events next to an id, found by key: no count, no offset, right while rows come in."""
+def entry_page(
+    events: QuerySet[AuditLog], *, newer: UUID | None = None, older: UUID | None = None
+) -> EntryPage:
+    """The events directly before or after an id. Keyset pagination: no COUNT, no OFFSET."""
     if newer:
-        found = list(events.filter(id__gt=newer).order_by("id")[: PAGE_SIZE + 1])
-        shown = found[:PAGE_SIZE][::-1]
+        rows = list(events.filter(id__gt=newer).order_by("id")[: PAGE_SIZE + 1])
     else:
-        found = list((events.filter(id__lt=older) if older else events).order_by("-id")[: PAGE_SIZE + 1])
-        shown = found[:PAGE_SIZE]
-    more = len(found) > PAGE_SIZE
-    return Page(
+        rows = list((events.filter(id__lt=older) if older else events).order_by("-id")[: PAGE_SIZE + 1])
+    shown = rows[:PAGE_SIZE][::-1] if newer else rows[:PAGE_SIZE]
+    has_more = len(rows) > PAGE_SIZE
+    return EntryPage(
         entries(shown),
-        newer=shown[0].pk if shown and (more if newer else older) else None,
-        older=shown[-1].pk if shown and (newer or more) else None,
+        newer=shown[0].pk if shown and (has_more if newer else older) else None,
+        older=shown[-1].pk if shown and (newer or has_more) else None,
     )
 
 
-def batches(events: QuerySet[AuditLog]) -> Iterator[list[Entry]]:
-    """All of them, oldest first, each batch a short statement of its own.
+def entry_batches(events: QuerySet[AuditLog]) -> Iterator[list[Entry]]:
+    """All entries, oldest first, one short query per batch.
 
-    A cursor kept open for as long as somebody downloads would hold back whoever drops an old partition,
-    and behind that every sign-in that wants to write.
+    A cursor that stays open during a download would block the drop of a partition, and the waiting drop
+    would block every INSERT.
     """
     last: Any = UUID(int=0)
-    while found := list(events.filter(id__gt=last).order_by("id")[:BATCH_SIZE]):
-        yield entries(found)
-        last = found[-1].pk
+    while rows := list(events.filter(id__gt=last).order_by("id")[:BATCH_SIZE]):
+        yield entries(rows)
+        last = rows[-1].pk

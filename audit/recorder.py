@@ -1,4 +1,4 @@
-"""The one writer of the book."""
+"""Writes events to the audit log; nothing else does."""
 
 import hashlib
 import ipaddress
@@ -23,9 +23,9 @@ def record(
 ) -> UUID:
     """Write one event and return its id.
 
-    Inside a scope of the same tenant it is part of that transaction: recorded with what it
-    describes, or not at all. Outside, it has a transaction of its own. `detail` must be JSON and
-    hold neither secrets nor personal data; those of the client and `email` are kept apart, erasable.
+    Inside a scope of the same tenant, the event is part of that transaction; outside, it has its own.
+    `detail` must be JSON without secrets and personal data. The client's data and `email` are stored in a
+    row of their own, so that they can be erased.
     """
     tenant = creator_id or NO_TENANT
     event_id = sql.record_event(
@@ -43,25 +43,22 @@ def record(
 
 
 def erase_personal_data(creator_id: UUID) -> None:
-    """Forget who and from where; the events and their digests stay. As the operator: the app may not."""
+    """Keep the events and their digests. Only the operator role may do this."""
     PersonalData.objects.filter(creator_id=creator_id).delete()
 
 
 def personal_digest(salt: bytes, *, ip_address: str | None, user_agent: str, email: str) -> bytes:
-    """What the event keeps of the personal data beside it: enough to notice a change, no more.
-
-    The function `record_event` computes the same.
-    """
+    """The digest that the event keeps. The SQL function `record_event` computes the same one."""
     text = json.dumps([ip_address, user_agent, email], ensure_ascii=False)
     return hashlib.sha256(salt + text.encode()).digest()
 
 
 def is_digest_of(digest: bytes | None, salt: bytes, *, ip_address: str | None, **rest: str) -> bool:
-    """Whether the digest is of these personal data, their address as PostgreSQL writes it.
+    """Whether the digest is of these personal data.
 
-    Python writes `::1.2.3.4` as `::102:304`; before `record_event` computed the digest, it was Python's.
+    PostgreSQL writes `::1.2.3.4`, Python `::102:304`. Both are accepted: Python used to compute the digest.
     """
     spellings = {ip_address}
     if ip_address and ":" in ip_address:
         spellings.add(str(ipaddress.ip_address(ip_address)))
-    return any(personal_digest(salt, ip_address=one, **rest) == digest for one in spellings)
+    return any(personal_digest(salt, ip_address=spelling, **rest) == digest for spelling in spellings)

@@ -6,7 +6,6 @@ from uuid import UUID
 from django.utils import timezone
 
 from accounts import tasks
-from accounts.exceptions import RateLimitedError
 from accounts.models import Creator
 from accounts.sql import Caller
 from audit.events import Event
@@ -14,11 +13,10 @@ from audit.recorder import record
 from audit.requests.client_info import ClientInfo
 from tenancy.context import current_alias, tenant_scope
 
-from . import sessions
+from . import password_hashing, sessions
 from .password_change import confirm_password
 
 IN_FLIGHT_GRACE = timedelta(minutes=5)  # no request takes longer
-MAX_CONFIRMATIONS = 3  # of the password, if its hash changes meanwhile
 
 
 def delete_account(caller: Caller, *, password: str, client: ClientInfo) -> None:
@@ -26,19 +24,22 @@ def delete_account(caller: Caller, *, password: str, client: ClientInfo) -> None
 
     Raises:
         WrongPasswordError, AccountLockedError: about the password.
-        RateLimitedError: too many passwords are being verified, or the hash changed MAX_CONFIRMATIONS times.
+        RateLimitedError: too many passwords are being verified, or its hash changed each time.
         InvalidTokenError: the session ended, or the account was deleted, meanwhile.
 
     """
     anonymous = ClientInfo(request_id=client.request_id)
-    for _ in range(MAX_CONFIRMATIONS):
-        encoded = confirm_password(caller.id, email=caller.email, password=password, client=client)
+
+    def verify_and_delete() -> bool | None:
+        verified = confirm_password(caller.id, email=caller.email, password=password, client=client)
         with tenant_scope(caller.id):
-            if sessions.is_confirmed(caller, password=encoded):
-                delete_account_rows(caller.id)
-                record(Event.ACCOUNT_DELETED, client=anonymous, creator_id=caller.id)
-                return
-    raise RateLimitedError(1)
+            if not sessions.is_confirmed(caller, password=verified):
+                return None
+            delete_account_rows(caller.id)
+            record(Event.ACCOUNT_DELETED, client=anonymous, creator_id=caller.id)
+        return True
+
+    password_hashing.retry_if_changed(verify_and_delete)
 
 
 def delete_account_rows(creator_id: UUID) -> None:

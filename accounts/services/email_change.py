@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from accounts import link_tokens, tasks
 from accounts.email_addresses import canonical_email
-from accounts.exceptions import InvalidLinkError, RateLimitedError
+from accounts.exceptions import InvalidLinkError
 from accounts.mail import links
 from accounts.mail.language import current_language
 from accounts.models import Creator, EmailChange, EmailChangeToken, SecurityNotice, Session
@@ -28,12 +28,11 @@ from audit.recorder import record
 from audit.requests.client_info import ClientInfo
 from tenancy.context import current_alias, tenant_scope
 
-from . import notices, sessions
+from . import notices, password_hashing, sessions
 from .password_change import confirm_password
 
 Kind = SecurityNotice.Kind
 Purpose = EmailChangeToken.Purpose
-MAX_CONFIRMATIONS = 3  # of the password, if its hash changes meanwhile
 
 
 # --- request ------------------------------------------------------------------------------------
@@ -42,23 +41,26 @@ def request_change(caller: Caller, *, new_email: str, password: str, client: Cli
 
     Raises:
         WrongPasswordError, AccountLockedError: about the password.
-        RateLimitedError: too many passwords are being verified, or the hash changed MAX_CONFIRMATIONS times.
+        RateLimitedError: too many passwords are being verified, or its hash changed each time.
         InvalidTokenError: the session ended, or the account was deleted, meanwhile.
 
     """
     new_email = canonical_email(new_email)
-    for _ in range(MAX_CONFIRMATIONS):
-        encoded = confirm_password(caller.id, email=caller.email, password=password, client=client)
+
+    def verify_and_request() -> bool | None:
+        verified = confirm_password(caller.id, email=caller.email, password=password, client=client)
         may_mail = _may_mail(caller.email, new_email, client)
         with tenant_scope(caller.id):
-            if sessions.is_confirmed(caller, password=encoded):
-                change = _supersede_pending(Creator.objects.get(pk=caller.id), new_email)
-                record(Event.EMAIL_CHANGE_REQUESTED, client=client, creator_id=caller.id, email=new_email)
-                if may_mail:
-                    tasks.send_email_change_link.enqueue(str(change.pk), current_language())
-                    tasks.send_email_change_notice.enqueue(str(change.pk), current_language())
-                return
-    raise RateLimitedError(1)
+            if not sessions.is_confirmed(caller, password=verified):
+                return None
+            change = _supersede_pending(Creator.objects.get(pk=caller.id), new_email)
+            record(Event.EMAIL_CHANGE_REQUESTED, client=client, creator_id=caller.id, email=new_email)
+            if may_mail:
+                tasks.send_email_change_link.enqueue(str(change.pk), current_language())
+                tasks.send_email_change_notice.enqueue(str(change.pk), current_language())
+        return True
+
+    password_hashing.retry_if_changed(verify_and_request)
 
 
 def _may_mail(old_email: str, new_email: str, client: ClientInfo) -> bool:

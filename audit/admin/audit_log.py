@@ -1,4 +1,4 @@
-"""The book as operators read it: look, search, take a copy; nobody adds, changes or deletes a line."""
+"""The audit log in the admin: search, overview and export. Not even superusers can change events."""
 
 import json
 from typing import Any
@@ -24,13 +24,14 @@ from audit.recorder import record
 from audit.requests.client_info import client_info
 from tenancy.context import OPERATOR
 
+from .charts import event_panels, sign_in_chart
 from .export import FORMATS
 from .forms import EventFilter
-from .overview import overview
+from .overview import DAY, WEEK, read_overview
 
 
-class PlaceForm(forms.Form):
-    """Where in the list one is; `newer` and `older` are ids."""
+class PositionForm(forms.Form):
+    """The id after or before which a page of the list starts."""
 
     newer = forms.UUIDField(required=False)
     older = forms.UUIDField(required=False)
@@ -38,14 +39,10 @@ class PlaceForm(forms.Form):
 
 @admin.register(AuditLog)
 class AuditLogAdmin(admin.ModelAdmin[AuditLog]):
-    def has_add_permission(self, request: HttpRequest) -> bool:
+    def has_add_permission(self, request: HttpRequest, obj: AuditLog | None = None) -> bool:
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: AuditLog | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: AuditLog | None = None) -> bool:
-        return False
+    has_change_permission = has_delete_permission = has_add_permission
 
     def has_export_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("audit.export_auditlog"))
@@ -60,89 +57,86 @@ class AuditLogAdmin(admin.ModelAdmin[AuditLog]):
 
     @method_decorator(require_safe)
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        self._check(request)
-        form, place = EventFilter(request.GET), PlaceForm(request.GET)
-        page = None
-        if form.is_valid() and place.is_valid():
-            page = queries.page(form.events(), **place.cleaned_data)
-        return self._answer(
+        self._check_view_permission(request)
+        form, position = EventFilter(request.GET), PositionForm(request.GET)
+        is_valid = form.is_valid() and position.is_valid()
+        query = {name: value for name, value in request.GET.items() if name in form.fields and value}
+        return self._render(
             request,
             "change_list",
-            status=200 if page else 400,
+            status=200 if is_valid else 400,
             title=_("Audit log"),
             form=form,
-            place=place,
-            page=page,
+            position=position,
+            page=queries.entry_page(form.events(), **position.cleaned_data) if is_valid else None,
             formats=FORMATS if self.has_export_permission(request) else (),
-            filter=urlencode(
-                {name: value for name, value in request.GET.items() if name in form.fields and value}
-            ),
+            filter=urlencode(query),
         )
 
     @method_decorator(require_safe)
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        self._check(request)
-        (line,) = queries.entries(AuditLog.objects.using(OPERATOR).filter(pk=_id(object_id))) or (None,)
-        if line is None:
+        self._check_view_permission(request)
+        (entry,) = queries.entries(AuditLog.objects.using(OPERATOR).filter(pk=_id(object_id))) or (None,)
+        if entry is None:
             raise Http404
-        detail = json.dumps(line.event.detail, ensure_ascii=False, indent=2)
-        return self._answer(request, "change_form", title=line.summary, line=line, detail=detail)
+        detail = json.dumps(entry.event.detail, ensure_ascii=False, indent=2)
+        return self._render(request, "change_form", title=entry.summary, entry=entry, detail=detail)
 
     @method_decorator(require_POST)
     def export_view(self, request: HttpRequest) -> Any:
-        """A file of all that the filter finds. It is written into the book, on the operator's own account."""
+        """Stream all matching events as a file. The export is recorded on the operator's account."""
         if not self.has_export_permission(request):
             raise PermissionDenied
-        if answer := self._step_up(request):
-            return answer
-        form, kind = EventFilter(request.POST), request.POST.get("format", "")
-        if kind not in FORMATS:
+        if response := self._step_up(request):
+            return response
+        form, format_ = EventFilter(request.POST), request.POST.get("format", "")
+        if format_ not in FORMATS:
             raise BadRequest
         if not form.is_valid():
-            return self._answer(request, "change_list", status=400, title=_("Audit log"), form=form)
-        now = timezone.now()
-        client, operator = client_info(request), request.user.pk
-        record(Event.AUDIT_EXPORTED, client=client, creator_id=operator, filter=form.facts(), format=kind)
-        write, content_type = FORMATS[kind]
-        name = f"audit-{now:%Y%m%d-%H%M%S}.{kind}"
+            return self._render(request, "change_list", status=400, title=_("Audit log"), form=form)
+        now, client, operator = timezone.now(), client_info(request), request.user.pk
+        detail: dict[str, Any] = {"filter": form.event_detail(), "format": format_}
+        record(Event.AUDIT_EXPORTED, client=client, creator_id=operator, **detail)
+        write, content_type = FORMATS[format_]
+        name = f"audit-{now:%Y%m%d-%H%M%S}.{format_}"
         return StreamingHttpResponse(
-            write(queries.batches(form.events(until=now))),
+            write(queries.entry_batches(form.events(until=now))),
             content_type=content_type,
             headers={"Content-Disposition": f'attachment; filename="{name}"'},
         )
 
     @method_decorator(require_safe)
     def overview_view(self, request: HttpRequest) -> HttpResponse:
-        self._check(request)
-        found = overview(timezone.now())
-        return self._answer(request, "overview", title=_("Security overview"), found=found)
+        self._check_view_permission(request)
+        overview = read_overview(timezone.now())
+        charts: dict[str, Any] = {"day": sign_in_chart(overview, DAY), "week": sign_in_chart(overview, WEEK)}
+        panels, title = event_panels(overview), _("Security overview")
+        return self._render(request, "overview", title=title, overview=overview, panels=panels, **charts)
 
-    def _check(self, request: HttpRequest) -> None:
+    def _check_view_permission(self, request: HttpRequest) -> None:
         if not self.has_view_permission(request):
             raise PermissionDenied
 
     def _step_up(self, request: HttpRequest) -> HttpResponse | None:
-        """Where the site asks again who it is before something dangerous, the way there."""
+        """The redirect to re-authentication, if the admin site requires it before dangerous actions."""
         step_up = getattr(self.admin_site, "step_up", None)
         return step_up(request) if step_up else None
 
-    def _answer(self, request: HttpRequest, name: str, *, status: int = 200, **context: Any) -> HttpResponse:
-        own = {"opts": self.opts, "creator_page": self._creator_page(request)}
+    def _render(self, request: HttpRequest, name: str, *, status: int = 200, **context: Any) -> HttpResponse:
+        defaults = {"opts": self.opts, "creator_page": self._creator_page(request)}
         return TemplateResponse(
             request,
             f"admin/audit/auditlog/{name}.html",
-            {**self.admin_site.each_context(request), **own, **context},
+            {**self.admin_site.each_context(request), **defaults, **context},
             status=status,
         )
 
     def _creator_page(self, request: HttpRequest) -> str:
-        """The name of the admin's page of a creator, "" where this operator may not see it."""
-        model = get_user_model()
-        if not self.admin_site.is_registered(model):
-            return ""
-        if not self.admin_site.get_model_admin(model).has_view_permission(request):
+        """The URL name of a creator's admin page; "" if this operator may not see it."""
+        model, site = get_user_model(), self.admin_site
+        if not site.is_registered(model) or not site.get_model_admin(model).has_view_permission(request):
             return ""
         return f"admin:{model._meta.app_label}_{model._meta.model_name}_change"
 

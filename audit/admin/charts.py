@@ -1,23 +1,27 @@
-"""Bars for inline SVG. Shapes only: words stand beside in HTML, where they keep their size on a phone."""
+"""Bar charts for inline SVG. Their texts are HTML beside them, which does not shrink on a phone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-HEIGHT, STEP, GAP = 100, 10, 1.5  # of the drawing, which is stretched; of a bar's place; between two bars
+from audit.events import SUMMARIES, Event
+
+from .overview import HourlyCounts, Overview
+
+HEIGHT, STEP, GAP = 100, 10, 1.5  # of the drawing; from bar to bar; between two bars
 
 
 @dataclass(frozen=True)
 class Chart:
     shapes: dict[str, str]  # kind → its bars as one SVG path
     width: int
-    most: int  # what a bar as high as the drawing stands for
-    peak: datetime  # the hour with the most
+    most: int  # the count of a bar of full height
+    peak: datetime  # the hour of the highest bar
     height: int = HEIGHT
 
 
 def stacked(hours: Sequence[datetime], **kinds: Sequence[int]) -> Chart:
-    """The counts of each kind upon those of the kinds before it, hour by hour."""
+    """A bar per hour, with the counts of each kind stacked on those of the kinds before it."""
     totals = [sum(counts) for counts in zip(*kinds.values(), strict=True)]
     most = max(totals)
     tops, shapes = [float(HEIGHT)] * len(totals), {}
@@ -25,10 +29,34 @@ def stacked(hours: Sequence[datetime], **kinds: Sequence[int]) -> Chart:
         heights = [HEIGHT * count / max(most, 1) for count in counts]
         tops = [top - height for top, height in zip(tops, heights, strict=True)]
         bars = enumerate(zip(tops, heights, strict=True))
-        shapes[kind] = "".join(_bar(place, top, height) for place, (top, height) in bars if height)
+        shapes[kind] = "".join(_bar(index, top, height) for index, (top, height) in bars if height)
     return Chart(shapes, len(totals) * STEP, most, hours[totals.index(most)])
 
 
-def _bar(place: int, top: float, height: float) -> str:
+def _bar(index: int, top: float, height: float) -> str:
     width = STEP - GAP
-    return f"M{place * STEP + GAP / 2:g} {top:.2f}h{width:g}v{height:.2f}h-{width:g}z"
+    return f"M{index * STEP + GAP / 2:g} {top:.2f}h{width:g}v{height:.2f}h-{width:g}z"
+
+
+@dataclass(frozen=True)
+class EventPanel:
+    """One type of event: its counts, its sentence and its chart."""
+
+    hours: HourlyCounts
+    summary: str
+    chart: Chart
+
+
+def sign_in_chart(overview: Overview, hours: int) -> Chart:
+    succeeded, failed = overview.by_event[Event.LOGIN_SUCCEEDED], overview.by_event[Event.LOGIN_FAILED]
+    counts = {"succeeded": succeeded.counts[-hours:], "failed": failed.counts[-hours:]}
+    return stacked(overview.hours[-hours:], **counts)
+
+
+def event_panels(overview: Overview) -> list[EventPanel]:
+    panels = []
+    for event, hourly in overview.by_event.items():
+        kind = "failed" if event.value.endswith("failed") else "succeeded"
+        chart = stacked(overview.hours, **{kind: hourly.counts})
+        panels.append(EventPanel(hourly, SUMMARIES[event], chart))
+    return panels

@@ -1,4 +1,4 @@
-"""The book as a file, written while it is sent: a batch of events is all that is in memory."""
+"""Export formats. A file is streamed, with one batch of events in memory."""
 
 import csv
 import io
@@ -6,36 +6,27 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from audit.queries import Entry
+from audit.queries import Entry, as_dict
 from audit.text import visible
 
 COLUMNS = (
     "id", "at", "type", "summary", "creator_id", "ip_address", "user_agent", "email", "request_id", "detail",
 )  # fmt: skip
-INCOMPLETE = "This export broke off: events are missing."  # its response has status 200 by then
-FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")  # what makes a spreadsheet reckon instead of show
+INCOMPLETE = "This export is incomplete: events are missing."  # the status 200 has been sent by then
+FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")  # a cell that starts with one is a formula
 
 
-def as_record(line: Entry) -> dict[str, Any]:
-    event, personal = line.event, line.personal
-    return {
-        "id": str(event.pk),
-        "at": event.at.isoformat(timespec="milliseconds"),
-        "type": event.type,
-        "summary": line.summary,
-        "creator_id": str(line.creator_id) if line.creator_id else None,
-        "ip_address": personal.ip_address if personal else None,
-        "user_agent": personal.user_agent if personal else "",
-        "email": personal.email if personal else "",
-        "request_id": event.request_id,
-        "detail": event.detail,
-    }
+def as_record(entry: Entry) -> dict[str, Any]:
+    fields = as_dict(entry.event, entry.personal)
+    fields["id"], fields["at"] = str(fields["id"]), fields["at"].isoformat(timespec="milliseconds")
+    fields["creator_id"] = str(entry.creator_id) if entry.creator_id else None
+    return {column: fields[column] for column in COLUMNS}
 
 
 def as_json_lines(batches: Iterable[list[Entry]]) -> Iterator[str]:
     try:
         for batch in batches:
-            yield "".join(json.dumps(as_record(line), ensure_ascii=False) + "\n" for line in batch)
+            yield "".join(json.dumps(as_record(entry), ensure_ascii=False) + "\n" for entry in batch)
     except Exception:
         yield json.dumps({"error": INCOMPLETE}) + "\n"
         raise
@@ -46,7 +37,7 @@ def as_csv(batches: Iterable[list[Entry]]) -> Iterator[str]:
     try:
         for batch in batches:
             text = io.StringIO()
-            csv.writer(text).writerows(_cells(as_record(line)) for line in batch)
+            csv.writer(text).writerows(_cells(as_record(entry)) for entry in batch)
             yield text.getvalue()
     except Exception:
         yield INCOMPLETE + "\r\n"
@@ -55,11 +46,11 @@ def as_csv(batches: Iterable[list[Entry]]) -> Iterator[str]:
 
 def _cells(record: dict[str, Any]) -> list[str]:
     record["detail"] = json.dumps(record["detail"], ensure_ascii=False)
-    return [_defused(visible(str(value or ""))) for value in record.values()]
+    return [_escape_formula(visible(str(value or ""))) for value in record.values()]
 
 
-def _defused(cell: str) -> str:
-    """Clients choose user agent and e-mail as they like; none becomes a formula (CWE-1236)."""
+def _escape_formula(cell: str) -> str:
+    """Clients choose their user agent and e-mail, which must not become formulas (CWE-1236)."""
     return f"'{cell}" if cell.startswith(FORMULA) else cell
 
 

@@ -14,19 +14,19 @@ from audit.models import AuditLog, PersonalData
 from audit.partitions import lowest_id
 from tenancy.context import OPERATOR
 
-USUAL_SPAN = timedelta(days=7)
+DEFAULT_SPAN = timedelta(days=7)
 UUID_VERSION = 7
-LONGEST_REQUEST = timedelta(minutes=10)
+MAX_REQUEST_TIME = timedelta(minutes=10)
 
 
-class MomentField(forms.DateTimeField):
-    """To the second and in UTC; browsers have an input for it."""
+class UTCDateTimeField(forms.DateTimeField):
+    """To the second, with the browser's input for date and time."""
 
     widget = forms.DateTimeInput(attrs={"type": "datetime-local", "step": 1}, format="%Y-%m-%dT%H:%M:%S")
 
 
 class NetworkField(forms.CharField):
-    """An address, or a network like 203.0.113.0/24; None where nothing is given."""
+    """An address or a network such as 203.0.113.0/24; None if empty."""
 
     def clean(self, value: Any) -> Any:
         text = super().clean(value)
@@ -42,10 +42,10 @@ class NetworkField(forms.CharField):
 
 
 class EventFilter(forms.Form):
-    """What an operator looks for in the book. There is always a beginning, so old partitions stay closed."""
+    """A search of the audit log. It always has a start, so that PostgreSQL prunes older partitions."""
 
-    after = MomentField(label=_("From (UTC)"), required=False)
-    before = MomentField(label=_("To (UTC)"), required=False)
+    after = UTCDateTimeField(label=_("From (UTC)"), required=False)
+    before = UTCDateTimeField(label=_("To (UTC)"), required=False)
     type = forms.ChoiceField(
         label=_("Type"),
         choices=[("", _("any")), *((event.value, event.value) for event in sorted(Event))],
@@ -62,45 +62,46 @@ class EventFilter(forms.Form):
         if not (data["after"] or data["before"]) and (span := _span_of(data["request"])):
             data["after"], data["before"] = span
         before = data["before"]
-        data["after"] = data["after"] or (before or timezone.now()) - USUAL_SPAN
+        data["after"] = data["after"] or (before or timezone.now()) - DEFAULT_SPAN
         if before and before <= data["after"]:
             raise ValidationError(_("The range ends before it begins."))
         return data
 
     def events(self, until: datetime | None = None) -> QuerySet[AuditLog]:
-        """Across all tenants and in no order, of the valid form; `until` ends a range that has no end."""
-        asked = self.cleaned_data
-        before = asked["before"] or until
-        same = {
-            field: asked[name]
+        """The matching events of all tenants, unordered. `until` is the end of a range without one."""
+        data = self.cleaned_data
+        before = data["before"] or until
+        exact = {
+            field: data[name]
             for name, field in {"type": "type", "creator": "creator_id", "request": "request_id"}.items()
-            if asked[name]
+            if data[name]
         }
-        events = AuditLog.objects.using(OPERATOR).filter(**same, **_between(asked["after"], before))
-        if asked["address"]:
-            first, last = str(asked["address"][0]), str(asked["address"][-1])
+        events = AuditLog.objects.using(OPERATOR).filter(**exact, **_between(data["after"], before))
+        if data["address"]:
+            first, last = str(data["address"][0]), str(data["address"][-1])
             personal = PersonalData.objects.using(OPERATOR).filter(
-                ip_address__range=(first, last), **_between(asked["after"], before)
+                ip_address__range=(first, last), **_between(data["after"], before)
             )
             events = events.filter(id__in=personal.values("id"))
         return events
 
-    def facts(self) -> dict[str, str]:
-        """The filter for the book itself, which keeps no address."""
-        asked = {name: str(value) for name, value in self.cleaned_data.items() if value}
-        return asked | ({"address": "given"} if "address" in asked else {})
+    def event_detail(self) -> dict[str, str]:
+        """The filter as an event's detail, which must not contain an address."""
+        given = {name: str(value) for name, value in self.cleaned_data.items() if value}
+        return given | ({"address": "given"} if "address" in given else {})
 
 
 def _span_of(request_id: str) -> tuple[datetime, datetime] | None:
-    """When a request was answered whose id is ours, a UUIDv7: it is found at once, however old it is."""
+    """The time of the request, if its id is one of ours (UUIDv7)."""
     try:
-        found = UUID(request_id)
-        began = datetime.fromtimestamp((found.int >> 80) / 1000, UTC)
-        return (began - LONGEST_REQUEST, began + LONGEST_REQUEST) if found.version == UUID_VERSION else None
-    except (ValueError, OverflowError):  # not an UUID, or none of this age of the world
+        uuid = UUID(request_id)
+        started = datetime.fromtimestamp((uuid.int >> 80) / 1000, UTC)
+        is_ours = uuid.version == UUID_VERSION
+        return (started - MAX_REQUEST_TIME, started + MAX_REQUEST_TIME) if is_ours else None
+    except (ValueError, OverflowError):  # not a UUID, or a time out of range
         return None
 
 
 def _between(after: datetime, before: datetime | None) -> dict[str, Any]:
-    """By id, which begins with the time and is what the partitions and the indexes go by."""
+    """By id, which starts with the time: partitions and indexes are ordered by it."""
     return {"id__gte": lowest_id(after)} | ({"id__lt": lowest_id(before)} if before else {})

@@ -1,4 +1,4 @@
-"""What a person on duty looks at: the last seven days by hour, and who fails most."""
+"""The numbers of the security overview: events by hour for seven days, and the top sources of failures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,18 +8,16 @@ from uuid import UUID
 
 from django.db import connections
 
-from audit.events import SUMMARIES, Event
+from audit.events import Event
 from audit.partitions import lowest_id
 from audit.recorder import NO_TENANT
 from audit.sealing.sealer import waiting_seconds
 from tenancy.context import OPERATOR, using_alias
 
-from .charts import Chart, stacked
-
 DAY, WEEK = 24, 7 * 24  # hours
 TOP = 10
-SEALED_WITHIN = timedelta(minutes=10)
-FAILURES_LOOKED_AT = 50_000  # the newest: an attack must not make the page slow that shows it
+MAX_SEALING_DELAY = timedelta(minutes=10)
+MAX_FAILURES = 50_000  # the newest are counted: during an attack the page must stay fast
 EVENTS = (
     Event.LOGIN_SUCCEEDED,
     Event.LOGIN_FAILED,
@@ -32,12 +30,12 @@ EVENTS = (
     Event.REGISTRATION_REQUESTED,
 )
 
-# Sequential probes of the index on (type, id), one for each hour and type; nothing is sorted or hashed.
+# One probe of the index on (type, id) per hour and type; nothing is sorted or hashed.
 _BY_HOUR = """
-SELECT asked.type, hour,
-       (SELECT count(*) FROM audit_logs l WHERE l.type = asked.type AND l.id >= low AND l.id < high)
+SELECT wanted.type, hour,
+       (SELECT count(*) FROM audit_logs l WHERE l.type = wanted.type AND l.id >= low AND l.id < high)
 FROM unnest(%(low)s::uuid[], %(high)s::uuid[]) WITH ORDINALITY AS hours(low, high, hour),
-     unnest(%(types)s::text[]) AS asked(type)
+     unnest(%(types)s::text[]) AS wanted(type)
 """
 _OLDEST = """
 SELECT id FROM audit_logs WHERE type = %(type)s AND id >= %(low)s ORDER BY id DESC OFFSET %(most)s - 1 LIMIT 1
@@ -58,7 +56,7 @@ UNION ALL
 
 @dataclass(frozen=True)
 class HourlyCounts:
-    """The events of one type, hour by hour, the oldest first; the last hour is not over yet."""
+    """The events of one type per hour, oldest first. The last hour is the current one."""
 
     event: Event
     counts: Sequence[int]
@@ -74,17 +72,17 @@ class HourlyCounts:
 
 @dataclass(frozen=True)
 class FailureSource:
-    """Failed sign-ins from an address, and to how many accounts; or to an account, and from how many."""
+    """An address with failed sign-ins, or an account."""
 
     name: str
     failures: int
-    others: int
+    others: int  # accounts that the address tried, or addresses that tried the account
     creator_id: UUID | None
 
 
 @dataclass(frozen=True)
 class TopFailures:
-    """Who fails most, since a day ago or since the oldest failure that is looked at."""
+    """`since` is a day ago, or the time of the oldest counted failure."""
 
     since: datetime
     addresses: list[FailureSource]
@@ -92,19 +90,10 @@ class TopFailures:
 
 
 @dataclass(frozen=True)
-class EventPanel:
-    """What one box of the page tells: a type of event, the owner's sentence for it, its week."""
-
-    hours: HourlyCounts
-    summary: str
-    chart: Chart
-
-
-@dataclass(frozen=True)
 class Overview:
-    hours: list[datetime]  # beginnings
+    hours: list[datetime]  # their beginnings
     by_event: dict[Event, HourlyCounts]
-    failing: TopFailures
+    top_failures: TopFailures
     is_sealing_late: bool
 
     @property
@@ -112,66 +101,43 @@ class Overview:
         return self.hours[-DAY]
 
     @property
-    def day(self) -> Chart:
-        return self._sign_ins(DAY)
-
-    @property
-    def week(self) -> Chart:
-        return self._sign_ins(WEEK)
-
-    @property
-    def panels(self) -> list[EventPanel]:
-        kinds = {event: "failed" if event.value.endswith("failed") else "entered" for event in self.by_event}
-        charts = {
-            event: stacked(self.hours, **{kinds[event]: own.counts}) for event, own in self.by_event.items()
-        }
-        return [EventPanel(own, SUMMARIES[event], charts[event]) for event, own in self.by_event.items()]
-
-    @property
     def rows(self) -> list[tuple[datetime, list[int]]]:
-        """All numbers, the newest hour first."""
-        columns = [own.counts for own in self.by_event.values()]
+        """All counts, the newest hour first."""
+        columns = [hourly.counts for hourly in self.by_event.values()]
         return [(hour, list(counts)) for hour, *counts in zip(self.hours, *columns, strict=True)][::-1]
 
-    def _sign_ins(self, last: int) -> Chart:
-        entered, failed = self.by_event[Event.LOGIN_SUCCEEDED], self.by_event[Event.LOGIN_FAILED]
-        return stacked(self.hours[-last:], entered=entered.counts[-last:], failed=failed.counts[-last:])
 
-
-def overview(now: datetime) -> Overview:
-    """Four statements as the operator."""
+def read_overview(now: datetime) -> Overview:
+    """Four statements, as the operator."""
     end = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
     edges = [end - timedelta(hours=back) for back in range(WEEK, -1, -1)]
-    by_event = _by_event([lowest_id(edge) for edge in edges])
+    by_event = _read_counts([lowest_id(edge) for edge in edges])
     with using_alias(OPERATOR):
-        is_late = waiting_seconds() > SEALED_WITHIN.total_seconds()
-    return Overview(edges[:-1], by_event, _failing(since=edges[-1 - DAY]), is_late)
+        is_late = waiting_seconds() > MAX_SEALING_DELAY.total_seconds()
+    return Overview(edges[:-1], by_event, _read_top_failures(since=edges[-1 - DAY]), is_late)
 
 
-def _by_event(edges: list[UUID]) -> dict[Event, HourlyCounts]:
-    facts = {"low": edges[:-1], "high": edges[1:], "types": [event.value for event in EVENTS]}
+def _read_counts(edges: list[UUID]) -> dict[Event, HourlyCounts]:
+    parameters = {"low": edges[:-1], "high": edges[1:], "types": [event.value for event in EVENTS]}
     counts = {event: [0] * WEEK for event in EVENTS}
-    for kind, hour, count in _rows(_BY_HOUR, facts):
+    for kind, hour, count in _rows(_BY_HOUR, parameters):
         counts[Event(kind)][hour - 1] = count
-    return {event: HourlyCounts(event, found) for event, found in counts.items()}
+    return {event: HourlyCounts(event, hourly) for event, hourly in counts.items()}
 
 
-def _failing(since: datetime) -> TopFailures:
-    facts = {
-        "type": Event.LOGIN_FAILED.value,
-        "low": lowest_id(since),
-        "most": FAILURES_LOOKED_AT,
-        "top": TOP,
-    }
-    for (oldest,) in _rows(_OLDEST, facts):
-        facts["low"], since = oldest, datetime.fromtimestamp((oldest.int >> 80) / 1000, UTC)
-    found: dict[str, list[FailureSource]] = {"address": [], "account": []}
-    for kind, name, failures, others, owner in _rows(_FAILURES, facts):
-        found[kind].append(FailureSource(name, failures, others, None if owner == NO_TENANT else owner))
-    return TopFailures(since, found["address"], found["account"])
+def _read_top_failures(since: datetime) -> TopFailures:
+    type_, low = Event.LOGIN_FAILED.value, lowest_id(since)
+    parameters = {"type": type_, "low": low, "most": MAX_FAILURES, "top": TOP}
+    for (oldest,) in _rows(_OLDEST, parameters):
+        parameters["low"], since = oldest, datetime.fromtimestamp((oldest.int >> 80) / 1000, UTC)
+    sources: dict[str, list[FailureSource]] = {"address": [], "account": []}
+    for kind, name, failures, others, creator_id in _rows(_FAILURES, parameters):
+        account = None if creator_id == NO_TENANT else creator_id
+        sources[kind].append(FailureSource(name, failures, others, account))
+    return TopFailures(since, sources["address"], sources["account"])
 
 
-def _rows(sql: str, facts: dict[str, Any]) -> list[Any]:
+def _rows(sql: str, parameters: dict[str, Any]) -> list[Any]:
     with connections[OPERATOR].cursor() as cursor:
-        cursor.execute(sql, facts)
+        cursor.execute(sql, parameters)
         return list(cursor.fetchall())

@@ -7,16 +7,16 @@ from rest_framework.pagination import CursorPagination
 
 
 class NewestFirst(CursorPagination):
-    """Cursor pages that stay right while rows come in; links are PUBLIC_URL's, never the Host header's."""
+    """Cursor pagination whose links start with PUBLIC_URL instead of the Host header."""
 
     page_size = 50
-    ordering = "-id"  # UUIDv7: the time of creation
+    ordering = "-id"  # a UUIDv7 starts with the time of creation
 
     def paginate_queryset(self, queryset: Any, request: Any, view: Any = None) -> Any:
         try:
             page: Any = super().paginate_queryset(queryset, request, view)
         except (NotFound, ValueError, OverflowError) as error:
-            raise ValidationError({"cursor": "This is not a cursor of ours."}) from error
+            raise ValidationError({"cursor": "Invalid cursor."}) from error
         self.base_url = settings.PUBLIC_URL + request.get_full_path()
         return page
 
@@ -28,5 +28,5 @@ class NewestFirst(CursorPagination):
     def decode_cursor(self, request: Any) -> Any:
         cursor = super().decode_cursor(request)
         if cursor and cursor.position is not None:
-            UUID(str(cursor.position))  # ValueError: somebody made it up
+            UUID(str(cursor.position))  # ValueError: the cursor was made up
         return cursor

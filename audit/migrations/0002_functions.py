@@ -1,4 +1,4 @@
-"""The functions whose text is in `audit/sql/`, the triggers that make tables append-only, the first partitions."""
+"""The SQL functions of `audit/sql/`, the append-only triggers and the first partitions."""
 
 from django.db import migrations
 
@@ -31,7 +31,7 @@ class Migration(migrations.Migration):
         SQLFunction("audit", "audit_ensure_partitions", roles=["operator"]),
         SQLFunction("audit", "audit_drop_partition", roles=["operator"]),
         SQLFunction("audit", "record_event", owner="lookup", roles=["app", "operator"]),
-        # the default partition keeps events of a month whose partition was not made in time
+        # the default partition takes the events of a month whose partition was not created in time
         RunRoleSQL(
             """
             CREATE TABLE audit_logs_other PARTITION OF audit_logs DEFAULT;

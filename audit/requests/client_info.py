@@ -1,4 +1,4 @@
-"""Who is asking: the one place that knows a client's address."""
+"""The client of a request. Only this module determines its address."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ USER_AGENT_LENGTH = 512
 
 @dataclass(frozen=True)
 class ClientInfo:
-    """Where a request came from. `ip_address` is None where there is none (a command, a job)."""
+    """`ip_address` is None outside of requests (commands, jobs)."""
 
     ip_address: str | None = None
     user_agent: str = ""
@@ -22,23 +22,23 @@ class ClientInfo:
 def client_info(request: Any) -> ClientInfo:
     """The client of a Django or DRF request."""
     agent = request.META.get("HTTP_USER_AGENT", "")
-    printable = "".join(c for c in agent[:USER_AGENT_LENGTH] if c.isprintable())
+    printable = "".join(char for char in agent[:USER_AGENT_LENGTH] if char.isprintable())
     return ClientInfo(_address(request), printable, getattr(request, "request_id", ""))
 
 
 def _address(request: HttpRequest) -> str | None:
-    """The peer, or what the outermost of TRUSTED_PROXY_COUNT proxies saw as its peer."""
-    peer = _parsed(request.META.get("REMOTE_ADDR", ""))
+    """The peer, or the peer of the outermost of TRUSTED_PROXY_COUNT proxies."""
+    peer = _normalize(request.META.get("REMOTE_ADDR", ""))
     if not settings.TRUSTED_PROXY_COUNT:
         return peer
     hops = [hop.strip() for hop in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")]
     if len(hops) < settings.TRUSTED_PROXY_COUNT:
         return peer
-    return _parsed(hops[-settings.TRUSTED_PROXY_COUNT]) or peer
+    return _normalize(hops[-settings.TRUSTED_PROXY_COUNT]) or peer
 
 
-def _parsed(text: str) -> str | None:
-    """The one spelling of an address: no zone, IPv4-mapped as IPv4; None for what is no address."""
+def _normalize(text: str) -> str | None:
+    """Normalize an address: no zone, IPv4-mapped as IPv4. None if it is not an address."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a log line carries, and what it must not."""
+"""Log filters: add the request id, remove secrets and personal data."""
 
 import logging
 from contextvars import ContextVar
@@ -10,7 +10,7 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
 class RequestFilter(logging.Filter):
-    """Adds the request's id; takes away what Django attaches, and paths, which may hold tokens."""
+    """Adds the request id; removes the request that Django attaches, and paths, which may contain tokens."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id = request_id.get()
@@ -20,21 +20,20 @@ class RequestFilter(logging.Filter):
             route = getattr(getattr(request, "resolver_match", None), "route", "no route")
             record.args = tuple(route if argument == path else argument for argument in record.args)
         if record.name == "django.security.csrf" and isinstance(record.args, tuple):
-            record.args = tuple(
-                str(argument).partition(" - ")[0] for argument in record.args
-            )  # then an origin
+            # what follows " - " is the Origin or Referer that the client sent
+            record.args = tuple(str(argument).partition(" - ")[0] for argument in record.args)
         return True
 
 
 class ExpectedErrorsFilter(logging.Filter):
-    """A database that is away and a client that lies are facts, not bugs: one line, no traceback."""
+    """One line without a traceback for an unavailable database and for suspicious requests."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, OperationalError | InterfaceError):
             record.msg, record.args = f"{record.getMessage()} ({type(error).__name__})", ()
             record.exc_info = None
-        if isinstance(error, SuspiciousOperation):  # its message has what the client sent, as a Host
+        if isinstance(error, SuspiciousOperation):  # its message contains input, such as the Host
             record.msg, record.args = f"refused ({type(error).__name__})", ()
             record.exc_info = None
         return True

@@ -1,7 +1,7 @@
-"""What Prometheus may know. No label names a person, and each has few values.
+"""The service's Prometheus metrics. Labels contain no personal data and have few values.
 
-Several processes serve: with PROMETHEUS_MULTIPROC_DIR (the launcher sets it) each keeps its numbers
-in a file there, and whoever is asked adds them all up. Numbers begin anew when the service starts.
+With PROMETHEUS_MULTIPROC_DIR, which the launcher sets, each process writes its values to files there, and a
+scrape adds them up. Counters reset when the service starts.
 """
 
 import os
@@ -12,50 +12,48 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from audit.events import Event
 
-RESERVED_BYTES = 2**18  # a process fills half of one at most
+RESERVED_BYTES = 2**18  # twice what a process needs per file
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 def _reserve_files() -> None:
-    """Prometheus maps sparse files, and a page that a full disk can't give kills the process (SIGBUS)."""
+    """prometheus_client maps sparse files; if the disk is full, a write to one kills the process (SIGBUS)."""
     directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     for kind in ("counter", "histogram", "gauge_mostrecent") if directory else ():
         with Path(f"{directory}/{kind}_{os.getpid()}.db").open("ab") as file:
             os.posix_fallocate(file.fileno(), 0, RESERVED_BYTES)
 
 
-if hasattr(os, "posix_fallocate"):  # macOS has none
+if hasattr(os, "posix_fallocate"):  # not on macOS
     _reserve_files()
 
-REQUESTS = Counter("auth_requests", "Answers by door.", ["method", "route", "status"])
+REQUESTS = Counter("auth_requests", "Requests by method, route and status.", ["method", "route", "status"])
 REQUEST_SECONDS = Histogram(
-    "auth_request_seconds", "Time to answer.", ["route"], buckets=(0.005, 0.02, 0.1, 0.5, 1, 2.5, 10)
+    "auth_request_seconds", "Response time by route.", ["route"], buckets=(0.005, 0.02, 0.1, 0.5, 1, 2.5, 10)
 )
-EVENTS = Counter("auth_events", "What was written into the audit book.", ["type"])
+EVENTS = Counter("auth_events", "Events written to the audit log.", ["type"])
 HASHING_SECONDS = Histogram(
-    "auth_hashing_seconds", "Time of one password hash.", buckets=(0.02, 0.05, 0.1, 0.2, 0.5, 1, 2.5)
+    "auth_hashing_seconds", "Duration of a password hash.", buckets=(0.02, 0.05, 0.1, 0.2, 0.5, 1, 2.5)
 )
-BREACH_CHECKS = Counter("auth_breach_checks", "Questions to HaveIBeenPwned.", ["outcome"])
-MAILS = Counter("auth_mails", "Mails handed to the mail server.", ["kind", "outcome"])
-DATABASE_ERRORS = Counter("auth_database_errors", "Requests and jobs that the database failed.", ["error"])
+BREACH_CHECKS = Counter("auth_breach_checks", "Requests to HaveIBeenPwned.", ["outcome"])
+MAILS = Counter("auth_mails", "Mails sent to the mail server.", ["kind", "outcome"])
+DATABASE_ERRORS = Counter("auth_database_errors", "Database errors of requests and jobs.", ["error"])
 QUEUE_SECONDS = Gauge(
-    "auth_queue_oldest_seconds", "How long the oldest due job waits.", multiprocess_mode="mostrecent"
+    "auth_queue_oldest_seconds", "How long the oldest due job has waited.", multiprocess_mode="mostrecent"
 )
 WORKER_SEEN = Gauge(
-    "auth_worker_seen_timestamp_seconds", "When the worker last looked.", multiprocess_mode="mostrecent"
+    "auth_worker_seen_timestamp_seconds", "When the worker last ran.", multiprocess_mode="mostrecent"
 )
 UNSEALED_SECONDS = Gauge(
-    "auth_audit_unsealed_seconds",
-    "How long the oldest event of the book waits for its seal.",
-    multiprocess_mode="mostrecent",
+    "auth_audit_unsealed_seconds", "Age of the oldest unsealed event.", multiprocess_mode="mostrecent"
 )
 
-for _event in Event:  # an alert on a rate wants a zero to start from
+for _event in Event:  # a rate needs a first value of 0
     EVENTS.labels(_event.value)
 
 
 def known_method(method: str) -> str:
-    """A method is any word that a client chooses (RFC 9110 § 9.1)."""
+    """Clients may send any word as the method (RFC 9110 § 9.1); a label must have few values."""
     return method if method in METHODS else "other"
 
 
@@ -66,7 +64,7 @@ def count_request(method: str, route: str | None, status: int, seconds: float) -
 
 
 def exposition() -> bytes:
-    """All numbers of all processes, in Prometheus' text format."""
+    """The metrics of all processes in Prometheus' text format."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()

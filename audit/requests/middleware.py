@@ -14,10 +14,10 @@ CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 
 class RequestMiddleware:
-    """Gives each request an id, and writes one log line for it.
+    """Gives each request an id, counts it, and logs one line.
 
-    The line names the route, never the path: the paths of reset pages hold tokens. An `X-Request-ID` that
-    came with the request is the client's, or a proxy's: it stands in the line beside ours, and nowhere else.
+    The line has the route and not the path: the paths of reset pages contain tokens. An incoming
+    `X-Request-ID` is logged as `client_request_id` and used nowhere else.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -36,19 +36,19 @@ class RequestMiddleware:
 
     def _finish(self, request: HttpRequest, response: HttpResponseBase, started: float) -> None:
         response["X-Request-ID"] = request.request_id  # type: ignore[attr-defined]
-        if request.path.startswith(("/api/", "/account/")):  # tokens in answers, tokens in paths
+        if request.path.startswith(("/api/", "/account/")):  # tokens in responses and in paths
             response["Cache-Control"] = "no-store"
         seconds = time.perf_counter() - started
         route = getattr(request.resolver_match, "route", None)
         method = metrics.known_method(str(request.method))
         metrics.count_request(method, route, response.status_code, seconds)
-        facts = {
+        fields = {
             "method": method,
             "route": route,
             "status": response.status_code,
             "milliseconds": round(seconds * 1000, 1),
         }
-        given = request.META.get("HTTP_X_REQUEST_ID", "")
-        if CLIENT_ID.fullmatch(given):
-            facts["client_request_id"] = given
-        logger.info("request", extra=facts)
+        client_id = request.META.get("HTTP_X_REQUEST_ID", "")
+        if CLIENT_ID.fullmatch(client_id):
+            fields["client_request_id"] = client_id
+        logger.info("request", extra=fields)

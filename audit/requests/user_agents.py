@@ -4,14 +4,14 @@ import ua_parser
 
 from .client_info import ClientInfo
 
-# the first call loads its patterns; of many first ones at once each would, for seconds
-_one_at_a_time = threading.Lock()
+# the first call loads the patterns, which takes seconds: concurrent first calls must not each do so
+_lock = threading.Lock()
 
 
 def describe_device(client: ClientInfo) -> str:
-    """What a person would call the client: "Firefox on Linux", "" where nothing is known."""
-    with _one_at_a_time:
-        found = ua_parser.parse(client.user_agent)
-    browser = found.user_agent.family if found.user_agent else ""
-    system = found.os.family if found.os else ""
+    """Browser and system, such as "Firefox on Linux"; "" if neither is known."""
+    with _lock:
+        agent = ua_parser.parse(client.user_agent)
+    browser = agent.user_agent.family if agent.user_agent else ""
+    system = agent.os.family if agent.os else ""
     return (f"{browser} on {system}" if browser and system else browser or system)[:100]

@@ -1,11 +1,10 @@
-"""The chain of seals: what one says, how it is signed, and how the next one follows.
+"""The chain of seals: the statement of a seal, its signature, and how the next one is appended.
 
-Each statement names the digest of the one before it, so the newest signature vouches for all.
+Each statement contains the digest of the one before it, so the newest signature covers the whole chain.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -18,11 +17,12 @@ from audit.exceptions import ChainBrokenError
 from audit.models import Seal
 from tenancy.context import current_alias
 
-from .keys import name_of, signing_key
+from .keys import public_key_of, signing_key
 
-ENTRY = 16 + 32  # bytes of a row in `leaves`: its id and its hash
+ID_BYTES = 16
+LEAF_BYTES = ID_BYTES + 32  # a row's id and its hash
 
-# What is hashed of a row: all its columns, as the JSON array that PostgreSQL makes of them.
+# The hash covers all columns of a row, as a JSON array that PostgreSQL makes.
 ROW_HASH = """sha256(convert_to(jsonb_build_array(
     log.id, log.creator_id, log.at AT TIME ZONE 'UTC', log.type, log.request_id, log.detail,
     encode(log.personal_digest, 'hex'), log.written_at AT TIME ZONE 'UTC', log.written_xid)::text, 'UTF8'))"""
@@ -30,57 +30,52 @@ ROW_HASH = """sha256(convert_to(jsonb_build_array(
 
 class Kind(StrEnum):
     ROWS = "rows"
-    KEY = "key"  # from here on another key signs
-    DROPPED = "dropped"  # a page was let go, with so many rows
-    RESTORED = "restored"  # the database came from a dump; its transactions are counted anew
+    KEY = "key"  # another key signs from here on
+    DROPPED = "dropped"  # a partition was dropped
+    RESTORED = "restored"  # the database was restored from a dump; transaction numbers start again
 
 
 class Position(NamedTuple):
-    """A row's place in the order of sealing; ids in hex compare as PostgreSQL compares them."""
+    """A row's position in the order of sealing. Ids in hex sort as PostgreSQL sorts them."""
 
     xid: int
     id: str
 
 
-START = Position(0, "0" * 32)
-
-
-def end_of(xid: int) -> Position:
-    """The last place that a row of that transaction could have."""
-    return Position(xid, "f" * 32)
+START, MAX_ID = Position(0, "0" * 32), "f" * 32
 
 
 @dataclass(frozen=True)
 class Statement:
-    """What a seal says, over the rows after `after` up to `last` that were written after `since`.
+    """The signed content of a seal. It covers the rows written after `since`, from `after` up to `last`.
 
-    There will be no others in that span: below `last` every transaction has ended. Those from `next`
-    on had not begun at `sealed_at`. Times are text, since PostgreSQL's "-infinity" is one of them.
+    No row can still appear in this range: every transaction up to `last` has ended. Transactions numbered
+    `next` and above had not started at `sealed_at`. Times are text because PostgreSQL has "-infinity".
     """
 
     number: int
     kind: Kind
     previous: str  # SHA-256 of the statement before, hex
-    key: str
+    key: str  # public key, hex
     sealed_at: str
     next: int
     since: str
-    after: Position
-    last: Position
-    rows: int = 0
-    root: str = ""  # Merkle root (RFC 6962) over the leaves, hex
-    page: str = ""
+    after: Position  # exclusive
+    last: Position  # inclusive
+    rows: int = 0  # covered; of a partition: dropped with it
+    leaves_digest: str = ""  # SHA-256, hex
+    partition: str = ""
 
     def text(self) -> str:
-        """The one spelling, which is signed."""
+        """The canonical JSON, which is signed."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
 
     @classmethod
-    def of(cls, text: str) -> Self:
-        """Read back what `text` wrote.
+    def parse(cls, text: str) -> Self:
+        """The inverse of `text`.
 
         Raises:
-            ValueError: it did not write this.
+            ValueError: the text is not a statement in canonical form.
 
         """
         try:
@@ -98,71 +93,73 @@ class Statement:
     def digest(self) -> str:
         return hashlib.sha256(self.text().encode()).hexdigest()
 
+    def matches_leaves(self, leaves: bytes) -> bool:
+        rows = self.rows if self.kind == Kind.ROWS else 0
+        return len(leaves) == rows * LEAF_BYTES and digest_of_leaves(leaves) == self.leaves_digest
+
 
 GENESIS = Statement(0, Kind.ROWS, "", "", "-infinity", 0, "-infinity", START, START)
 
 
 def newest_statement() -> Statement:
-    """What the newest seal says; GENESIS where there is none.
+    """The statement of the newest seal; GENESIS if there is none.
 
     Raises:
-        ChainBrokenError: it says nothing.
+        ChainBrokenError: it can't be parsed.
 
     """
     text = Seal.objects.order_by("-number").values_list("statement", flat=True).first()
     try:
-        return GENESIS if text is None else Statement.of(text)
+        return GENESIS if text is None else Statement.parse(text)
     except ValueError as error:
         raise ChainBrokenError from error
 
 
 def append(
-    newest: Statement, kind: Kind, *, key: Ed25519PrivateKey | None = None, leaves: bytes = b"", **facts: Any
+    newest: Statement, kind: Kind, *, key: Ed25519PrivateKey | None = None, leaves: bytes = b"", **fields: Any
 ) -> None:
-    """Write the seal after `newest`; it covers no rows unless `facts` say so.
+    """Write the seal after `newest`. It covers no rows unless `fields` has a new `last`.
 
     Raises:
-        IntegrityError: somebody else has written it meanwhile.
-        SealKeyLockedError: the key can't be opened.
+        IntegrityError: another process has written a seal of this number.
+        SealKeyLockedError: the key can't be decrypted.
 
     """
-    key, seen = key or signing_key(), transaction_snapshot()
-    chained = {"number": newest.number + 1, "previous": newest.digest(), "key": name_of(key)}
-    moment = {"sealed_at": seen.at.isoformat(), "next": seen.next}
-    place = {"since": newest.since, "after": newest.last, "last": newest.last}
-    said = Statement(kind=kind, **chained, **moment, **place | facts)  # type: ignore[arg-type]
-    signature = key.sign(said.text().encode())
-    Seal.objects.create(number=said.number, statement=said.text(), signature=signature, leaves=leaves)
+    key, snapshot = key or signing_key(), transaction_snapshot()
+    statement = Statement(
+        number=newest.number + 1,
+        kind=kind,
+        previous=newest.digest(),
+        key=public_key_of(key),
+        sealed_at=snapshot.at.isoformat(),
+        next=snapshot.next,
+        after=newest.last,
+        leaves_digest=digest_of_leaves(leaves),
+        **{"since": newest.since, "last": newest.last} | fields,
+    )
+    text = statement.text()
+    Seal.objects.create(
+        number=statement.number, statement=text, signature=key.sign(text.encode()), leaves=leaves
+    )
 
 
-def merkle_root(entries: Sequence[bytes]) -> bytes:
-    """RFC 6962 § 2.1."""
-    level = [hashlib.sha256(b"\x00" + entry).digest() for entry in entries]
-    while len(level) > 1:
-        pairs = zip(level[::2], level[1::2], strict=False)
-        level = [hashlib.sha256(b"\x01" + left + right).digest() for left, right in pairs] + (
-            level[-1:] if len(level) % 2 else []
-        )
-    return level[0]
-
-
-def entries_of(leaves: bytes) -> list[bytes]:
-    return [leaves[start : start + ENTRY] for start in range(0, len(leaves), ENTRY)]
+def digest_of_leaves(leaves: bytes) -> str:
+    return hashlib.sha256(leaves).hexdigest()
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What PostgreSQL says of its transactions at a moment."""
+    """PostgreSQL's transaction numbers at one moment."""
 
-    oldest_open: int  # below it all have ended
-    next: int
+    oldest_open: int  # every transaction below has ended
+    next: int  # no transaction from here on has started
     at: datetime
 
 
 def transaction_snapshot() -> Snapshot:
     with connections[current_alias()].cursor() as cursor:
         cursor.execute(
-            "SELECT pg_snapshot_xmin(seen)::text::bigint, pg_snapshot_xmax(seen)::text::bigint, "
-            "clock_timestamp() FROM pg_current_snapshot() AS seen"
+            "SELECT pg_snapshot_xmin(snapshot)::text::bigint, pg_snapshot_xmax(snapshot)::text::bigint, "
+            "clock_timestamp() FROM pg_current_snapshot() AS snapshot"
         )
         return Snapshot(*cursor.fetchone())

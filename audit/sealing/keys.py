@@ -1,7 +1,7 @@
-"""The keys that sign seals: Ed25519, of the book alone. A key is named by its public half, in hex."""
+"""The Ed25519 keys that sign seals. A key is identified by its public key, in hex."""
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.fernet import Fernet, InvalidToken
+from cryptography.fernet import InvalidToken
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from django.utils import timezone
 
@@ -9,51 +9,50 @@ from audit.encryption import fernet_for
 from audit.exceptions import SealKeyLockedError
 from audit.models import SealKey
 
+PURPOSE = "audit.seal_keys"  # of the encryption key
+
 
 def signing_key() -> Ed25519PrivateKey:
-    """The newest key, or the first one, made now.
+    """The newest key; the first call creates one.
 
     Raises:
-        SealKeyLockedError: it is locked under another SECRET_KEY.
+        SealKeyLockedError: it was encrypted under another SECRET_KEY.
 
     """
     newest = SealKey.objects.order_by("-created_at").first()
     if newest is None:
-        return make_key()
-    private = private_half(newest)
-    if private is None:
+        return create_key()
+    private_key = decrypt_private_key(newest)
+    if private_key is None:
         raise SealKeyLockedError
-    return private
+    return private_key
 
 
-def make_key() -> Ed25519PrivateKey:
-    """A new key; it signs from now on, and the old ones still verify."""
-    private = Ed25519PrivateKey.generate()
-    locked = _cipher().encrypt(private.private_bytes_raw())
-    SealKey.objects.create(public_key=name_of(private), private_key=locked, created_at=timezone.now())
-    return private
+def create_key() -> Ed25519PrivateKey:
+    """Store a new key, which signs from now on. Older keys still verify."""
+    key = Ed25519PrivateKey.generate()
+    encrypted = fernet_for(PURPOSE).encrypt(key.private_bytes_raw())
+    SealKey.objects.create(public_key=public_key_of(key), private_key=encrypted, created_at=timezone.now())
+    return key
 
 
-def private_half(row: SealKey) -> Ed25519PrivateKey | None:
-    """None where it is not ours: it does not open under SECRET_KEY, or belongs to another public half."""
+def decrypt_private_key(row: SealKey) -> Ed25519PrivateKey | None:
+    """None if SECRET_KEY does not decrypt it, or if it does not match the row's public key."""
     try:
-        private = Ed25519PrivateKey.from_private_bytes(_cipher().decrypt(bytes(row.private_key)))
+        key = Ed25519PrivateKey.from_private_bytes(fernet_for(PURPOSE).decrypt(bytes(row.private_key)))
     except (InvalidToken, ValueError):
         return None
-    return private if name_of(private) == row.public_key else None
+    return key if public_key_of(key) == row.public_key else None
 
 
-def name_of(private: Ed25519PrivateKey) -> str:
-    return private.public_key().public_bytes_raw().hex()
+def public_key_of(key: Ed25519PrivateKey) -> str:
+    return key.public_key().public_bytes_raw().hex()
 
 
-def verifies(name: str, signature: bytes, statement: str) -> bool:
+def is_signature_valid(public_key: str, signature: bytes, statement: str) -> bool:
     try:
-        Ed25519PublicKey.from_public_bytes(bytes.fromhex(name)).verify(signature, statement.encode())
+        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key))
+        key.verify(signature, statement.encode())
     except (InvalidSignature, ValueError):
         return False
     return True
-
-
-def _cipher() -> Fernet:
-    return fernet_for("audit.seal_keys")

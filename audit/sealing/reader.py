@@ -1,7 +1,8 @@
-"""The rows of the book for verifying: in the order of sealing, with what is left of personal data."""
+"""The rows of the audit log in the order of sealing, with personal data that are not erased."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import NamedTuple
 from uuid import UUID
 
@@ -13,16 +14,17 @@ from tenancy.context import current_alias
 from .chain import ROW_HASH, Position
 
 UUID_WITH_TIME = 7
+ROWS_PER_FETCH = 2000
 
 
 class LoggedRow(NamedTuple):
     xid: int
     id: bytes
-    written_at: float  # epoch; PostgreSQL has times that Python has not
+    written_at: float  # epoch, as `at`; PostgreSQL's range of times is wider than Python's
     at: float
     hash: bytes
     personal_digest: bytes | None
-    is_own: bool | None  # None: the personal data are erased
+    has_same_creator: bool | None  # as its personal data; None if they are erased
     salt: bytes
     ip_address: str | None
     user_agent: str
@@ -32,24 +34,28 @@ class LoggedRow(NamedTuple):
     def position(self) -> Position:
         return Position(self.xid, self.id.hex())
 
-    def dated(self) -> float:
-        """When it says that it happened, in its time or in its id."""
+    def claimed_time(self) -> float:
+        """The time in `at` or in the id, whichever is earlier."""
         has_time = self.id[6] >> 4 == UUID_WITH_TIME  # the version (RFC 9562)
         return min(self.at, int.from_bytes(self.id[:6]) / 1000) if has_time else self.at
 
-    def fits_personal_data(self) -> bool:
-        """Are they what they were, or erased?"""
-        if self.is_own is None:
+    def is_personal_data_intact(self) -> bool:
+        """Whether the personal data are erased or match the row's digest."""
+        if self.has_same_creator is None:
             return True
-        own = {"ip_address": self.ip_address, "user_agent": self.user_agent, "email": self.email}
-        return self.is_own and is_digest_of(self.personal_digest, self.salt, **own)  # type: ignore[arg-type]
+        personal = {"ip_address": self.ip_address, "user_agent": self.user_agent, "email": self.email}
+        return self.has_same_creator and is_digest_of(self.personal_digest, self.salt, **personal)  # type: ignore[arg-type]
 
 
 class SealedRowReader:
-    """The rows that were written in a span of time, in the order of sealing, read forward once."""
+    """Reads all rows once, in spans: transaction numbers start again at each of `restores`, oldest first."""
 
-    def __init__(self, since: str, until: str) -> None:
-        self._rows = _read_rows(since, until)
+    def __init__(self, restores: Iterable[str]) -> None:
+        self._spans = pairwise(["-infinity", *restores, "infinity"])
+        self.start_next_span()
+
+    def start_next_span(self) -> None:
+        self._rows = _read_rows(*next(self._spans))
         self._next = next(self._rows, None)
 
     def up_to(self, last: Position) -> Iterator[LoggedRow]:
@@ -58,28 +64,30 @@ class SealedRowReader:
             yield row
 
     def rest(self) -> Iterator[LoggedRow]:
+        """The remaining rows before the next restore."""
         return self.up_to(Position(2**63, ""))
 
 
 def _read_rows(since: str, until: str) -> Iterator[LoggedRow]:
     with connections[current_alias()].chunked_cursor() as cursor:
         cursor.execute(_ROWS, [since, until])
-        while rows := cursor.fetchmany(2000):
+        while rows := cursor.fetchmany(ROWS_PER_FETCH):
             yield from map(LoggedRow._make, rows)
 
 
 _ROWS = f"""
     SELECT log.written_xid, uuid_send(log.id), extract(epoch FROM log.written_at)::float8,
         extract(epoch FROM log.at)::float8, {ROW_HASH}, log.personal_digest,
-        own.creator_id = log.creator_id, own.salt, host(own.ip_address), own.user_agent, own.email
-    FROM audit_logs AS log LEFT JOIN audit_personal_data AS own ON own.id = log.id
+        personal.creator_id = log.creator_id, personal.salt, host(personal.ip_address), personal.user_agent,
+        personal.email
+    FROM audit_logs AS log LEFT JOIN audit_personal_data AS personal ON personal.id = log.id
     WHERE log.written_at > %s::timestamptz AND log.written_at <= %s::timestamptz
     ORDER BY log.written_xid, log.id
 """
 
 
-def named(id_: bytes) -> str:
-    """A row, as a person would look for it."""
+def describe_row(id_: bytes) -> str:
+    """The row's id and the time in it."""
     uuid = UUID(bytes=id_)
     try:
         at = datetime.fromtimestamp((uuid.int >> 80) / 1000, UTC)

@@ -1,8 +1,7 @@
-"""Sealing: the new rows of the book are hashed, chained and signed, in batches and after the fact.
+"""Sealing: new rows are hashed, chained and signed in batches, after they were written.
 
-Rows are sealed in the order of (`written_xid`, `id`). A transaction may commit long after a later
-one, so a seal takes rows only below the oldest transaction that is still open: there, nothing can
-appear any more, and what appears all the same was put there.
+Rows are sealed in the order (`written_xid`, `id`). A transaction may commit long after a later one, so a
+seal covers only rows below the oldest open transaction. No row can appear there later, except a forged one.
 """
 
 from datetime import timedelta
@@ -17,6 +16,7 @@ from audit.models import AuditLog
 from tenancy.context import current_alias
 
 from .chain import (
+    MAX_ID,
     ROW_HASH,
     START,
     Kind,
@@ -24,33 +24,31 @@ from .chain import (
     Snapshot,
     Statement,
     append,
-    end_of,
-    merkle_root,
     newest_statement,
     transaction_snapshot,
 )
-from .keys import make_key, name_of
+from .keys import create_key, public_key_of
 
-EVERY_XID = 2**63 - 1
-BATCH = 5000  # rows of a seal, at most
-ROUND = 20 * BATCH  # rows of a visit of the worker
-# A row waits as long, so that who puts one in among the sealed can't be taken for a slow process:
-# from the making of an id to its INSERT less time passes, and clocks of our machines differ by less.
+MAX_XID = 2**63 - 1
+BATCH = 5000  # maximum rows of a seal
+ROUND = 20 * BATCH  # maximum rows of a call of `seal_new_rows`
+# Rows are sealed no earlier than this after being written. Any row that appears later below the sealed
+# position is therefore a forgery and not a slow commit.
 SETTLE = timedelta(seconds=15)
 
 
 class UnsealedRow(NamedTuple):
     xid: int
     id: bytes
-    written_at: float  # epoch; PostgreSQL has times that Python has not
+    written_at: float  # epoch; PostgreSQL's range of times is wider than Python's
     hash: bytes
 
 
 def seal_new_rows() -> int:
-    """Seal what is final, ROUND rows at most; returns how many it were.
+    """Seal the rows that are final, at most about ROUND of them; returns how many.
 
     Raises:
-        SealingError: the key can't be opened, or there is nothing to go on from.
+        SealingError: the key can't be decrypted, or the newest seal can't be parsed.
 
     """
     sealed = 0
@@ -58,102 +56,106 @@ def seal_new_rows() -> int:
         while sealed < ROUND and (rows := _seal_batch()):
             sealed += rows
     except IntegrityError:
-        pass  # another worker has written the seal of this number, and all of ours is undone
+        pass  # another worker has written the seal of this number; ours is rolled back
     return sealed
 
 
 def rotate_key() -> str:
-    """From now on a new key signs, and says so in a seal of its own; returns its name."""
+    """Create a new key and announce it in a seal; returns its public key."""
     with transaction.atomic(using=current_alias()):
-        key = make_key()
+        key = create_key()
         append(newest_statement(), Kind.KEY, key=key)
-    return name_of(key)
+    return public_key_of(key)
 
 
 def waiting_seconds() -> float:
-    """For how long the first row after the newest seal waits for its own; 0 for none, inf for ever."""
+    """The age of the oldest unsealed row; 0 if there is none, infinity if nothing can be sealed."""
     try:
-        place = _place(newest_statement())
+        newest = newest_statement()
     except ChainBrokenError:
         return float("inf")
     with connections[current_alias()].cursor() as cursor:
         cursor.execute(
             f"SELECT extract(epoch FROM clock_timestamp() - log.written_at)::float8 "
-            f"{_AFTER} ORDER BY log.written_xid, log.id LIMIT 1",
-            place,
+            f"{_UNSEALED} ORDER BY log.written_xid, log.id LIMIT 1",
+            _parameters(newest),
         )
-        found = cursor.fetchone()
-    return max(0.0, found[0]) if found else 0.0
+        row = cursor.fetchone()
+    return max(0.0, row[0]) if row else 0.0
+
+
+def has_unsealed(rows: QuerySet[AuditLog]) -> bool:
+    newest = newest_statement()
+    after = Q(written_xid__gt=newest.last.xid) | Q(written_xid=newest.last.xid, id__gt=newest.last.id)
+    since = Q() if newest.since == "-infinity" else Q(written_at__gt=newest.since)
+    return rows.filter(after & since).exists()
 
 
 def _seal_batch() -> int:
-    """Seal the next rows, and return how many; 0 where none is final. One transaction: all or nothing."""
+    """Write the next seal in one transaction; returns how many rows it covers, 0 if no row is final."""
     with transaction.atomic(using=current_alias()):
-        newest, seen = newest_statement(), transaction_snapshot()
-        is_restored = seen.next <= newest.last.xid  # it has not come as far as what is sealed
-        horizon = EVERY_XID if is_restored else seen.oldest_open
-        rows = _rows_after(newest, horizon)
-        final = rows[:BATCH] if is_restored else _settled(rows[:BATCH], seen.at.timestamp())
-        if final:
-            _seal_rows(newest, final, horizon if len(final) == len(rows) else rows[len(final)].xid)
-        elif is_restored:
-            append(newest, Kind.RESTORED, since=_end_of_dump(newest, seen), last=START)
-    return len(final)
+        newest, snapshot = newest_statement(), transaction_snapshot()
+        if snapshot.next <= newest.last.xid:  # the server has not reached the sealed transactions
+            return _seal_after_restore(newest, snapshot)
+        return _seal_settled(newest, snapshot)
 
 
-def _seal_rows(newest: Statement, rows: list[UnsealedRow], horizon: int) -> None:
-    """Below the horizon there is no other row, and will be none."""
-    entries = [row.id + row.hash for row in rows]
-    last = Position(rows[-1].xid, rows[-1].id.hex())
-    append(
-        newest,
-        Kind.ROWS,
-        leaves=b"".join(entries),
-        last=max(last, end_of(horizon - 1)),
-        rows=len(rows),
-        root=merkle_root(entries).hex(),
-    )
+def _seal_settled(newest: Statement, snapshot: Snapshot) -> int:
+    """Seal rows of ended transactions, up to the first that was written less than SETTLE ago."""
+    rows = _rows_after(newest, below=snapshot.oldest_open)
+    now = snapshot.at.timestamp()
+    settled_until = now - SETTLE.total_seconds()
+    # a time in the future comes from a clock that was set back; waiting for it is useless
+    settled = list(takewhile(lambda row: not settled_until < row.written_at <= now, rows[:BATCH]))
+    return _append_rows(newest, settled, end=_end_of(settled, rows, snapshot.oldest_open))
 
 
-def _settled(rows: list[UnsealedRow], now: float) -> list[UnsealedRow]:
-    """Those before the first that is too young; what a clock dated in the future waits for nothing."""
-    settled = now - SETTLE.total_seconds()
-    return list(takewhile(lambda row: not settled < row.written_at <= now, rows))
+def _seal_after_restore(newest: Statement, snapshot: Snapshot) -> int:
+    """Seal the rest of the dump's rows. After the last one, say that transaction numbers start again."""
+    rows = _rows_after(newest, below=MAX_XID)
+    if not rows:
+        append(newest, Kind.RESTORED, since=_end_of_dump(newest, snapshot), last=START)
+    return _append_rows(newest, rows[:BATCH], end=_end_of(rows[:BATCH], rows, MAX_XID))
 
 
-def _rows_after(newest: Statement, horizon: int) -> list[UnsealedRow]:
-    """The rows of the next batch, and one more."""
+def _end_of(batch: list[UnsealedRow], rows: list[UnsealedRow], limit: int) -> int:
+    """The transaction before which `batch` has all rows that there are: that of the row that follows it."""
+    return rows[len(batch)].xid if len(batch) < len(rows) else limit
+
+
+def _append_rows(newest: Statement, rows: list[UnsealedRow], end: int) -> int:
+    if not rows:
+        return 0
+    last = max(Position(rows[-1].xid, rows[-1].id.hex()), Position(end - 1, MAX_ID))
+    append(newest, Kind.ROWS, leaves=b"".join(row.id + row.hash for row in rows), last=last, rows=len(rows))
+    return len(rows)
+
+
+def _rows_after(newest: Statement, below: int) -> list[UnsealedRow]:
+    """The rows of the next batch and the one that follows it."""
     with connections[current_alias()].cursor() as cursor:
         cursor.execute(
             f"SELECT log.written_xid, uuid_send(log.id), extract(epoch FROM log.written_at)::float8, "
-            f"{ROW_HASH} {_AFTER} AND log.written_xid < %(horizon)s "
+            f"{ROW_HASH} {_UNSEALED} AND log.written_xid < %(below)s "
             "ORDER BY log.written_xid, log.id LIMIT %(limit)s",
-            {**_place(newest), "horizon": horizon, "limit": BATCH + 1},
+            {**_parameters(newest), "below": below, "limit": BATCH + 1},
         )
         return [UnsealedRow(xid, bytes(id_), at, bytes(hash_)) for xid, id_, at, hash_ in cursor]
 
 
-_AFTER = """
+_UNSEALED = """
     FROM audit_logs AS log
     WHERE log.written_at > %(since)s::timestamptz AND (log.written_xid, log.id) > (%(xid)s, %(id)s::uuid)
 """
 
 
-def _place(newest: Statement) -> dict[str, Any]:
+def _parameters(newest: Statement) -> dict[str, Any]:
     return {"since": newest.since, "xid": newest.last.xid, "id": newest.last.id}
 
 
-def _end_of_dump(newest: Statement, seen: Snapshot) -> str:
-    """When the last row was written that the dump brought along."""
+def _end_of_dump(newest: Statement, snapshot: Snapshot) -> str:
+    """When the last row of the dump was written."""
     with connections[current_alias()].cursor() as cursor:
-        cursor.execute("SELECT max(written_at) FROM audit_logs WHERE written_xid >= %s", [seen.next])
+        cursor.execute("SELECT max(written_at) FROM audit_logs WHERE written_xid >= %s", [snapshot.next])
         (written_at,) = cursor.fetchone()
     return written_at.isoformat() if written_at else newest.sealed_at
-
-
-def has_unsealed(rows: QuerySet[AuditLog]) -> bool:
-    """Is one of them still to be sealed?"""
-    newest = newest_statement()
-    after = Q(written_xid__gt=newest.last.xid) | Q(written_xid=newest.last.xid, id__gt=newest.last.id)
-    since = Q() if newest.since == "-infinity" else Q(written_at__gt=newest.since)
-    return rows.filter(after & since).exists()

@@ -1,4 +1,4 @@
-"""The functions of the database that this app calls; their text is in the `.sql` files beside."""
+"""The SQL functions that this app calls; their text is in the `.sql` files of this folder."""
 
 from datetime import date
 from uuid import UUID

@@ -1,6 +1,6 @@
--- Drop the partition of a month, but none of the last three.
--- SECURITY DEFINER of the owner, so that the operator can. The name that is compared is the name that is
--- dropped: the date "2026-11-01 BC" is old, and its name, 202611, is not.
+-- Drop the partition of a month, except of the last three months.
+-- SECURITY DEFINER of the owner, so that the operator can call it. The check compares the name that is dropped
+-- and not the date: "2026-11-01 BC" is an old date, but the name made of it ends in 202611.
 CREATE OR REPLACE FUNCTION audit_drop_partition(month date) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

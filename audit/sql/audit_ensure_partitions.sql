@@ -1,6 +1,6 @@
--- Make the partitions of this month and of the next ones; returns how many were made.
--- SECURITY DEFINER of the owner, so that the operator can have them made ahead of time. A month whose events
--- are in audit_logs_other already stays there.
+-- Create the missing partitions of this month and the next `months` months; returns how many were created.
+-- SECURITY DEFINER of the owner, so that the operator can call it. A month that already has events in
+-- audit_logs_other stays there.
 CREATE OR REPLACE FUNCTION audit_ensure_partitions(months integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -1,4 +1,4 @@
--- RLS and append-only triggers of a partition's own: no role is granted it, and it is protected even so.
+-- Enable RLS and the append-only triggers on a partition, in case a role is ever granted access to it.
 CREATE OR REPLACE FUNCTION audit_protect_partition(partition text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -1,4 +1,4 @@
--- Of the triggers that make a table append-only.
+-- Trigger function of append-only tables.
 CREATE OR REPLACE FUNCTION audit_refuse_change() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

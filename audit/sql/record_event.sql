@@ -1,10 +1,9 @@
--- Write one event and return its id. The only way to write one: SECURITY DEFINER of the lookup role, so that
--- no other role needs INSERT.
--- Id, time and digest are computed here: if a caller could choose them, it could make `verify_audit` report
--- the event for ever. The digest is that of audit.recorder.personal_digest: jsonb writes an array as Python's
--- json.dumps does. The id is a UUIDv7 with the fraction of the millisecond (RFC 9562 § 6.2, method 3), so
--- that the events of one connection sort as they were written.
--- Inside a tenant scope the event must be the tenant's.
+-- Write one event and return its id. SECURITY DEFINER of the lookup role, so that no other role needs INSERT.
+-- Id, time and digest are computed here: a caller that chose them could make `verify_audit` report the event.
+-- The digest equals audit.recorder.personal_digest: jsonb formats an array as Python's json.dumps does.
+-- The id is a UUIDv7 with the fraction of the millisecond (RFC 9562 § 6.2, method 3), so that the events of
+-- one connection sort in the order of writing.
+-- Inside a tenant scope, events of other tenants are refused.
 CREATE OR REPLACE FUNCTION record_event(
     tenant uuid, event_type text, request text, details jsonb, address inet, agent text, mailbox text
 ) RETURNS uuid

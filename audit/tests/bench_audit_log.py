@@ -1,7 +1,6 @@
-"""`make bench`: the audit log at a million events: what looking costs an operator, and an index a sign-in.
+"""`make bench`: with a million events, the time of an operator's pages and the cost of the indexes per event.
 
-The server of the tests does not wait for its disk: what is counted is work, and the WAL of an event says how much
-of it a disk would see.
+The test server does not wait for its disk. The WAL per event says how much would be written to it.
 """
 
 import resource
@@ -16,13 +15,13 @@ import pytest
 from django.test import Client
 from uuid_utils.compat import uuid7
 
-from audit import recorder
 from audit.tests.support.admin_pages import EXPORT, LIST, OVERVIEW
 from config.tests.support.dataset import populate_book
 from config.tests.support.environment import DATABASE, ROLES, server
 from config.tests.support.operators import confirm, enter, make_operator
 
 EVENTS, INSERTS, ROUNDS = 1_000_000, 5000, 5
+RECORD_EVENT = b"SELECT record_event(%s, %s, %s, %s, %s, %s, %s)"
 INDEXES = {
     "audit_logs_type": "ON audit_logs (type, id)",
     "audit_personal_data_address": "ON audit_personal_data (ip_address, id)",
@@ -30,9 +29,9 @@ INDEXES = {
 
 
 def milliseconds(call: Callable[[], Any]) -> float:
-    begun = time.perf_counter()
+    started = time.perf_counter()
     call()
-    return (time.perf_counter() - begun) * 1000
+    return (time.perf_counter() - started) * 1000
 
 
 @pytest.fixture
@@ -50,34 +49,34 @@ def pages(olga: Client) -> Iterator[tuple[str, float]]:
         "list, a rare type": f"{LIST}?type=token.reused",
         "list, an address": f"{LIST}?address=198.51.100.2",
         "list, a rare type of a network": f"{LIST}?type=account.locked&address=198.51.100.0/24",
-        "list, a type that never was": f"{LIST}?type=email.changed",
-        "list, a request of ours": f"{LIST}?request={uuid7().hex}",
-        "list, a request of theirs": f"{LIST}?request=none-such",
+        "list, a type without events": f"{LIST}?type=email.changed",
+        "list, a request id of ours": f"{LIST}?request={uuid7().hex}",
+        "list, a client's request id": f"{LIST}?request=none-such",
     }.items():
         yield name, statistics.median(milliseconds(partial(olga.get, path)) for _ in range(ROUNDS))
 
 
 def test_pages(olga: Client, superuser: psycopg.Connection) -> None:
-    for story, facts in {
+    for scenario, options in {
         "a quiet week": {},
-        "then an attack of a day": {"days": 1, "failed_percent": 90},
+        "after an attack of a day": {"days": 1, "failed_percent": 90},
     }.items():
-        populate_book(superuser, events=EVENTS, already=EVENTS * bool(facts), **facts)
+        populate_book(superuser, events=EVENTS, already=EVENTS * bool(options), **options)
         superuser.execute("VACUUM ANALYZE audit_logs, audit_personal_data")
-        for name, taken in pages(olga):
-            print(f"{story}: {name}: {taken:.0f} ms")
+        for name, duration in pages(olga):
+            print(f"{scenario}: {name}: {duration:.0f} ms")
 
 
 def test_export(olga: Client, superuser: psycopg.Connection) -> None:
     populate_book(superuser, events=EVENTS)
     superuser.execute("VACUUM ANALYZE audit_logs, audit_personal_data")
     for kind in ("csv", "jsonl"):
-        response, size, begun = olga.post(EXPORT, {"format": kind}), 0, time.perf_counter()
+        response, size, started = olga.post(EXPORT, {"format": kind}), 0, time.perf_counter()
         peaks = []
         for chunk in response.streaming_content:
             size += len(chunk)
             peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - started
         print(
             f"{kind}: {size / 2**20:.0f} MiB, {EVENTS / seconds:.0f} events/s; peak memory {peaks[9]} MiB at the"
         )
@@ -85,25 +84,25 @@ def test_export(olga: Client, superuser: psycopg.Connection) -> None:
 
 
 def insert(connection: psycopg.Connection) -> float:
-    """Events a second, one transaction each."""
+    """Events recorded per second, in one transaction each."""
     rows = [
         [uuid7(), ("login.succeeded", "login.failed", "session.ended")[n % 3], uuid7().hex, "{}",
          f"10.{n % 251}.{n % 241}.{n % 239}", "Firefox", ""]
         for n in range(INSERTS)
     ]  # fmt: skip
-    begun = time.perf_counter()
+    started = time.perf_counter()
     for row in rows:
-        connection.execute(recorder._RECORD.encode(), row, prepare=True)
-    return INSERTS / (time.perf_counter() - begun)
+        connection.execute(RECORD_EVENT, row, prepare=True)
+    return INSERTS / (time.perf_counter() - started)
 
 
 def test_inserts(superuser: psycopg.Connection) -> None:
     populate_book(superuser, events=EVENTS)
-    found: dict[str, list[float]] = {"without the two indexes": [], "with them": []}
+    rates_by_name: dict[str, list[float]] = {"without the two indexes": [], "with them": []}
     wal = {}
     with psycopg.connect(server.url(ROLES.operator, DATABASE), autocommit=True) as connection:
         for _ in range(ROUNDS):
-            for name, rates in found.items():
+            for name, rates in rates_by_name.items():
                 for index, definition in INDEXES.items():
                     superuser.execute(f"DROP INDEX IF EXISTS {index}".encode())
                     if name == "with them":
@@ -114,5 +113,5 @@ def test_inserts(superuser: psycopg.Connection) -> None:
                 row = superuser.execute("SELECT pg_current_wal_insert_lsn() - %s::pg_lsn", before).fetchone()
                 assert row
                 wal[name] = float(row[0]) / INSERTS
-    for name, rates in found.items():
+    for name, rates in rates_by_name.items():
         print(f"{name}: {statistics.median(rates):.0f} events/s, {wal[name]:.0f} bytes of WAL each")

@@ -1,4 +1,4 @@
-"""`make bench`: rows a second that are sealed and verified, and what verifying takes of memory."""
+"""`make bench`: rows sealed and verified per second, and the memory that verification takes."""
 
 import time
 import tracemalloc
@@ -8,10 +8,10 @@ import psycopg
 import pytest
 
 from audit.sealing import sealer, verifier
-from audit.sealing.verifier import Verification
+from audit.sealing.verifier import Summary, verify
 from tenancy.context import OPERATOR, using_alias
 
-ROWS, AT_ONCE = 200_000, 500
+ROWS, ROWS_PER_STATEMENT = 200_000, 500
 FILL = """
     WITH new AS (
         SELECT (lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0') || '7' ||
@@ -28,25 +28,25 @@ FILL = """
 """
 
 
-def test_rows_a_second(superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_per_second(superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (sealer, verifier):
         monkeypatch.setattr(module, "SETTLE", timedelta(0))
-    for _ in range(ROWS // AT_ONCE):
-        superuser.execute(FILL, {"rows": AT_ONCE})
+    for _ in range(ROWS // ROWS_PER_STATEMENT):
+        superuser.execute(FILL, {"rows": ROWS_PER_STATEMENT})
     superuser.execute("ANALYZE")
     with using_alias(OPERATOR):
         began = time.monotonic()
         while sealer.seal_new_rows():
             pass
         sealed = time.monotonic() - began
-        look, began = Verification(), time.monotonic()
-        assert list(look.findings()) == []
+        summary, began = Summary(), time.monotonic()
+        assert list(verify(summary)) == []
         verified = time.monotonic() - began
         tracemalloc.start()
-        assert list(Verification().findings()) == []
+        assert list(verify(Summary())) == []
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert look.rows >= ROWS
-    print(f"\n{look.rows / sealed:,.0f} rows a second are sealed, {look.rows / verified:,.0f} verified, "
-          f"in {peak / 2**20:.0f} MiB of Python's memory")  # fmt: skip
+    assert summary.rows >= ROWS
+    print(f"\n{summary.rows / sealed:,.0f} rows per second are sealed, {summary.rows / verified:,.0f} verified, "
+          f"in {peak / 2**20:.0f} MiB of Python memory")  # fmt: skip
     assert peak < 64 * 2**20

@@ -1,6 +1,6 @@
-"""The book in a real browser: small and large, light and dark, by keyboard, and what the pages say to no eyes.
+"""The audit log in a real browser: screen sizes, colour schemes, keyboard and accessibility tree.
 
-SCREENSHOTS=/some/directory keeps a picture of each page.
+SCREENSHOTS=/some/directory saves a screenshot of each page.
 """
 
 import base64
@@ -29,13 +29,13 @@ SCREENS = (390, 844), (1280, 900)
 
 @pytest.fixture(scope="module")
 def served(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(tmp_path_factory.mktemp("book"), workers=1, **NO_LIMITS) as service:
+    with serving(tmp_path_factory.mktemp("audit"), workers=1, **NO_LIMITS) as service:
         yield service
 
 
 @pytest.fixture
 def browser(served: Served, tmp_path: Path, superuser: psycopg.Connection) -> Iterator[Browser]:
-    """Olga, signed in, before a book of a week."""
+    """Olga's browser, signed in, with a week of events."""
     olga = make_operator("olga@example.com")
     populate_book(superuser, events=4000)
     superuser.execute("ANALYZE audit_logs, audit_personal_data")
@@ -49,7 +49,7 @@ def browser(served: Served, tmp_path: Path, superuser: psycopg.Connection) -> It
         yield browser
 
 
-def transaction_snapshot(browser: Browser, name: str) -> None:
+def assert_page_fits_and_is_readable(browser: Browser, name: str) -> None:
     for scheme in ("light", "dark"):
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
@@ -57,17 +57,17 @@ def transaction_snapshot(browser: Browser, name: str) -> None:
             screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
             browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
             assert browser.execute_script("return document.documentElement.scrollWidth") <= width, name
-            time.sleep(0.3)  # the admin's links change their colour slowly
-            texts = browser.execute_script(CONTRASTS.replace("body *", ".book *"))
+            time.sleep(0.3)  # the admin's link colours have a transition
+            texts = browser.execute_script(CONTRASTS.replace("body *", ".audit-log *"))
             assert [text for text in texts if text[2] < 4.5] == [], (scheme, name)
             if directory := os.environ.get("SCREENSHOTS"):
-                whole = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
-                Path(directory, f"{name}-{scheme}-{width}.png").write_bytes(base64.b64decode(whole["data"]))
-    logged = [entry["message"] for entry in browser.get_log("browser")]
-    assert [line for line in logged if " 400 " not in line] == []
+                image = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
+                Path(directory, f"{name}-{scheme}-{width}.png").write_bytes(base64.b64decode(image["data"]))
+    messages = [entry["message"] for entry in browser.get_log("browser")]
+    assert [message for message in messages if " 400 " not in message] == []
 
 
-def test_list_detail_and_overview_on_every_screen(browser: Browser) -> None:
+def test_pages_on_every_screen(browser: Browser) -> None:
     for name, path in {
         "list": LIST,
         "list-filtered": f"{LIST}?type=login.failed&address=198.51.100.0/24",
@@ -77,10 +77,10 @@ def test_list_detail_and_overview_on_every_screen(browser: Browser) -> None:
     }.items():
         browser.go(path)
         assert browser.heading()
-        transaction_snapshot(browser, name)
+        assert_page_fits_and_is_readable(browser, name)
     browser.go(LIST)
     browser.find_element(By.CSS_SELECTOR, ".events tbody th a").send_keys(Keys.ENTER)
-    transaction_snapshot(browser, "detail")
+    assert_page_fits_and_is_readable(browser, "detail")
 
 
 def test_search_and_pages_by_keyboard(browser: Browser) -> None:
@@ -101,18 +101,18 @@ def rows(browser: Browser) -> list[str]:
     return [str(link.get_attribute("href")) for link in links]
 
 
-def test_bars_are_drawn_and_named(browser: Browser) -> None:
-    """A Content-Security-Policy that stopped the colours would leave them black."""
+def test_charts_are_coloured_and_named(browser: Browser) -> None:
+    """If the Content-Security-Policy blocked the colours, the bars would be black."""
     browser.go(f"{LIST}overview/")
     failed = browser.find_element(By.CSS_SELECTOR, "#day-title ~ path.failed")
     assert failed.size["height"] > 5
     assert failed.value_of_css_property("fill") not in {"rgb(0, 0, 0)", "none"}
-    charts = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
-    named = [node["name"]["value"] for node in charts if node.get("role", {}).get("value") == "image"]
-    assert any(name.startswith("Sign-ins by hour, last 24 hours At most") for name in named)
+    nodes = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    names = [node["name"]["value"] for node in nodes if node.get("role", {}).get("value") == "image"]
+    assert any(name.startswith("Sign-ins by hour, last 24 hours At most") for name in names)
 
 
-def test_export_is_downloaded_by_who_says_again_who_it_is(browser: Browser, tmp_path: Path) -> None:
+def test_export_is_downloaded_after_reauthentication(browser: Browser, tmp_path: Path) -> None:
     browser.execute_cdp_cmd(
         "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)}
     )

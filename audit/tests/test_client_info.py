@@ -1,4 +1,4 @@
-"""The client's address: believed as far as our own proxies vouch for it, and spelled one way."""
+"""The client's address comes from trusted proxies only, and is normalized."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -20,13 +20,13 @@ PEER = "198.51.100.1"
     ("proxies", "forwarded", "address"),
     [
         (0, None, PEER),
-        (0, "203.0.113.9", PEER),  # nobody vouches for it
+        (0, "203.0.113.9", PEER),  # no proxy is trusted
         (1, "203.0.113.9", "203.0.113.9"),
-        (1, "192.0.2.66, 203.0.113.9", "203.0.113.9"),  # the first is the client's own invention
+        (1, "192.0.2.66, 203.0.113.9", "203.0.113.9"),  # the client sent the first one
         (1, "192.0.2.66,203.0.113.9", "203.0.113.9"),
         (2, "192.0.2.66, 203.0.113.9, 198.51.100.2", "203.0.113.9"),
         (2, "203.0.113.9, 198.51.100.2", "203.0.113.9"),
-        (2, "203.0.113.9", PEER),  # fewer hops than proxies: somebody came in at the side
+        (2, "203.0.113.9", PEER),  # fewer hops than proxies: the request bypassed one
         (1, None, PEER),
         (1, "", PEER),
         (1, "rubbish", PEER),
@@ -40,7 +40,7 @@ PEER = "198.51.100.1"
         (1, "FE80:0::0001%<script>", "fe80::1"),
     ],
 )
-def test_address_is_the_one_that_our_outermost_proxy_saw(
+def test_address_is_the_peer_of_the_outermost_proxy(
     settings: Any, proxies: int, forwarded: str | None, address: str
 ) -> None:
     settings.TRUSTED_PROXY_COUNT = proxies
@@ -53,7 +53,7 @@ def test_address_is_the_one_that_our_outermost_proxy_saw(
     ("peer", "address"),
     [("", None), ("unix:", None), ("::ffff:203.0.113.9", "203.0.113.9"), ("2001:DB8::1", "2001:db8::1")],
 )
-def test_peer_is_spelled_one_way_too(peer: str, address: str | None) -> None:
+def test_peer_is_normalized(peer: str, address: str | None) -> None:
     assert client_info(RequestFactory().get("/", REMOTE_ADDR=peer)).ip_address == address
 
 
@@ -63,20 +63,20 @@ def test_user_agent_is_short_and_printable() -> None:
     assert len(client_info(request).user_agent) <= USER_AGENT_LENGTH
 
 
-def test_devices_are_told_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first ones would each load the patterns, for seconds together, and inside transactions."""
-    at_work: list[int] = []
-    most = []
+def test_user_agents_are_parsed_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Concurrent first calls would each load the patterns, which takes seconds."""
+    running: list[int] = []
+    concurrency = []
 
     def parse(agent: str) -> Any:
-        at_work.append(1)
-        most.append(len(at_work))
+        running.append(1)
+        concurrency.append(len(running))
         threading.Event().wait(0.01)
-        at_work.pop()
-        return really(agent)
+        running.pop()
+        return original(agent)
 
-    really = ua_parser.parse
+    original = ua_parser.parse
     monkeypatch.setattr(ua_parser, "parse", parse)
     with ThreadPoolExecutor(8) as pool:
-        told = set(pool.map(lambda _: describe_device(ClientInfo(user_agent="curl/8")), range(8)))
-    assert (set(most), len(told)) == ({1}, 1)
+        devices = set(pool.map(lambda _: describe_device(ClientInfo(user_agent="curl/8")), range(8)))
+    assert (set(concurrency), len(devices)) == ({1}, 1)

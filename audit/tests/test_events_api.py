@@ -1,4 +1,4 @@
-"""What creators read of the book."""
+"""The audit log in the API: creators read their own events."""
 
 from datetime import timedelta
 from urllib.parse import quote
@@ -10,21 +10,21 @@ from audit.events import SUMMARIES, Event
 from config.tests.support.accounts import Person
 from config.tests.support.client import API
 
-DOOR = "/api/v1/audit/events"
+URL = "/api/v1/audit/events"
 
 
-def test_every_event_has_a_sentence() -> None:
+def test_every_event_has_a_summary() -> None:
     assert set(SUMMARIES) == set(Event)
 
 
-def test_creator_reads_own_events_and_nobody_elses(api: API, ada: Person, bob: Person) -> None:
+def test_creator_reads_only_own_events(api: API, ada: Person, bob: Person) -> None:
     api.post("login", {"email": ada.email, "password": ada.password}, **{"User-Agent": "curl/8"})
     api.post("login", {"email": bob.email, "password": "wrong"})
-    (event,) = api.get(DOOR, token=ada.access).json()["results"]
+    (event,) = api.get(URL, token=ada.access).json()["results"]
     assert set(event) == {"id", "at", "type", "summary", "ip_address", "user_agent", "request_id", "detail"}
     assert (event["type"], event["summary"]) == ("login.succeeded", "You signed in.")
     assert (event["ip_address"], event["user_agent"]) == ("127.0.0.1", "curl/8")
-    assert api.get(DOOR).status_code == 401
+    assert api.get(URL).status_code == 401
 
 
 def test_events_are_filtered_by_type_and_time(api: API, ada: Person) -> None:
@@ -33,7 +33,7 @@ def test_events_are_filtered_by_type_and_time(api: API, ada: Person) -> None:
     api.post("login", {"email": ada.email, "password": ada.password})
 
     def types(query: str) -> list[str]:
-        response = api.get(f"{DOOR}?{query}", token=ada.access)
+        response = api.get(f"{URL}?{query}", token=ada.access)
         assert response.status_code == 200, response.content
         return [event["type"] for event in response.json()["results"]]
 
@@ -47,7 +47,7 @@ def test_events_are_filtered_by_type_and_time(api: API, ada: Person) -> None:
 @pytest.mark.parametrize(
     "query", ["type=nonsense", "after=yesterday", "before=0000-00-00", "cursor=x", "type=%00"]
 )
-def test_bad_filter_is_named(api: API, ada: Person, query: str) -> None:
-    response = api.get(f"{DOOR}?{query}", token=ada.access)
+def test_invalid_filter_is_named_in_the_error(api: API, ada: Person, query: str) -> None:
+    response = api.get(f"{URL}?{query}", token=ada.access)
     assert response.status_code == 400
     assert response.json()["errors"][0]["field"] == query.partition("=")[0]

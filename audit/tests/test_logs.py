@@ -1,4 +1,4 @@
-"""One JSON line a request, with its id and its route; and no secret in any line of the whole journey."""
+"""One JSON log line per request, with its id and route, and without secrets."""
 
 import io
 import json
@@ -22,17 +22,17 @@ Lines = Callable[[], list[dict[str, Any]]]
 
 @pytest.fixture
 def stderr() -> Iterator[io.StringIO]:
-    """What the service writes, through its own handler, formatter and filters, at its most talkative."""
-    (handler,) = (one for one in logging.root.handlers if one.name == "stderr")
+    """The service's log, through its own handler, formatter and filters, at level DEBUG."""
+    (handler,) = (handler for handler in logging.root.handlers if handler.name == "stderr")
     assert isinstance(handler, logging.StreamHandler)
     written, level = io.StringIO(), logging.root.level
-    usual = handler.setStream(written)
+    original = handler.setStream(written)
     logging.root.setLevel(logging.DEBUG)
     logging.getLogger("django").setLevel(logging.DEBUG)
     yield written
     logging.root.setLevel(level)
     logging.getLogger("django").setLevel(level)
-    handler.setStream(usual)
+    handler.setStream(original)
 
 
 @pytest.fixture
@@ -44,40 +44,40 @@ def requests(lines: Lines) -> list[dict[str, Any]]:
     return [line for line in lines() if line["logger"] == "audit.requests"]
 
 
-def test_each_request_has_one_line_with_the_id_that_it_answers(api: API, lines: Lines) -> None:
+def test_each_request_has_one_line_with_its_id(api: API, lines: Lines) -> None:
     response = api.post("login", {"email": "nobody@example.com", "password": "wrong"})
     (line,) = requests(lines)
     assert line["request_id"] == response["X-Request-ID"] == response.json()["request_id"]
     assert (line["method"], line["route"], line["status"]) == ("POST", "api/v1/auth/login", 401)
     assert line["milliseconds"] > 0
     assert line["level"] == "INFO"
-    event = next(one for one in lines() if one["message"] == "login.failed")
+    event = next(line for line in lines() if line["message"] == "login.failed")
     assert event["request_id"] == line["request_id"]
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"),
+    ("client_id", "is_logged"),
     [
         ("trace-0123.A_b", True),
-        ("01a211d18e5c70148b5f0e2e5fd2a9b1", True),  # as ours look
+        ("01a211d18e5c70148b5f0e2e5fd2a9b1", True),  # in the format of ours
         ("short", False),
         ("x" * 65, False),
         ('a"b\\c{}}}', False),
         ("a b c d e f", False),
     ],
 )
-def test_request_id_of_a_client_stands_beside_ours_and_nowhere_else(
-    api: API, ada: Person, lines: Lines, stderr: io.StringIO, given: str, kept: bool
+def test_client_request_id_is_only_logged(
+    api: API, ada: Person, lines: Lines, stderr: io.StringIO, client_id: str, is_logged: bool
 ) -> None:
-    response = api.post("login", {"email": ada.email, "password": "wrong"}, **{"X-Request-ID": given})
+    response = api.post("login", {"email": ada.email, "password": "wrong"}, **{"X-Request-ID": client_id})
     ours = response["X-Request-ID"]
-    assert ours == response.json()["request_id"] != given
+    assert ours == response.json()["request_id"] != client_id
     (line,) = requests(lines)
-    assert (line["request_id"], line.get("client_request_id")) == (ours, given if kept else None)
-    assert stderr.getvalue().count(json.dumps(given)) == kept
+    assert (line["request_id"], line.get("client_request_id")) == (ours, client_id if is_logged else None)
+    assert stderr.getvalue().count(json.dumps(client_id)) == is_logged
     (event, *_) = api.get("/api/v1/audit/events", token=ada.access).json()["results"]
     assert (event["type"], event["request_id"]) == ("login.failed", ours)
-    assert given not in json.dumps(event)
+    assert client_id not in json.dumps(event)
 
 
 def test_host_origin_and_method_are_not_logged_as_sent(api: API, lines: Lines, stderr: io.StringIO) -> None:
@@ -92,9 +92,9 @@ def test_host_origin_and_method_are_not_logged_as_sent(api: API, lines: Lines, s
         )
         assert sent.status_code == 403
     assert "mallory" not in stderr.getvalue().lower()
-    written = [line["message"] for line in lines()]
-    assert "refused (DisallowedHost)" in written
-    assert "Forbidden (Origin checking failed): account/password-reset/" in written
+    messages = [line["message"] for line in lines()]
+    assert "refused (DisallowedHost)" in messages
+    assert "Forbidden (Origin checking failed): account/password-reset/" in messages
     assert [line["method"] for line in requests(lines)][2] == "other"
 
 
@@ -108,19 +108,19 @@ def test_two_requests_have_two_ids(api: API, ada: Person, lines: Lines) -> None:
 @pytest.mark.parametrize(
     "path", ["/account/verify-email/{0}/{0}/", "/account/reset/{0}/{0}/", "/nowhere/{0}", "/api/v1/{0}"]
 )
-def test_lines_name_the_route_never_the_path(api: API, stderr: io.StringIO, path: str) -> None:
+def test_route_is_logged_instead_of_the_path(api: API, stderr: io.StringIO, path: str) -> None:
     api.get(path.format("s3cr3t-token"))
     api.post(path.format("s3cr3t-token"), {})
     assert "s3cr3t-token" not in stderr.getvalue()
     assert "audit.requests" in stderr.getvalue()
 
 
-def test_query_and_headers_stay_out(api: API, stderr: io.StringIO) -> None:
+def test_query_and_headers_are_not_logged(api: API, stderr: io.StringIO) -> None:
     api.get("/healthz?token=s3cr3t", Cookie="sessionid=s3cr3t", Authorization="Bearer s3cr3t")
     assert "s3cr3t" not in stderr.getvalue()
 
 
-def test_crash_is_one_json_line_without_the_request(
+def test_crash_is_one_line_without_the_request(
     api: API, lines: Lines, stderr: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crash(*args: Any, **kwargs: Any) -> None:
@@ -129,7 +129,7 @@ def test_crash_is_one_json_line_without_the_request(
     monkeypatch.setattr("accounts.services.email_verification.is_usable", crash)
     response = api.get("/account/verify-email/s3cr3t-uid/s3cr3t-token/")
     assert response.status_code == 500
-    (line,) = (one for one in lines() if one["level"] == "ERROR")
+    (line,) = (line for line in lines() if line["level"] == "ERROR")
     assert "ZeroDivisionError" in line["exc_info"]
     assert "account/verify-email/<str:uid>/<str:token>/" in line["message"]
     assert line["request_id"] == response["X-Request-ID"]
@@ -137,7 +137,7 @@ def test_crash_is_one_json_line_without_the_request(
     assert "s3cr3t" not in stderr.getvalue()
 
 
-def test_database_that_is_away_is_one_line_without_a_traceback() -> None:
+def test_unavailable_database_is_one_line_without_a_traceback() -> None:
     try:
         raise OperationalError
     except OperationalError as error:
@@ -148,10 +148,10 @@ def test_database_that_is_away_is_one_line_without_a_traceback() -> None:
     assert (record.getMessage(), record.exc_info) == ("Failed: y (OperationalError)", None)
 
 
-def test_no_secret_is_in_any_line_of_the_journey(
+def test_no_secret_is_logged(
     api: API, stderr: io.StringIO, lines: Lines, run_jobs: Callable[[], int]
 ) -> None:
-    secrets = journey(api, run_jobs)
+    secrets = use_every_secret(api, run_jobs)
     assert len(secrets) > 12
     written = stderr.getvalue()
     assert [secret for secret in secrets if secret in written] == []
@@ -162,8 +162,8 @@ def test_no_secret_is_in_any_line_of_the_journey(
     assert all(line["request_id"] for line in requests(lines))
 
 
-def journey(api: API, run_jobs: Callable[[], int]) -> list[str]:
-    """From sign-up to sign-out, with mistakes on the way; returns every secret that was said."""
+def use_every_secret(api: API, run_jobs: Callable[[], int]) -> list[str]:
+    """Go from sign-up to sign-out, with some errors; returns every secret that was sent or received."""
     email, wrong, new = "zoe@example.com", "not the password of Zoe", "eight lanterns below a loud harbour"
     api.post("register", {"email": email, "password": PASSWORD})
     uid, token = last_link(run_jobs)
@@ -187,14 +187,14 @@ def journey(api: API, run_jobs: Callable[[], int]) -> list[str]:
         == 204
     )
     api.post("logout", {"refresh": successor["refresh"]}, token=successor["access"])
-    tokens = [one[kind] for one in (pair, login, successor) for kind in ("access", "refresh")]
-    signatures = [one.rpartition(".")[2] for one in tokens]
+    tokens = [response[kind] for response in (pair, login, successor) for kind in ("access", "refresh")]
+    signatures = [token.rpartition(".")[2] for token in tokens]
     return [PASSWORD, wrong, new, token, reset, *tokens, *signatures]
 
 
 def last_link(run_jobs: Callable[[], int]) -> tuple[str, str]:
-    """`uid, token` of the newest mail."""
+    """`uid, token` in the newest mail."""
     assert run_jobs()
-    found = re.search(r"/account/[a-z-]+/([\w-]+)/([\w-]+)/", str(mail.outbox[-1].body))
-    assert found
-    return found[1], found[2]
+    match = re.search(r"/account/[a-z-]+/([\w-]+)/([\w-]+)/", str(mail.outbox[-1].body))
+    assert match
+    return match[1], match[2]

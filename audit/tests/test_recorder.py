@@ -1,4 +1,4 @@
-"""What is recorded, with what, and who can never take it back."""
+"""Recording events, their fields, and that no role can change them."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ def recorded(superuser: psycopg.Connection) -> list[str]:
     return [type_ for (type_,) in superuser.execute("SELECT type FROM audit_logs ORDER BY id")]
 
 
-def test_event_is_part_of_the_transaction_it_describes(ada: Person, superuser: psycopg.Connection) -> None:
+def test_event_is_part_of_the_transaction(ada: Person, superuser: psycopg.Connection) -> None:
     def fail() -> None:
         with tenant_scope(ada.id):
             record(Event.PROFILE_UPDATED, client=CLIENT, creator_id=ada.id)
@@ -39,23 +39,21 @@ def test_event_is_part_of_the_transaction_it_describes(ada: Person, superuser: p
     assert "profile.updated" not in recorded(superuser)
     with tenant_scope(ada.id):
         record(Event.PROFILE_UPDATED, client=CLIENT, creator_id=ada.id)
-        assert "profile.updated" not in recorded(superuser)  # not before it has happened
+        assert "profile.updated" not in recorded(superuser)  # not before the commit
     assert recorded(superuser)[-1] == "profile.updated"
 
 
-def test_record_of_a_refusal_outlives_the_request(
-    api: API, ada: Person, superuser: psycopg.Connection
-) -> None:
+def test_event_of_a_refused_request_is_kept(api: API, ada: Person, superuser: psycopg.Connection) -> None:
     assert api.post("login", {"email": ada.email, "password": "wrong"}).status_code == 401
     assert "login.failed" in recorded(superuser)
 
 
-def test_nobody_writes_in_anothers_name(ada: Person, bob: Person) -> None:
+def test_event_of_another_tenant_is_refused(ada: Person, bob: Person) -> None:
     with pytest.raises(TenantMismatchError), tenant_scope(ada.id):
         record(Event.LOGIN_FAILED, client=CLIENT, creator_id=bob.id)
 
 
-def test_event_has_its_facts_and_an_id_that_tells_its_time(ada: Person) -> None:
+def test_event_has_its_fields_and_a_uuid7(ada: Person) -> None:
     before = timezone.now()
     event_id = record(Event.SESSION_ENDED, client=CLIENT, creator_id=ada.id, email="a@b.c", session="s1")
     with tenant_scope(ada.id):
@@ -67,28 +65,28 @@ def test_event_has_its_facts_and_an_id_that_tells_its_time(ada: Person) -> None:
     assert (personal.ip_address, personal.user_agent, personal.email) == ("203.0.113.9", "Firefox", "a@b.c")
 
 
-def test_event_without_a_tenant_is_nobodys(superuser: psycopg.Connection) -> None:
+def test_event_without_a_tenant_has_the_nil_uuid(superuser: psycopg.Connection) -> None:
     event_id = record(Event.LOGIN_FAILED, client=CLIENT)
-    found = superuser.execute("SELECT creator_id FROM audit_logs WHERE id = %s", [event_id]).fetchone()
-    assert found == (NO_TENANT,)
+    row = superuser.execute("SELECT creator_id FROM audit_logs WHERE id = %s", [event_id]).fetchone()
+    assert row == (NO_TENANT,)
 
 
-def test_digest_tells_a_change_and_nothing_else(ada: Person) -> None:
+def test_digest_detects_a_change(ada: Person) -> None:
     event_id = record(Event.LOGIN_FAILED, client=CLIENT, creator_id=ada.id, email="ä@b.c")
     with tenant_scope(ada.id):
         event, personal = AuditLog.objects.get(pk=event_id), PersonalData.objects.get(pk=event_id)
-    facts = {"ip_address": "203.0.113.9", "user_agent": "Firefox", "email": "ä@b.c"}
-    assert bytes(event.personal_digest or b"") == personal_digest(bytes(personal.salt), **facts)
+    fields = {"ip_address": "203.0.113.9", "user_agent": "Firefox", "email": "ä@b.c"}
+    assert bytes(event.personal_digest or b"") == personal_digest(bytes(personal.salt), **fields)
     plain = (
         bytes(personal.salt) + json.dumps(["203.0.113.9", "Firefox", "ä@b.c"], ensure_ascii=False).encode()
     )
     assert hashlib.sha256(plain).digest() == bytes(event.personal_digest or b"")
     for name, value in {"ip_address": None, "user_agent": "Firefo", "email": "xä@b.c"}.items():
-        assert personal_digest(bytes(personal.salt), **(facts | {name: value})) != event.personal_digest  # type: ignore[arg-type]
+        assert personal_digest(bytes(personal.salt), **(fields | {name: value})) != event.personal_digest  # type: ignore[arg-type]
     assert len(personal.salt) == 16
 
 
-def test_equal_facts_have_unequal_digests(ada: Person) -> None:
+def test_equal_personal_data_have_different_digests(ada: Person) -> None:
     for _ in range(2):
         record(Event.PROFILE_UPDATED, client=CLIENT, creator_id=ada.id)
     with tenant_scope(ada.id):
@@ -96,7 +94,7 @@ def test_equal_facts_have_unequal_digests(ada: Person) -> None:
         assert len({bytes(event.personal_digest or b"") for event in events}) == 2
 
 
-def test_personal_data_can_be_erased_and_the_event_stays_as_it_is(ada: Person) -> None:
+def test_erasing_personal_data_keeps_the_event(ada: Person) -> None:
     event_id = record(Event.LOGIN_FAILED, client=CLIENT, creator_id=ada.id, email=ada.email)
     with using_alias(OPERATOR):
         before = AuditLog.objects.filter(pk=event_id).values().get()
@@ -107,15 +105,15 @@ def test_personal_data_can_be_erased_and_the_event_stays_as_it_is(ada: Person) -
 
 
 FORGERIES = {
-    "an event with an id, a time or a digest of one's own": (
+    "an event with a chosen id, time or digest": (
         "INSERT INTO audit_logs (id, creator_id, at, type, request_id, detail, personal_digest) "
         "VALUES (gen_random_uuid(), '{ada}', now(), 'login.failed', '', '{{}}', 'x')"
     ),
-    "personal data beside an event": (
+    "personal data of an event": (
         "INSERT INTO audit_personal_data (id, creator_id, salt, user_agent, email) "
         "VALUES (gen_random_uuid(), '{ada}', '', '', '')"
     ),
-    "the erasure of personal data": "DELETE FROM audit_personal_data",
+    "erasing personal data": "DELETE FROM audit_personal_data",
     "an event of another tenant": "SELECT record_event('{bob}', 'x', '', '{{}}', NULL, '', '')",
 }
 
@@ -133,22 +131,20 @@ def test_app_role_is_refused(forgery: str, ada: Person, bob: Person) -> None:
     "address", [None, "203.0.113.9", "2001:db8::1", "::1.2.3.4", "::102:304", "::ffff:1.2.3.4"]
 )
 @pytest.mark.parametrize("agent", ["", 'q"b\\s', "\x01\x1f\x7f\t\n\r\f\b", "ä\u2028\u2029🦊"])
-def test_digest_of_the_database_is_the_one_that_is_verified(
-    ada: Person, address: str | None, agent: str
-) -> None:
+def test_database_and_python_compute_the_same_digest(ada: Person, address: str | None, agent: str) -> None:
     event_id = record(Event.LOGIN_FAILED, client=ClientInfo(address, agent), creator_id=ada.id, email=agent)
     with using_alias(OPERATOR):
-        (line,) = queries.entries(AuditLog.objects.filter(pk=event_id))
-    assert line.is_intact
+        (entry,) = queries.entries(AuditLog.objects.filter(pk=event_id))
+    assert entry.is_intact
 
 
-def test_events_sort_as_they_were_written(ada: Person) -> None:
+def test_event_ids_sort_in_the_order_of_writing(ada: Person) -> None:
     with tenant_scope(ada.id):
         ids = [record(Event.PROFILE_UPDATED, client=CLIENT, creator_id=ada.id) for _ in range(200)]
     assert ids == sorted(ids)
 
 
-def test_every_event_has_words_for_its_owner() -> None:
+def test_every_event_has_a_summary_and_a_noun_and_a_verb() -> None:
     assert SUMMARIES.keys() == set(Event)
     assert all(noun and verb for noun, _, verb in (event.value.partition(".") for event in Event))
 
@@ -165,8 +161,8 @@ CHANGES = {
 
 
 @pytest.fixture
-def page(superuser: psycopg.Connection) -> Iterator[str]:
-    """The partition that an event has just been written to; the event is there at the end of the test."""
+def partition(superuser: psycopg.Connection) -> Iterator[str]:
+    """The partition of a new event, which must be unchanged at the end of the test."""
     event_id = record(Event.LOGIN_FAILED, client=CLIENT, creator_id=uuid4())
     query = "SELECT tableoid::regclass::text, t::text FROM audit_logs t WHERE id = %s"
     before = superuser.execute(query, [event_id]).fetchone()
@@ -177,28 +173,28 @@ def page(superuser: psycopg.Connection) -> Iterator[str]:
 
 @pytest.mark.parametrize("verb", CHANGES)
 @pytest.mark.parametrize("role", [ROLES.app, ROLES.operator, ROLES.owner, "postgres"])
-def test_no_role_changes_a_line_of_the_book(role: str, verb: str, page: str) -> None:
+def test_no_role_changes_an_event(role: str, verb: str, partition: str) -> None:
     """The grants stop app and operator, RLS the owner, and the triggers even a superuser."""
-    for table in ("audit_logs", page):
+    for table in ("audit_logs", partition):
         with psycopg.connect(server.url(role, DATABASE), autocommit=True) as connection:
             statement = CHANGES[verb].format(table=table).encode()
             if role == ROLES.owner and verb in {"UPDATE", "DELETE", "UPSERT"}:
-                assert connection.execute(statement).rowcount == 0  # it sees no rows
+                assert connection.execute(statement).rowcount == 0  # RLS hides all rows
                 continue
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(statement)
 
 
-def test_triggers_fire_for_a_replica_too(page: str, superuser: psycopg.Connection) -> None:
+def test_triggers_fire_in_a_replica_session(partition: str, superuser: psycopg.Connection) -> None:
     superuser.execute("SET session_replication_role = replica")
-    for table in ("audit_logs", page):
+    for table in ("audit_logs", partition):
         for verb in ("UPDATE", "DELETE", "TRUNCATE"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
                 superuser.execute(CHANGES[verb].format(table=table).encode())
 
 
-def test_line_is_not_moved_to_another_owner_or_time(
-    ada: Person, page: str, superuser: psycopg.Connection
+def test_superuser_cannot_change_id_creator_or_time(
+    ada: Person, partition: str, superuser: psycopg.Connection
 ) -> None:
     for change in ("id = gen_random_uuid()", f"creator_id = '{ada.id}'", "at = now()"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -219,13 +215,13 @@ ATTEMPTS = [
     "INSERT INTO {table} " + NEW + " ON CONFLICT (id) DO UPDATE SET type = 'x'",
     "INSERT INTO {table} " + NEW + " ON CONFLICT (creator_id, id) DO UPDATE SET detail = excluded.detail",
     "INSERT INTO {table} " + NEW,
-    "WITH gone AS (DELETE FROM {table} RETURNING *) SELECT * FROM gone",
+    "WITH deleted AS (DELETE FROM {table} RETURNING *) SELECT * FROM deleted",
     "WITH new AS (UPDATE {table} SET type = 'x' RETURNING *) SELECT * FROM new",
     "COPY {table} FROM STDIN",
     "COPY (DELETE FROM {table} RETURNING *) TO STDOUT",
     "DO $$ BEGIN DELETE FROM {table}; END $$",
     "DO $$ BEGIN EXECUTE 'UPDATE {table} SET type = type'; END $$",
-    "PREPARE gone AS DELETE FROM {table}; EXECUTE gone",
+    "PREPARE deletion AS DELETE FROM {table}; EXECUTE deletion",
     "EXPLAIN ANALYZE DELETE FROM {table}",
     "SELECT * FROM {table} WHERE id = '{id}' FOR UPDATE",
     "ALTER TABLE {table} DISABLE TRIGGER ALL",
@@ -233,7 +229,7 @@ ATTEMPTS = [
     "ALTER TABLE {table} DISABLE ROW LEVEL SECURITY",
     "ALTER TABLE {table} ALTER written_at SET DEFAULT '-infinity'",
     "ALTER TABLE {table} RENAME TO mine",
-    "ALTER TABLE audit_logs DETACH PARTITION {page}",
+    "ALTER TABLE audit_logs DETACH PARTITION {partition}",
     "DROP TABLE {table}",
     "DROP TRIGGER audit_logs_append_only ON {table}",
     "DROP FUNCTION audit_refuse_change() CASCADE",
@@ -252,27 +248,33 @@ ATTEMPTS = [
     "LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE",
 ]
 
-MEANINGLESS = {"SyntaxError", "UndefinedTable", "UndefinedColumn", "UndefinedFunction", "UndefinedObject"}
+STATEMENT_MISTAKES = {
+    "SyntaxError",
+    "UndefinedTable",
+    "UndefinedColumn",
+    "UndefinedFunction",
+    "UndefinedObject",
+}
 
 
-def test_app_changes_no_line_of_the_book_by_any_statement(page: str, superuser: psycopg.Connection) -> None:
-    """Mallory has a connection of the app's role, on which the tenant is the owner of the line."""
+def test_app_role_changes_no_event_by_any_statement(partition: str, superuser: psycopg.Connection) -> None:
+    """Mallory has a connection of the app role, bound to the event's tenant."""
     (tenant, event_id) = (
         superuser.execute("SELECT creator_id, id FROM audit_logs ORDER BY id DESC").fetchone() or ()
     )
-    whole = "SELECT array_agg(log::text ORDER BY id) FROM audit_logs AS log"
-    before = superuser.execute(whole).fetchone()
+    query = "SELECT array_agg(log::text ORDER BY id) FROM audit_logs AS log"
+    before = superuser.execute(query).fetchone()
     with psycopg.connect(server.url(ROLES.app, DATABASE), autocommit=True) as mallory:
         mallory.execute("SELECT set_config('app.current_creator_id', %s, false)", [str(tenant)])
         for attempt in ATTEMPTS:
-            for table in ("audit_logs", page):
-                statement = attempt.format(table=table, page=page, id=event_id, tenant=tenant)
-                assert tried(mallory, statement) not in MEANINGLESS, statement
-                assert superuser.execute(whole).fetchone() == before, statement
+            for table in ("audit_logs", partition):
+                statement = attempt.format(table=table, partition=partition, id=event_id, tenant=tenant)
+                assert error_of(mallory, statement) not in STATEMENT_MISTAKES, statement
+                assert superuser.execute(query).fetchone() == before, statement
 
 
-def tried(mallory: psycopg.Connection, statement: str) -> str:
-    """The name of the error; "" where there was none, and PostgreSQL only warned."""
+def error_of(mallory: psycopg.Connection, statement: str) -> str:
+    """The name of the error; "" if PostgreSQL only warned."""
     try:
         mallory.execute(statement.encode())
     except psycopg.Error as error:

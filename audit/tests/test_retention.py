@@ -1,4 +1,4 @@
-"""Old pages go as a whole, and a seal says so."""
+"""Expired partitions are dropped, and a seal records each one."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
@@ -10,38 +10,39 @@ import pytest
 
 from accounts.tests.support.flows import all_at_once
 from audit.models import AuditLog, PersonalData
-from audit.partitions import id_bounds, months_after, partition_name
+from audit.partitions import id_bounds, months_after
 from audit.recorder import personal_digest
 from audit.retention import drop_expired_partitions
 from audit.sealing import sealer
-from audit.sealing.verifier import Verification
-from audit.tests.support.tampering import TABLES, at_once, record_some, verify
+from audit.sealing.verifier import Summary
+from audit.sealing.verifier import verify as verify_into
+from audit.tests.support.tampering import TABLES, record_events, verify
 from config.tests.support.environment import DATABASE, ROLES, server
 from tenancy.context import OPERATOR, using_alias
 
-__all__ = ["at_once"]
+pytestmark = pytest.mark.usefixtures("seal_immediately")
 THIS_MONTH = datetime.now(UTC).date().replace(day=1)
 
 
-class Shelf:
-    """Pages of earlier months, as they would be there after some time."""
+class Partitions:
+    """Adds partitions of earlier months."""
 
     def __init__(self, database: psycopg.Connection) -> None:
         self.database = database
 
-    def put(self, months_ago: int, rows: int) -> str:
-        page = partition_name(months_after(THIS_MONTH, -months_ago))
-        first, end = id_bounds(page)
+    def add(self, months_ago: int, rows: int) -> str:
+        name = f"audit_logs_{months_after(THIS_MONTH, -months_ago):%Y%m}"
+        first, end = id_bounds(name)
         self.database.execute(
-            f"CREATE TABLE {page} PARTITION OF audit_logs FOR VALUES FROM ('{first}') TO ('{end}')".encode()
+            f"CREATE TABLE {name} PARTITION OF audit_logs FOR VALUES FROM ('{first}') TO ('{end}')".encode()
         )
-        self.database.execute(f"ALTER TABLE {page} OWNER TO {ROLES.owner}".encode())
-        self.database.execute("SELECT audit_protect_partition(%s)", [page])
+        self.database.execute(f"ALTER TABLE {name} OWNER TO {ROLES.owner}".encode())
+        self.database.execute("SELECT audit_protect_partition(%s)", [name])
         for number in range(rows):
-            self.write(UUID(int=first.int + (7 << 76) + number + 1))
-        return page
+            self.insert(UUID(int=first.int + (7 << 76) + number + 1))
+        return name
 
-    def write(self, event_id: UUID) -> None:
+    def insert(self, event_id: UUID) -> None:
         event = [event_id, uuid4()]
         at = datetime.fromtimestamp((event_id.int >> 80) / 1000, UTC)
         self.database.execute(
@@ -54,19 +55,19 @@ class Shelf:
             "VALUES (%s, %s, 'salt', '', '')", event,
         )  # fmt: skip
 
-    def pages(self) -> set[str]:
+    def names(self) -> set[str]:
         query = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'audit_logs'::regclass"
-        return {page for (page,) in self.database.execute(query)}
+        return {name for (name,) in self.database.execute(query)}
 
 
 @pytest.fixture
-def shelf(superuser: psycopg.Connection, settings: Any) -> Iterator[Shelf]:
+def partitions(superuser: psycopg.Connection, settings: Any) -> Iterator[Partitions]:
     settings.AUDIT_RETENTION_MONTHS = 6
-    shelf = Shelf(superuser)
-    before = shelf.pages()
-    yield shelf
-    for page in shelf.pages() - before:
-        superuser.execute(f"DROP TABLE {page}".encode())
+    partitions = Partitions(superuser)
+    before = partitions.names()
+    yield partitions
+    for name in partitions.names() - before:
+        superuser.execute(f"DROP TABLE {name}".encode())
 
 
 def drop() -> list[str]:
@@ -79,41 +80,42 @@ def seal() -> int:
         return sealer.seal_new_rows()
 
 
-def test_old_page_goes_and_the_book_still_holds(shelf: Shelf) -> None:
-    old, kept = shelf.put(7, rows=5), shelf.put(6, rows=4)
+def test_expired_partition_is_dropped_and_the_log_still_matches(partitions: Partitions) -> None:
+    old, kept = partitions.add(7, rows=5), partitions.add(6, rows=4)
     seal()
     assert drop() == [old]
-    assert old not in shelf.pages()
-    assert kept in shelf.pages()
-    record_some(3)
+    assert old not in partitions.names()
+    assert kept in partitions.names()
+    record_events(3)
     seal()
     assert verify() == []
     with using_alias(OPERATOR):
-        look = Verification()
-        assert list(look.findings()) == []
-        assert {page: said.rows for page, said in look.dropped.items()} == {old: 5}
+        summary = Summary()
+        assert list(verify_into(summary)) == []
+        (dropped,) = (partition.statement for partition in summary.dropped)
+        assert (dropped.partition, dropped.rows) == (old, 5)
         first, end = id_bounds(old)
         assert not PersonalData.objects.filter(id__gte=first, id__lt=end).exists()
         assert AuditLog.objects.filter(id__gte=end, type="login.failed").exists()
     assert drop() == []
 
 
-def test_pages_stay_without_the_setting(shelf: Shelf, settings: Any) -> None:
+def test_nothing_is_dropped_without_the_setting(partitions: Partitions, settings: Any) -> None:
     settings.AUDIT_RETENTION_MONTHS = 0
-    shelf.put(70, rows=1)
+    partitions.add(70, rows=1)
     seal()
     assert drop() == []
 
 
-def test_page_with_rows_that_are_not_sealed_stays(shelf: Shelf) -> None:
-    old = shelf.put(8, rows=2)
+def test_partition_with_unsealed_rows_is_kept(partitions: Partitions) -> None:
+    old = partitions.add(8, rows=2)
     assert drop() == []
     seal()
     assert drop() == [old]
 
 
-def test_page_that_somebody_reads_stays_until_later(shelf: Shelf) -> None:
-    old = shelf.put(8, rows=2)
+def test_partition_in_use_is_dropped_later(partitions: Partitions) -> None:
+    old = partitions.add(8, rows=2)
     seal()
     with psycopg.connect(server.url(ROLES.operator, DATABASE)) as reader:
         reader.execute("SELECT count(*) FROM audit_logs")
@@ -123,50 +125,51 @@ def test_page_that_somebody_reads_stays_until_later(shelf: Shelf) -> None:
     assert verify() == []
 
 
-def test_no_page_goes_while_somebody_verifies(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its rows would be missed: the note of them is younger than what the verifier sees."""
-    shelf.put(8, rows=2)
+def test_partition_is_not_dropped_during_verification(partitions: Partitions) -> None:
+    """The verifier's snapshot would have neither its rows nor the seal that records the drop."""
+    partitions.add(8, rows=2)
     seal()
-    read_ahead, gone = Verification._read_ahead, []
+    dropped: list[list[str]] = []
+    with using_alias(OPERATOR):
+        findings = verify_into(
+            Summary(), on_progress=lambda summary: dropped.extend(all_at_once(1, lambda number: drop()))
+        )
+        assert list(findings) == []
+    assert dropped
+    assert not any(dropped)
 
-    def meanwhile(self: Verification) -> None:
-        read_ahead(self)
-        gone.extend(all_at_once(1, lambda number: drop()))
 
-    monkeypatch.setattr(Verification, "_read_ahead", meanwhile)
-    assert verify() == []
-    assert gone == [[]]
-
-
-def test_row_that_was_taken_from_a_page_before_it_went_is_missed(shelf: Shelf) -> None:
-    old = shelf.put(8, rows=5)
+def test_row_deleted_before_the_drop_is_reported(partitions: Partitions) -> None:
+    old = partitions.add(8, rows=5)
     seal()
-    shelf.database.execute(f"ALTER TABLE {old} DISABLE TRIGGER ALL".encode())
-    shelf.database.execute(f"DELETE FROM {old} WHERE id = (SELECT max(id::text)::uuid FROM {old})".encode())
+    partitions.database.execute(f"ALTER TABLE {old} DISABLE TRIGGER ALL".encode())
+    partitions.database.execute(
+        f"DELETE FROM {old} WHERE id = (SELECT max(id::text)::uuid FROM {old})".encode()
+    )
     assert drop() == [old]
-    assert verify() == [f"{old} was let go with 4 rows, and 5 of its rows were sealed"]
+    assert verify() == [f"{old} was dropped with 4 rows, but 5 of its rows were sealed"]
 
 
-def test_page_that_went_without_a_note_is_missed(shelf: Shelf) -> None:
-    old = shelf.put(8, rows=2)
+def test_drop_without_a_seal_is_reported(partitions: Partitions) -> None:
+    old = partitions.add(8, rows=2)
     seal()
-    shelf.database.execute(f"DROP TABLE {old}".encode())
-    found = verify()
-    assert len(found) == 2
-    assert all("was removed after seal" in one for one in found)
+    partitions.database.execute(f"DROP TABLE {old}".encode())
+    findings = verify()
+    assert len(findings) == 2
+    assert all("was removed after seal" in finding for finding in findings)
 
 
-def test_row_of_a_page_that_went_does_not_come_back(shelf: Shelf) -> None:
-    old = shelf.put(8, rows=2)
+def test_row_inserted_into_a_dropped_month_is_reported(partitions: Partitions) -> None:
+    old = partitions.add(8, rows=2)
     seal()
     drop()
-    shelf.write(UUID(int=id_bounds(old)[0].int + (7 << 76) + 99))
-    (found,) = verify()
-    assert "was put in later than it says" in found
+    partitions.insert(UUID(int=id_bounds(old)[0].int + (7 << 76) + 99))
+    (finding,) = verify()
+    assert "is backdated" in finding
 
 
 @pytest.mark.parametrize("months_ago", [-1, 0, 1, 3])
-def test_nobody_lets_a_young_page_go(months_ago: int, shelf: Shelf) -> None:
+def test_no_role_drops_a_recent_partition(months_ago: int, partitions: Partitions) -> None:
     month = months_after(THIS_MONTH, -months_ago)
     with psycopg.connect(server.url(ROLES.operator, DATABASE)) as operator:
         with (
@@ -183,21 +186,21 @@ def test_nobody_lets_a_young_page_go(months_ago: int, shelf: Shelf) -> None:
         app.execute("SELECT audit_drop_partition(%s)", [date(2001, 1, 1)])
 
 
-@pytest.mark.parametrize("spelling", ["{:%Y-%m-%d} BC", "1{:%Y-%m-%d}", "infinity", "-infinity"])
-def test_no_spelling_of_a_month_drops_a_young_page(spelling: str, shelf: Shelf) -> None:
-    """The guard would judge one form of the date, and the statement name the page after another."""
-    pages = shelf.pages()
+@pytest.mark.parametrize("date_format", ["{:%Y-%m-%d} BC", "1{:%Y-%m-%d}", "infinity", "-infinity"])
+def test_no_date_format_drops_a_recent_partition(date_format: str, partitions: Partitions) -> None:
+    """The function must check the name that it drops, not another form of the date."""
+    names = partitions.names()
     with psycopg.connect(server.url(ROLES.operator, DATABASE), autocommit=True) as operator:
         for months_ago in range(-1, 4):
-            month = spelling.format(months_after(THIS_MONTH, -months_ago))
+            month = date_format.format(months_after(THIS_MONTH, -months_ago))
             with pytest.raises(psycopg.errors.InsufficientPrivilege, match="three months"):
                 operator.execute("SELECT audit_drop_partition(%s::date)", [month])
-    assert shelf.pages() == pages
+    assert partitions.names() == names
 
 
 @pytest.mark.parametrize("table", [table for table in TABLES if "seal" in table])
-def test_operator_adds_seals_and_takes_none_back(table: str, superuser: psycopg.Connection) -> None:
-    record_some(1)
+def test_no_role_changes_or_deletes_seals(table: str, superuser: psycopg.Connection) -> None:
+    record_events(1)
     seal()
     changes = [
         f"UPDATE {table} SET {'signature' if table == 'audit_seals' else 'private_key'} = 'x'",

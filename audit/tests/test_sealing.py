@@ -1,35 +1,36 @@
-"""New rows are sealed after the fact: each one once, whenever it becomes visible, whoever else seals."""
+"""New rows are sealed once each, after their transaction has ended, also by concurrent workers."""
 
 import hashlib
 import random
 import threading
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
 from django.db import transaction
+from django.utils import timezone
+from prometheus_client import REGISTRY
 
-from accounts.jobs.worker import SEALING_INTERVAL, Worker
+from accounts.jobs.worker import Worker
 from accounts.tests.support.flows import all_at_once
 from audit.events import Event
 from audit.exceptions import ChainBrokenError, SealKeyLockedError
 from audit.models import Seal
 from audit.recorder import erase_personal_data, record
 from audit.requests.client_info import ClientInfo
-from audit.requests.metrics import UNSEALED_SECONDS
 from audit.sealing import chain, sealer, verifier
 from audit.sealing.keys import signing_key
-from audit.sealing.verifier import Verification
-from audit.tests.support.tampering import at_once, record_some, verify
+from audit.tests.support.tampering import record_events, verify
 from config.tests.support.accounts import Person
 from config.tests.support.environment import DATABASE, ROLES, server
 from tenancy.context import OPERATOR, tenant_scope, using_alias
 
-__all__ = ["at_once"]
+pytestmark = pytest.mark.usefixtures("seal_immediately")
+SETTLE = sealer.SETTLE
 
 
 def seal() -> int:
@@ -37,22 +38,31 @@ def seal() -> int:
         return sealer.seal_new_rows()
 
 
+def seal_all() -> None:
+    while seal():
+        pass
+
+
 def counts() -> tuple[int, int, int]:
-    """Rows, seals and rows without a seal, in a book that holds."""
+    """Sealed rows, seals and unsealed rows of an audit log that matches its seals."""
+    summary = verifier.Summary()
     with using_alias(OPERATOR):
-        look = Verification()
-        assert list(look.findings()) == []
-    return look.rows, look.seals, look.unsealed
+        assert list(verifier.verify(summary)) == []
+    return summary.rows, summary.seals, summary.unsealed
 
 
-def asked(database: psycopg.Connection, query: str, *values: Any) -> Any:
+def unsealed() -> int:
+    return counts()[2]
+
+
+def fetch(database: psycopg.Connection, query: str, *values: Any) -> Any:
+    """The first row; of a row of one column, the column."""
     row = database.execute(query.encode(), values or None).fetchone()
     return row[0] if row and len(row) == 1 else row
 
 
 @pytest.fixture
-def empty(transactional_db: None) -> None:
-    """What the making of the database wrote is sealed and counted no more."""
+def nothing_unsealed(seal_immediately: None) -> None:
     seal()
 
 
@@ -63,104 +73,87 @@ def test_rows_are_sealed_in_batches_and_each_once(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sealer, "BATCH", 4)
     seal()
     rows, seals, _ = counts()
-    record_some(10)
+    record_events(10)
     assert counts() == (rows, seals, 10)
     assert seal() == 10
     assert seal() == 0
     assert counts() == (rows + 10, seals + 3, 0)
 
 
-def test_no_column_is_left_out(superuser: psycopg.Connection) -> None:
-    columns = superuser.execute("SELECT attname FROM pg_attribute WHERE attrelid = 'audit_logs'::regclass "
-                                "AND attnum > 0 AND NOT attisdropped")  # fmt: skip
-    for (column,) in columns.fetchall():
-        assert f"log.{column}" in chain.ROW_HASH
-
-
-def test_merkle_root_is_that_of_the_rfc() -> None:
-    """The tree heads that Certificate Transparency's implementations are tested with."""
-    leaves = [
-        "",
-        "00",
-        "10",
-        "2021",
-        "3031",
-        "40414243",
-        "5051525354555657",
-        "606162636465666768696a6b6c6d6e6f",
-    ]
-    heads = {
-        1: "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
-        2: "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
-        3: "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77",
-        7: "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
-        8: "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
-    }
-    for count, head in heads.items():
-        assert chain.merkle_root([bytes.fromhex(leaf) for leaf in leaves[:count]]).hex() == head
-
-
-def test_hash_can_be_made_by_others(superuser: psycopg.Connection) -> None:
-    """As docs/audit-log.md describes it."""
-    record_some(3)
+def test_leaves_can_be_computed_as_documented(superuser: psycopg.Connection) -> None:
+    record_events(3)
     seal()
-    described = """
+    documented = """
         SELECT jsonb_build_array(id, creator_id, at AT TIME ZONE 'UTC', type, request_id, detail,
             encode(personal_digest, 'hex'), written_at AT TIME ZONE 'UTC', written_xid)::text, uuid_send(id)
         FROM audit_logs ORDER BY written_xid, id
     """
-    leaves = asked(superuser, "SELECT string_agg(leaves, '' ORDER BY number) FROM audit_seals")
-    rows = superuser.execute(described.encode()).fetchall()
+    statement, leaves = fetch(superuser, "SELECT statement::jsonb, leaves FROM audit_seals")
+    rows = superuser.execute(documented.encode()).fetchall()
     assert b"".join(id_ + hashlib.sha256(text.encode()).digest() for text, id_ in rows) == leaves
+    assert hashlib.sha256(leaves).hexdigest() == statement["leaves_digest"]
 
 
-def test_row_waits_for_its_time(empty: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    record_some(3)
-    monkeypatch.setattr(sealer, "SETTLE", timedelta(seconds=1))
+def test_row_is_sealed_when_it_has_settled(nothing_unsealed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    record_events(3)
+    between = timezone.now()
+    record_events(2)
+    monkeypatch.setattr(sealer, "SETTLE", SETTLE)
     assert seal() == 0
-    time.sleep(1.1)
-    record_some(2)
+    set_clock(monkeypatch, between + SETTLE)
     assert seal() == 3
 
 
-def test_personal_data_can_be_erased_from_what_is_sealed(ada: Person) -> None:
+def set_clock(patch: pytest.MonkeyPatch, at: datetime) -> None:
+    """Sealing takes `at` for the database's time."""
+    snapshot = chain.transaction_snapshot
+
+    def snapshot_at() -> chain.Snapshot:
+        taken = snapshot()
+        return chain.Snapshot(taken.oldest_open, taken.next, at)
+
+    for module in (chain, sealer):
+        patch.setattr(module, "transaction_snapshot", snapshot_at)
+
+
+def test_personal_data_of_sealed_rows_can_be_erased(ada: Person) -> None:
     record(Event.LOGIN_FAILED, client=ClientInfo("203.0.113.9"), creator_id=ada.id)
     seal()
     with using_alias(OPERATOR):
         erase_personal_data(ada.id)
-    assert counts()[2] == 0
+    assert unsealed() == 0
 
 
-# --- rows that come late ----------------------------------------------------------------------
+# --- rows that are committed late -------------------------------------------------------------
 
 
-def late() -> tuple[bytes, list[Any]]:
-    return b"SELECT record_event(%s, 'x', '', '{}', NULL, '', '')", [uuid4()]
+def insert_event(connection: psycopg.Connection) -> None:
+    connection.execute("SELECT record_event(%s, 'x', '', '{}', NULL, '', '')", [uuid4()])
 
 
-def test_row_that_comes_late_is_neither_missed_nor_taken_for_a_forgery(empty: None) -> None:
+def test_late_commit_is_sealed_and_no_forgery(nothing_unsealed: None) -> None:
     with psycopg.connect(server.url(ROLES.operator, DATABASE)) as slow:
-        slow.execute(*late())
-        record_some(5)
-        assert seal() == 0  # who knows what the open transaction writes yet
-        slow.execute(*late())
-        assert counts()[2] == 5
+        insert_event(slow)
+        record_events(5)
+        assert seal() == 0  # the open transaction may write more
+        insert_event(slow)
+        assert unsealed() == 5
         slow.commit()
     assert seal() == 7
-    assert counts()[2] == 0
+    assert unsealed() == 0
 
 
-def test_transaction_that_gives_up_holds_nothing_up_for_long(empty: None) -> None:
+def test_rollback_lets_sealing_continue(nothing_unsealed: None) -> None:
     with psycopg.connect(server.url(ROLES.operator, DATABASE)) as slow:
-        record_some(1)
-        slow.execute(*late())
-        record_some(5)
+        record_events(1)
+        insert_event(slow)
+        record_events(5)
         assert seal() == 1
         slow.rollback()
     assert seal() == 5
 
 
-def test_nobody_but_the_owner_says_when_a_row_was_written() -> None:
+def test_only_the_owner_can_set_when_a_row_was_written() -> None:
     for role in (ROLES.app, ROLES.operator):
         with psycopg.connect(server.url(role, DATABASE)) as connection:
             for column, value in (("written_xid", "1"), ("written_at", "now()")):
@@ -172,9 +165,9 @@ def test_nobody_but_the_owner_says_when_a_row_was_written() -> None:
 
 
 def write_at_random(seconds: float, seed: int) -> int:
-    """Transactions of any length, of which some are rolled back; returns how many rows stay."""
-    dice, written, end = random.Random(seed), 0, time.monotonic() + seconds
-    while time.monotonic() < end:
+    """Run transactions of random lengths and roll some back; returns the number of committed rows."""
+    dice, written, deadline = random.Random(seed), 0, time.monotonic() + seconds
+    while time.monotonic() < deadline:
         tenant, rows = uuid4(), dice.randint(1, 4)
         try:
             with tenant_scope(tenant):
@@ -189,212 +182,228 @@ def write_at_random(seconds: float, seed: int) -> int:
     return written
 
 
-def test_book_holds_while_twenty_write_three_seal_and_one_looks(
-    empty: None, monkeypatch: pytest.MonkeyPatch
+def test_twenty_writers_three_sealers_and_a_verifier_at_once(
+    nothing_unsealed: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (sealer, verifier):
         monkeypatch.setattr(module, "SETTLE", timedelta(seconds=1))
     monkeypatch.setattr(sealer, "BATCH", 50)
-    before, over, looks = counts()[0], threading.Event(), []
+    before, is_over, verifications = counts()[0], threading.Event(), []
 
-    def act(number: int) -> int:
+    def work(number: int) -> int:
         if number < 20:
             return write_at_random(4, number)
-        while not over.wait(0.02):
-            looks.append(verify()) if number == 20 else seal()
+        while not is_over.wait(0.02):
+            verifications.append(verify()) if number == 20 else seal()
         return 0
 
     def run(number: int) -> int:
         try:
-            return act(number)
+            return work(number)
         finally:
-            over.set() if number == 0 else None
+            is_over.set() if number == 0 else None
 
     written = sum(all_at_once(24, run))
-    time.sleep(1.1)
-    while seal():
-        pass
-    assert looks
-    assert [found for found in looks if found] == []
+    monkeypatch.setattr(sealer, "SETTLE", timedelta(0))
+    seal_all()
+    assert verifications
+    assert [findings for findings in verifications if findings] == []
     assert counts()[::2] == (before + written, 0)
 
 
-def test_clock_that_is_put_back_makes_no_forgeries(empty: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    snapshot = chain.transaction_snapshot
-
-    def snapshot_an_hour_ahead() -> chain.Snapshot:
-        seen = snapshot()
-        return chain.Snapshot(seen.oldest_open, seen.next, seen.at + timedelta(hours=1))
-
-    record_some(2)
+def test_clock_set_back_makes_no_forgeries(nothing_unsealed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    record_events(2)
     with monkeypatch.context() as patched:
-        patched.setattr(chain, "transaction_snapshot", snapshot_an_hour_ahead)
+        set_clock(patched, timezone.now() + timedelta(hours=1))
         seal()
-    record_some(2)
-    assert counts()[2] == 2
+    record_events(2)
+    assert unsealed() == 2
     seal()
-    assert counts()[2] == 0
+    assert unsealed() == 0
 
 
-# --- who seals --------------------------------------------------------------------------------
+# --- workers ----------------------------------------------------------------------------------
 
 
-def test_of_workers_that_seal_at_once_one_wins(empty: None, superuser: psycopg.Connection) -> None:
-    record_some(20)
+def test_concurrent_sealers_seal_each_row_once(nothing_unsealed: None) -> None:
+    record_events(20)
     assert sum(all_at_once(6, lambda number: seal())) == 20
-    assert counts()[2] == 0
+    assert unsealed() == 0
 
 
-def test_first_key_is_made_once(superuser: psycopg.Connection) -> None:
-    record_some(5)
+def test_concurrent_sealers_create_one_key(superuser: psycopg.Connection) -> None:
+    record_events(5)
     all_at_once(6, lambda number: seal())
-    assert asked(superuser, "SELECT count(*) FROM audit_seal_keys") == 1
-    assert counts()[2] == 0
+    assert fetch(superuser, "SELECT count(*) FROM audit_seal_keys") == 1
+    assert unsealed() == 0
 
 
-def test_worker_that_dies_leaves_nothing_half_done(
+def test_killed_sealer_leaves_no_partial_seal(
     superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record_some(5)
+    record_events(5)
     create = Seal.objects.create
 
-    def die(**fields: Any) -> None:
+    def create_and_die(**fields: Any) -> None:
         create(**fields)
         with transaction.get_connection(OPERATOR).cursor() as cursor:
             cursor.execute("SELECT pg_backend_pid()")
-            asked(superuser, "SELECT pg_terminate_backend(%s, 5000)", cursor.fetchone()[0])
+            fetch(superuser, "SELECT pg_terminate_backend(%s, 5000)", cursor.fetchone()[0])
 
     with monkeypatch.context() as patched:
-        patched.setattr(Seal.objects, "create", die)
+        patched.setattr(Seal.objects, "create", create_and_die)
         with using_alias(OPERATOR), pytest.raises(Exception, match=r"connection|terminat"):
             sealer.seal_new_rows()
     transaction.get_connection(OPERATOR).close()
-    assert asked(
+    assert fetch(
         superuser, "SELECT (SELECT count(*) FROM audit_seals), (SELECT count(*) FROM audit_seal_keys)"
     ) == (0, 0)
     assert seal() >= 5
-    assert counts()[2] == 0
+    assert unsealed() == 0
+
+
+class OneRound(threading.Event):
+    """A worker's `stopping` that is set when the worker is about to wait for work."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.set()
+        return True
+
+
+def run_round(worker: Worker) -> None:
+    worker.stopping = OneRound()
+    worker.run()
 
 
 @pytest.fixture
-def worker(empty: None) -> Iterator[Worker]:
+def worker(nothing_unsealed: None) -> Iterator[Worker]:
     with using_alias(OPERATOR):
         yield Worker("test")
 
 
-def test_worker_seals_each_minute(worker: Worker) -> None:
-    record_some(3)
-    worker._seal_audit_log()
-    assert counts()[2] == 0
-    record_some(2)
-    worker._seal_audit_log()
-    assert counts()[2] == 2
-    worker._seal_due -= SEALING_INTERVAL
-    worker._seal_audit_log()
-    assert counts()[2] == 0
+def unsealed_seconds() -> float:
+    return REGISTRY.get_sample_value("auth_audit_unsealed_seconds") or 0.0
 
 
-def test_worker_that_is_behind_goes_on_at_once(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_seals_once_per_interval(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    record_events(3)
+    run_round(worker)
+    assert unsealed() == 0
+    record_events(2)
+    run_round(worker)
+    assert unsealed() == 2
+    monkeypatch.setattr("accounts.jobs.worker.SEALING_INTERVAL", timedelta(0))
+    another = Worker("another")
+    for _ in range(2):
+        record_events(1)
+        run_round(another)
+        assert unsealed() == 0
+
+
+def test_worker_that_is_behind_seals_again_at_once(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sealer, "BATCH", 2)
     monkeypatch.setattr(sealer, "ROUND", 4)
-    record_some(7)
-    worker._seal_audit_log()
-    assert counts()[2] == 3
-    worker._seal_audit_log()
-    assert counts()[2] == 0
+    record_events(7)
+    run_round(worker)
+    assert unsealed() == 3
+    run_round(worker)
+    assert unsealed() == 0
 
 
-def test_worker_tells_how_long_rows_wait(worker: Worker) -> None:
-    record_some(3)
+def test_worker_reports_the_age_of_unsealed_rows(worker: Worker) -> None:
+    run_round(worker)
+    record_events(3)
     time.sleep(0.2)
-    worker._update_gauges()
-    assert 0.2 <= UNSEALED_SECONDS._value.get() < 5
-    seal()
-    Worker("another")._update_gauges()
-    assert UNSEALED_SECONDS._value.get() == 0
+    run_round(Worker("second"))
+    assert 0.2 <= unsealed_seconds() < 5
+    run_round(Worker("third"))
+    assert unsealed_seconds() == 0
 
 
 # --- keys -------------------------------------------------------------------------------------
 
 
-def test_next_key_takes_over_and_the_old_seals_hold(superuser: psycopg.Connection) -> None:
-    record_some(3)
+def test_rotated_key_signs_and_old_seals_stay_valid(superuser: psycopg.Connection) -> None:
+    record_events(3)
     seal()
     with using_alias(OPERATOR):
         name = sealer.rotate_key()
-    record_some(3)
+    record_events(3)
     seal()
     keys = "SELECT array_agg(statement::jsonb ->> 'key' ORDER BY number) FROM audit_seals"
-    first, *later = asked(superuser, keys)
+    first, *later = fetch(superuser, keys)
     assert first != name
     assert later == [name, name]
     assert counts()[1:] == (3, 0)
 
 
-def test_key_is_locked_under_the_secret_key(
+def test_key_is_encrypted_under_the_secret_key(
     worker: Worker, settings: Any, superuser: psycopg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
-    record_some(1)
+    record_events(1)
     seal()
     key = signing_key().private_bytes_raw()
-    assert key not in bytes(asked(superuser, "SELECT private_key FROM audit_seal_keys"))
-    record_some(3)
-    settings.SECRET_KEY = "of another house " * 4
+    assert key not in bytes(fetch(superuser, "SELECT private_key FROM audit_seal_keys"))
+    record_events(3)
+    settings.SECRET_KEY = "of another service " * 4
     with pytest.raises(SealKeyLockedError):
         seal()
-    worker._seal_audit_log()  # goes on with its other work
-    assert [line.levelname for line in caplog.records if line.message == "nothing is sealed"] == ["ERROR"]
-    (found,) = verify()
-    assert "SECRET_KEY does not open" in found
+    run_round(worker)
+    assert "run rotate_seal_key" in reason_of_no_sealing(caplog)
+    (finding,) = verify()
+    assert "SECRET_KEY does not decrypt" in finding
     with using_alias(OPERATOR):
         sealer.rotate_key()
-    assert seal() == 3
-    assert counts()[2] == 0
+    assert seal() >= 3  # the worker's maintenance records events, too
+    assert unsealed() == 0
 
 
-def test_seal_that_says_nothing_stops_sealing_and_nothing_else(
+def reason_of_no_sealing(caplog: pytest.LogCaptureFixture) -> str:
+    """The reason in the worker's only error."""
+    (line,) = (line for line in caplog.records if line.levelname == "ERROR")
+    return str(line.reason)
+
+
+def test_unreadable_seal_stops_only_the_sealing(
     worker: Worker, superuser: psycopg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     superuser.execute("INSERT INTO audit_seals VALUES (1000, 'rubbish', '', '')")
-    record_some(1)
+    record_events(1)
     with pytest.raises(ChainBrokenError):
         seal()
-    worker._update_gauges()
-    assert UNSEALED_SECONDS._value.get() == float("inf")
-    worker._seal_audit_log()
-    assert "nothing is sealed" in [line.message for line in caplog.records]
+    run_round(worker)
+    assert unsealed_seconds() == float("inf")
+    assert "run verify_audit" in reason_of_no_sealing(caplog)
 
 
-# --- a database that came from a dump ---------------------------------------------------------
+# --- a restored database ----------------------------------------------------------------------
 
 
-def test_book_goes_on_where_transactions_are_counted_anew(
+def test_sealing_continues_when_transaction_numbers_start_again(
     superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The old house counted a million further than this one."""
+    """The old server's transaction numbers were a million higher than this one's."""
     ahead, snapshot = 1_000_000, sealer.transaction_snapshot
     default = "ALTER TABLE audit_logs ALTER written_xid SET DEFAULT pg_current_xact_id()::text::bigint{}"
 
     def snapshot_of_the_old_server() -> chain.Snapshot:
-        seen = snapshot()
-        return chain.Snapshot(seen.oldest_open + ahead, seen.next + ahead, seen.at)
+        taken = snapshot()
+        return chain.Snapshot(taken.oldest_open + ahead, taken.next + ahead, taken.at)
 
     superuser.execute(default.format(f" + {ahead}").encode())
     try:
         with monkeypatch.context() as patched:
             for module in (chain, sealer):
                 patched.setattr(module, "transaction_snapshot", snapshot_of_the_old_server)
-            record_some(6)
+            record_events(6)
             sealed = seal()
-        record_some(2)  # in the dump, and not sealed yet
+        record_events(2)  # in the dump, still unsealed
     finally:
         superuser.execute(default.format("").encode())
-    record_some(4)  # before the worker notices
-    while seal():
-        pass
-    record_some(3)
-    while seal():
-        pass
-    kinds = asked(superuser, "SELECT array_agg(statement::jsonb ->> 'kind' ORDER BY number) FROM audit_seals")
+    record_events(4)  # before the worker detects the restore
+    seal_all()
+    record_events(3)
+    seal_all()
+    kinds = fetch(superuser, "SELECT array_agg(statement::jsonb ->> 'kind' ORDER BY number) FROM audit_seals")
     assert kinds == ["rows", "rows", "restored", "rows", "rows"]
     assert counts() == (sealed + 9, 5, 0)

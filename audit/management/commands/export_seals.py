@@ -9,12 +9,12 @@ from tenancy.commands import OperatorCommand
 
 class Command(OperatorCommand):
     help = (
-        "Print the seals of the audit book as JSON lines, to be kept where nobody of this machine can write: "
-        "`verify_audit --against FILE` then finds a cut-off end and a chain that was made anew."
+        "Print the seals of the audit log as JSON lines. Store them where this machine can't write: "
+        "`verify_audit --against FILE` then finds a cut-off end and a chain that was written again."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--after", type=int, default=0, metavar="N", help="only those after seal N")
+        parser.add_argument("--after", type=int, default=0, metavar="N", help="only seals after seal N")
 
     def handle(self, *args: Any, **options: Any) -> None:
         seals = Seal.objects.filter(number__gt=options["after"]).order_by("number").defer("leaves")

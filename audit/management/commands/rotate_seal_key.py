@@ -9,13 +9,13 @@ from tenancy.commands import OperatorCommand
 
 
 class Command(OperatorCommand):
-    help = "Sign the seals of the audit book with a new key; what the old ones signed stays valid."
+    help = "Sign the seals of the audit log with a new key. Existing seals stay valid."
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             key = rotate_key()
         except IntegrityError as error:
-            raise CommandError("a worker has just written a seal: try again") from error
+            raise CommandError("a worker has just written a seal; try again") from error
         except SealingError as error:
             raise CommandError(str(error)) from error
         self.stdout.write(f"{key} signs the seals from now on.")

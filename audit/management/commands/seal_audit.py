@@ -8,7 +8,7 @@ from tenancy.commands import OperatorCommand
 
 
 class Command(OperatorCommand):
-    help = "Seal the new rows of the audit book now, instead of waiting for the worker's next minute."
+    help = "Seal the new rows of the audit log now, instead of when the worker next does."
 
     def handle(self, *args: Any, **options: Any) -> None:
         total = 0

@@ -1,6 +1,4 @@
-"""The admin's pages of the audit log."""
+"""URLs of the audit log in the admin."""
 
 LIST = "/admin/audit/auditlog/"
-
-
 OVERVIEW, EXPORT = f"{LIST}overview/", f"{LIST}export/"
