@@ -28,7 +28,7 @@ from jwt.algorithms import RSAAlgorithm
 
 from accounts.passwords import argon2id
 from accounts.tokens.keys import generate_private_key
-from config.launcher.main import cores
+from config.launcher.services import cores
 from config.tests.support.accounts import PASSWORD
 from config.tests.support.consistency_load import Account, settle
 from config.tests.support.external_servers import own_postgres

@@ -8,7 +8,8 @@ import psycopg
 import pytest
 
 from config.launcher.postgres.cluster import EmbeddedPostgres
-from config.launcher.postgres.system import programs, server_user
+from config.launcher.postgres.files import programs
+from config.launcher.postgres.system_user import server_user
 from config.tests.support.consistency_load import Account, settle
 from config.tests.support.environment import FAST, ROLES
 from config.tests.support.external_servers import Env, manage, own_postgres
@@ -19,7 +20,7 @@ URL = {"PUBLIC_URL": "http://127.0.0.1:8000"}  # the issuer of the tokens
 
 
 def run(server: EmbeddedPostgres, program: str, *words: str | Path) -> None:
-    found = programs(server_user(server.cluster, lambda _line: None), lambda _line: None) / program
+    found = programs(server_user(server.data, lambda _line: None), lambda _line: None) / program
     done = subprocess.run([found, *words], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -19,7 +19,7 @@ import redis as redis_py
 
 from config.launcher.instance import DATABASE_URLS, ROOT
 from config.launcher.postgres.cluster import EmbeddedPostgres
-from config.launcher.postgres.system import server_user
+from config.launcher.postgres.system_user import server_user
 from config.launcher.process import ManagedProcess, StopPolicy, wait_until
 
 from .environment import ROLES
@@ -126,7 +126,7 @@ def pgbouncer(server: EmbeddedPostgres, env: Env, **changes: str) -> Iterator[En
     """The PgBouncer of DEPLOYMENT.md before `server`; yields the URLs of `env` led through it."""
     program, port = installed("pgbouncer", "pgbouncer"), free_port()
     urls = {name: urlsplit(env[name]) for name in ("DATABASE_URL", "OPERATOR_DATABASE_URL")}
-    user = server_user(server.cluster, lambda _line: None)
+    user = server_user(server.data, lambda _line: None)
     with tempfile.TemporaryDirectory(prefix="pgbouncer-") as directory:
         place = Path(directory)
         known = [f'"{url.username}" "{unquote(str(url.password))}"\n' for url in urls.values()]
@@ -137,7 +137,7 @@ def pgbouncer(server: EmbeddedPostgres, env: Env, **changes: str) -> Iterator[En
             ini = re.sub(f"{name} = .*", f"{name} = {value}", ini)
         (place / "pgbouncer.ini").write_text(ini.replace("/etc/pgbouncer", directory))
         for path in (place, *place.iterdir()):
-            user.own(path, 0o700)
+            user.chown(path, 0o700)
         log = place / "log"
         with log.open("wb") as output:
             stop_policy = StopPolicy(signal.SIGINT, 5, user.uid, user.gid)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from config.launcher import main
+from config.launcher import services
 from config.launcher.instance import DATABASE_URLS, Instance
 from config.launcher.process import wait_until
 
@@ -26,10 +26,10 @@ def live_service(data_dir: Path, **env: str) -> Iterator[str]:
     instance = Instance("127.0.0.1", address, port, data_dir, url, given=os.environ)
     facts = {name: os.environ[name] for name in SECRETS} | {"LOG_LEVEL": "ERROR", "PUBLIC_URL": url} | env
     with ExitStack() as running:
-        for service in (main.mail_worker(instance, facts), main.server(instance, facts)):
+        for service in (services.mail_worker(instance, facts), services.server(instance, facts)):
             assert service
             running.enter_context(service)
-        assert wait_until(lambda: main.readiness(instance) == "200", within=60)
+        assert wait_until(lambda: services.get_readiness(instance) == "200", within=60)
         yield url
 
 
