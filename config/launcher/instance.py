@@ -29,9 +29,7 @@ class Instance:
     """The settings that the launcher needs, from environment and `.env`. The server reads the others."""
 
     host: str
-    address: tuple[
-        socket.AddressFamily, str
-    ]  # of `host`: granian accepts no names
+    address: tuple[socket.AddressFamily, str]  # of `host`: granian accepts no names
     port: int
     data_dir: Path
     public_url: str
@@ -137,9 +135,7 @@ def port_reserved(instance: Instance) -> Iterator[None]:
     """
     family, host = instance.address
     with socket.socket(socket.AF_UNIX) as mutex, socket.socket(family, socket.SOCK_STREAM) as holder:
-        holder.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # for TIME_WAIT
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # for TIME_WAIT
         try:
             if sys.platform == "linux":  # two launchers that bind at the same moment might both succeed
                 mutex.bind(f"\0port {host} {instance.port}")

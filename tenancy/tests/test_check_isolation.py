@@ -106,7 +106,7 @@ FAULTS = {
     "GRANT EXECUTE ON FUNCTION pg_try_advisory_xact_lock(bigint) TO house_app": ["may take an advisory lock"],
     "GRANT DELETE ON audit_personal_data TO house_app": ["role house_app may erase personal data"],
     "GRANT INSERT ON login_reservations TO house_app": [
-        "role house_app may lift an operator's lock", "may count in the operators' scope",
+        "role house_app may unlock an operator", "may count an attempt in an operators' scope",
     ],
     "GRANT UPDATE (attempts) ON lockout_limits TO house_app": ["may change the limits of the lockout"],
     # functions and views
