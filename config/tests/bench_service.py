@@ -30,10 +30,10 @@ from accounts.passwords import argon2id
 from accounts.tokens.keys import generate_private_key
 from config.launcher.services import cores
 from config.tests.support.accounts import PASSWORD
-from config.tests.support.consistency_load import Account, settle
+from config.tests.support.consistency_load import Account, insert_creators
 from config.tests.support.external_servers import own_postgres
 from config.tests.support.live_server import FULL_COST, NO_LIMITS, Served, serving
-from config.tests.support.load_generator import Pace, Story, asking, press, request, rotating
+from config.tests.support.load_generator import Measurement, Scenario, measure, refreshing, request, sending
 
 ROUNDS, SECONDS = 3, 2.5
 PEOPLE, WRONG = 24, "not the password of anybody"
@@ -56,11 +56,11 @@ strangers = itertools.count()
 class Table:
     """Figures by name, one a round; `uses` says how many of which limits one request takes."""
 
-    rows: dict[str, list[Pace]] = field(default_factory=lambda: defaultdict(list))
+    rows: dict[str, list[Measurement]] = field(default_factory=lambda: defaultdict(list))
     uses: dict[str, Mapping[str, int]] = field(default_factory=dict)
 
-    def add(self, name: str, figure: Pace | float, uses: Mapping[str, int] | None = None) -> None:
-        self.rows[name].append(figure if isinstance(figure, Pace) else Pace(figure))
+    def add(self, name: str, figure: Measurement | float, uses: Mapping[str, int] | None = None) -> None:
+        self.rows[name].append(figure if isinstance(figure, Measurement) else Measurement(figure))
         self.uses[name] = uses or {}
 
     def figures(self, name: str) -> list[float]:
@@ -111,8 +111,8 @@ def limits(table: Table, place: Path) -> None:
     table.add("RSA verifications", per_second(lambda: rs256.verify(b"claims", public, signature)))
     table.add("Argon2id by argon2-cffi alone", on_every_core(argon2.PasswordHasher().hash, PASSWORD))
     table.add(HASHES, on_every_core(argon2id.digest, b"password", b"saltsaltsaltsalt", RFC_9106_LOW_MEMORY))
-    with serving(place, workers=1, application="config.tests.support.null_application:application") as bare:
-        (pace,) = press(bare.port, me(""), seconds=SECONDS)
+    with serving(place, workers=1, application="config.tests.support.wsgi_applications:empty") as bare:
+        (pace,) = measure(bare.port, me(""), seconds=SECONDS)
     table.add(BARE, pace)
 
 
@@ -122,22 +122,22 @@ def memory(served: Served) -> float:
     return max(int(text.partition("\nPss:")[2].split()[0]) for text in found) / 1024
 
 
-def me(access: str, connections: int = 8) -> list[Story]:
-    return [asking(itertools.repeat(request("GET", "me", token=access))) for _ in range(connections)]
+def me(access: str, connections: int = 8) -> list[Scenario]:
+    return [sending(itertools.repeat(request("GET", "me", token=access))) for _ in range(connections)]
 
 
-def logins(people: Sequence[Account], password: str = PASSWORD, status: int = 200) -> list[Story]:
+def logins(people: Sequence[Account], password: str = PASSWORD, status: int = 200) -> list[Scenario]:
     """Over four connections, each with people of its own."""
     bodies = [{"email": one.email, "password": password} for one in people]
     return [
-        asking(itertools.cycle(request("POST", "login", body) for body in bodies[n::4]), status)
+        sending(itertools.cycle(request("POST", "login", body) for body in bodies[n::4]), status)
         for n in range(4)
     ]
 
 
-def sign_ups() -> list[Story]:
+def sign_ups() -> list[Scenario]:
     bodies = ({"email": f"stranger{n}@example.com", "password": PASSWORD} for n in strangers)
-    return [asking((request("POST", "register", body) for body in bodies), 202) for _ in range(4)]
+    return [sending((request("POST", "register", body) for body in bodies), 202) for _ in range(4)]
 
 
 def one_worker(table: Table, place: Path, people: Sequence[Account], env: Mapping[str, str]) -> str:
@@ -148,10 +148,10 @@ def one_worker(table: Table, place: Path, people: Sequence[Account], env: Mappin
         pairs = [served.post("login", {"email": one.email, "password": PASSWORD}).json() for one in people]
         access = str(pairs[0]["access"])
         for n in (8, 64):
-            (pace,) = press(served.port, me(access, n), seconds=SECONDS)
+            (pace,) = measure(served.port, me(access, n), seconds=SECONDS)
             table.add(f"GET me, 1 worker, {n} connections", pace, {BARE: 1, VISITS: 1})
-        refreshes = [rotating(pair["refresh"] for pair in pairs[n::8]) for n in range(8)]
-        (pace,) = press(served.port, refreshes, seconds=SECONDS)
+        refreshes = [refreshing(pair["refresh"] for pair in pairs[n::8]) for n in range(8)]
+        (pace,) = measure(served.port, refreshes, seconds=SECONDS)
         table.add("POST refresh, 1 worker, 8 connections", pace, {SIGNATURES: 2, VISITS: 2})
     return access
 
@@ -160,7 +160,7 @@ def two_workers(
     table: Table, place: Path, people: Sequence[Account], access: str, env: Mapping[str, str]
 ) -> None:
     with serving(place, workers=2, **env) as served:
-        press(served.port, me(access, 64), seconds=1)  # each thread has its connection now
+        measure(served.port, me(access, 64), seconds=1)  # each thread has its connection now
         table.add("MiB of a worker before its first hash", memory(served))
         doors = {
             "login": logins(people),
@@ -168,11 +168,11 @@ def two_workers(
             "register": sign_ups(),
         }
         for door, stories in doors.items():
-            (pace,) = press(served.port, stories, seconds=SECONDS)
+            (pace,) = measure(served.port, stories, seconds=SECONDS)
             table.add(f"POST {door}, 2 workers, 4 connections", pace, {HASHES: 1})
-        (idle,) = press(served.port, me(access), seconds=SECONDS)
+        (idle,) = measure(served.port, me(access), seconds=SECONDS)
         table.add(IDLE, idle)
-        busy, _ = press(served.port, me(access), logins(people), seconds=SECONDS)
+        busy, _ = measure(served.port, me(access), logins(people), seconds=SECONDS)
         table.add("GET me while 4 connections sign in", busy, {IDLE: 1})
         table.add("MiB of a worker after sign-ins", memory(served))
 
@@ -181,7 +181,7 @@ def test_bench(tmp_path: Path) -> None:
     table = Table()
     with own_postgres(tmp_path / "own") as (server, urls):
         with psycopg.connect(server.superuser_url("auth"), autocommit=True) as superuser:
-            people = settle(superuser, PEOPLE)
+            people = insert_creators(superuser, PEOPLE)
             superuser.execute("INSERT INTO lockout_limits VALUES (1, 100, '30 minutes')")  # no worker runs
         env = FULL_COST | NO_LIMITS | OURS | urls | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
         for _ in range(ROUNDS):

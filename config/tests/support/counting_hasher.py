@@ -1,3 +1,5 @@
+"""A password hasher for `counting_settings`."""
+
 import os
 import time
 
@@ -5,7 +7,7 @@ from accounts.passwords.hashers import Argon2Hasher
 
 
 class CountingHasher(Argon2Hasher):
-    """Writes a byte to HASH_MARKS for each password, takes HASH_SECONDS longer, then does its work."""
+    """Appends a byte to the file HASH_MARKS for each hash, and sleeps HASH_SECONDS."""
 
     def encode(self, password: str, salt: str) -> str:
         self._mark()

@@ -1,4 +1,4 @@
-"""Olga and her colleagues: made, signed in with both factors, confirmed where something is dangerous."""
+"""Creates operators (Olga and her colleagues) and signs them in at the admin with both factors."""
 
 import time
 from typing import Any
@@ -19,7 +19,7 @@ from .accounts import Person, make_creator
 
 
 def make_operator(email: str, role: str = "superuser", *, with_app: bool = True) -> Person:
-    """Staff in the group `role` ("support", "security"), a superuser, or with no rights ("")."""
+    """Create staff in the group `role` ("support", "security"), a "superuser", or staff without rights ("")."""
     person = make_creator(email, is_staff=True, is_superuser=role == "superuser")
     with using_alias(OPERATOR):
         ensure_roles(apps.get_app_config("auth"), using=OPERATOR, apps=apps)  # tests wipe the groups
@@ -32,7 +32,7 @@ def make_operator(email: str, role: str = "superuser", *, with_app: bool = True)
 
 
 def code_of(person: Person, *, steps: int = 0) -> str:
-    """What the app shows now, or showed some steps of 30 seconds ago."""
+    """The code of the authenticator app now, or `steps` periods of 30 seconds ago."""
     with using_alias(OPERATOR):
         return code_for(bytes(Authenticator.objects.get(user_id=person.id).secret), steps=steps)
 
@@ -43,25 +43,27 @@ def code_for(secret: bytes, *, steps: int = 0) -> str:
 
 
 def give_password(person: Person, client: Client | None = None) -> Client:
-    """A browser that has come halfway."""
+    """Sign in with the password only."""
     client = client or Client()
-    answer = client.post("/admin/login/", {"username": person.email, "password": person.password})
-    assert answer.status_code == 302
+    response = client.post("/admin/login/", {"username": person.email, "password": person.password})
+    assert response.status_code == 302
     return client
 
 
 def enter(person: Person) -> Client:
-    """A browser in which the operator has signed in."""
+    """Sign in with password and code."""
     client = give_password(person)
     with using_alias(OPERATOR):
-        Authenticator.objects.filter(user_id=person.id).update(last_step=0)  # in this half minute again
-    answer = client.post("/admin/second-factor/", {"answer": code_of(person)})
-    assert answer.status_code == 302, answer.content.decode()
+        Authenticator.objects.filter(user_id=person.id).update(
+            last_step=0
+        )  # a code may be used again within its 30 seconds
+    response = client.post("/admin/second-factor/", {"answer": code_of(person)})
+    assert response.status_code == 302, response.content.decode()
     return client
 
 
 def confirm(client: Client, person: Person) -> Any:
-    """Step-up: from now on, dangerous things are done for a while."""
-    answer = client.post("/admin/confirm/", {"answer": person.password})
-    assert answer.status_code == 302, answer.content.decode()
-    return answer
+    """Reauthenticate, which dangerous actions require."""
+    response = client.post("/admin/confirm/", {"answer": person.password})
+    assert response.status_code == 302, response.content.decode()
+    return response
