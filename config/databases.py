@@ -32,14 +32,10 @@ def databases(env: Environment) -> dict[str, dict[str, Any]]:
 
 def tenant_roles(databases: dict[str, dict[str, Any]]) -> Roles:
     """The roles in the URLs. A role without a URL is named like the app role: `auth_app`, `auth_owner`."""
-    app = databases["default"]["USER"]
-    prefix = app.removesuffix("_app")
-    return Roles(
-        owner=databases.get("owner", {}).get("USER") or f"{prefix}_owner",
-        app=app,
-        operator=databases.get("operator", {}).get("USER") or f"{prefix}_operator",
-        lookup=f"{prefix}_lookup",
-    )
+    users = {alias: config["USER"] for alias, config in databases.items()}
+    prefix = users["default"].removesuffix("_app")
+    owner, operator = users.get("owner", f"{prefix}_owner"), users.get("operator", f"{prefix}_operator")
+    return Roles(owner=owner, app=users["default"], operator=operator, lookup=f"{prefix}_lookup")
 
 
 def caches(redis_url: str) -> dict[str, dict[str, Any]]:
@@ -58,6 +54,5 @@ def caches(redis_url: str) -> dict[str, dict[str, Any]]:
         "SOCKET_TIMEOUT": 0.5,
         "CONNECTION_POOL_KWARGS": {"retry": retry},
     }
-    return {
-        "default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": redis_url, "OPTIONS": options}
-    }
+    redis = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": redis_url, "OPTIONS": options}
+    return {"default": redis}

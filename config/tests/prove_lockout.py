@@ -1,6 +1,6 @@
-"""`make prove`: of 200 parallel guesses five are verified, in each of 20 rounds over four processes.
+"""`make prove`: of 200 concurrent guesses only five are verified, in each of 20 rounds with four processes.
 
-The service hashes at full cost here, and all 200 come at the same moment.
+The service hashes at full cost, and all 200 requests are sent at the same time.
 """
 
 import time
@@ -34,14 +34,14 @@ def served(django_db_setup: None, marks: Path) -> Iterator[Served]:
 
 @pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
 @pytest.mark.parametrize("number", range(ROUNDS))
-def test_of_200_guesses_five_are_verified(
+def test_only_five_of_200_guesses_are_verified(
     served: Served, marks: Path, number: int, known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lockout_bursts, "CONCURRENT", lockout_bursts.BURST)
     lockout_bursts.assert_five_mean_five(served, marks, f"round-{number}@example.com", known=known)
 
 
-def test_right_password_is_refused_until_the_lock_ends_to_the_second(served: Served, superuser: Any) -> None:
+def test_lockout_ends_on_time(served: Served, superuser: Any) -> None:
     make_creator("ada@example.com")
     for number in range(5):
         served.post("login", {"email": "ada@example.com", "password": "wrong"}, ip=f"192.0.2.{number}")
@@ -49,51 +49,51 @@ def test_right_password_is_refused_until_the_lock_ends_to_the_second(served: Ser
     (end,) = superuser.execute(
         "SELECT extract(epoch FROM attempt_time + interval '30 minutes') FROM axes_accessattempt"
     ).fetchone()
-    last_refusal = first_entry = 0.0
+    last_refusal = first_success = 0.0
     for number in range(1000):
-        came = time.time()
+        sent_at = time.time()
         reply = served.post(
             "login",
             {"email": "ada@example.com", "password": PASSWORD},
             ip=f"198.51.{number // 200}.{number % 200}",
         )
         if reply.status == 200:
-            first_entry = time.time()
+            first_success = time.time()
             break
         assert reply.code == "account_locked"
-        assert int(reply.headers["retry-after"]) == pytest.approx(float(end) - came, abs=1.5)
-        last_refusal = came
+        assert int(reply.headers["retry-after"]) == pytest.approx(float(end) - sent_at, abs=1.5)
+        last_refusal = sent_at
         time.sleep(0.02)
-    assert last_refusal < float(end) < first_entry
-    assert first_entry - float(end) < 1
+    assert last_refusal < float(end) < first_success
+    assert first_success - float(end) < 1
 
 
-def test_twenty_right_passwords_at_once_lock_nobody_out(served: Served) -> None:
+def test_concurrent_right_passwords_do_not_lock_out(served: Served) -> None:
     make_creator("ada@example.com")
 
-    def enter(number: int) -> int:
+    def log_in(number: int) -> int:
         body = {"email": "ada@example.com", "password": PASSWORD}
         return served.post("login", body, ip=f"198.51.100.{number}").status
 
-    statuses = all_at_once(20, enter)
-    while 429 in statuses or 503 in statuses:  # told to come back, and nobody is locked
-        statuses = [s if s == 200 else enter(n) for n, s in enumerate(statuses)]
+    statuses = all_at_once(20, log_in)
+    while 429 in statuses or 503 in statuses:  # busy: try again
+        statuses = [s if s == 200 else log_in(n) for n, s in enumerate(statuses)]
     assert statuses == [200] * 20
 
 
-def test_place_of_a_killed_attempt_comes_back_by_itself(served: Served, superuser: Any) -> None:
+def test_reservation_of_a_killed_attempt_expires(served: Served, superuser: Any) -> None:
     from accounts.services import lockout
 
     make_creator("ada@example.com")
     for _ in range(5):
-        lockout._reserve("ada@example.com", lockout.LoginScope.API)  # and never a verdict
-    began = time.monotonic()
+        lockout._reserve("ada@example.com", lockout.LoginScope.API)  # without a result
+    start = time.monotonic()
     while (
         served.post("login", {"email": "ada@example.com", "password": PASSWORD}, ip=next(ADDRESSES)).status
         != 200
     ):
         time.sleep(0.5)
-    assert 15 < time.monotonic() - began < 25
+    assert 15 < time.monotonic() - start < 25
 
 
 ADDRESSES = iter(f"203.0.113.{number}" for number in range(250))

@@ -189,8 +189,8 @@ def test_full_disk_refuses_and_loses_nothing(small_disk: Path, tmp_path: Path) -
             assert wait_until(
                 lambda: any(response.status == 503 for response in responses(creators)), within=30
             )
-            for door in DOORS:  # the metrics of each endpoint need space
-                assert served.post(door, {}).status in {400, 401, 503}
+            for path in DOORS:  # the metrics of each endpoint need space
+                assert served.post(path, {}).status in {400, 401, 503}
             time.sleep(OUTAGE_SECONDS)
             ballast.unlink()
             if server.poll() is not None:  # it has stopped
