@@ -233,7 +233,7 @@ class EmbeddedPostgres:
 
     def _try_start(self, bin_directory: Path) -> str | None:
         """Start the server and wait for it. If it exits, the last line of its log."""
-        command = [bin_directory / "postgres", "-D", self.data, *self._options()]
+        command: list[str | Path] = [bin_directory / "postgres", "-D", self.data, *self._options()]
         with self._open_log() as log:
             log_start = log.tell()
             self._child = ManagedProcess(
