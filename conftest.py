@@ -1,7 +1,7 @@
 """Fixtures and hooks for the tests of all apps.
 
-`config/tests/support/environment.py`, loaded by `-p` in pytest.ini before pytest-django reads the settings,
-starts the PostgreSQL that they run on. Tests run as the app role; migrations run as the owner.
+`config/tests/support/environment.py` starts their PostgreSQL; `-p` in pytest.ini loads it before pytest-django
+reads the settings. Tests run as the app role, migrations as the owner.
 """
 
 import os
@@ -26,16 +26,16 @@ from tenancy.guard import install_guard
 
 TransactionTestCase._fixture_teardown = wipe  # type: ignore[attr-defined]
 
-# here and in the processes that tests start; the tests of the rate limits set their own
+# for this process and for those that tests start; the tests of the rate limits set their own
 settings.RATE_LIMITS = dict.fromkeys(settings.RATE_LIMITS, "1000000/m")
 os.environ.update({f"RATE_LIMIT_{scope.upper()}": rate for scope, rate in settings.RATE_LIMITS.items()})
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Every test has the database, in real transactions, unless its module is marked `no_database`.
+    """Every test has the database and real transactions, unless it is marked `no_database`.
 
-    Modules that start processes run first: else one worker ends with a long one while the others idle.
+    Slow modules run first; otherwise one xdist worker would run a slow one last while the others idle.
     """
     for item in items:
         if not item.get_closest_marker("no_database") and not item.get_closest_marker("django_db"):
@@ -49,9 +49,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
 def django_db_setup(django_db_blocker: Any) -> Iterator[None]:
     """A new database, migrated as the owner. Tests reach it as the app role."""
     with superuser_of("postgres") as connection:
-        connection.execute(
-            "SELECT pg_advisory_lock(1)"
-        )  # the roles belong to the cluster, which all workers share
+        # the roles belong to the cluster, which all xdist workers share
+        connection.execute("SELECT pg_advisory_lock(1)")
         connection.execute(f'DROP DATABASE IF EXISTS "{DATABASE}" WITH (FORCE)'.encode())
         server.ensure_database(DATABASE, ROLES)
     settings.TENANT_GUARD = True
@@ -66,7 +65,7 @@ def django_db_setup(django_db_blocker: Any) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def no_language_of_another_test() -> None:
+def reset_language() -> None:
     """A request in German leaves its language active in the thread."""
     translation.deactivate()
 

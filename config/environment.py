@@ -1,4 +1,4 @@
-"""Typed reads of the environment; each refusal is one line that names the setting and what it takes."""
+"""Reads typed settings from the environment. An error is one line: the setting's name and what it takes."""
 
 import ipaddress
 import re
@@ -15,9 +15,9 @@ from environ.compat import ImproperlyConfigured as EnvironError
 from .origins import a_labels, host_of, is_loopback, normal_origin
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-SHORTEST_SECRET = 32
+MIN_SECRET_LENGTH = 32
 INSTANCE_FILE = "instance.env"  # in DATA_DIR, written by the launcher
-MAIL_SCHEMES = {  # of EMAIL_URL: the default port, and Django's setting for TLS
+MAIL_SCHEMES = {  # scheme of EMAIL_URL → default port, and Django's setting for TLS
     "smtp": (25, None),
     "smtp+tls": (587, "EMAIL_USE_TLS"),  # STARTTLS
     "smtp+starttls": (587, "EMAIL_USE_TLS"),
@@ -25,37 +25,37 @@ MAIL_SCHEMES = {  # of EMAIL_URL: the default port, and Django's setting for TLS
     "smtp+ssl": (465, "EMAIL_USE_SSL"),
 }
 MAIL_URL = "takes smtp+tls://USER:PASSWORD@HOST:PORT (or smtp, smtps), user and password percent-encoded"
-MAILBOX = "takes one e-mail address, or a name and an address: Acme <accounts@acme.example>"
-LONGEST_NAME = 64  # of a sender; longer ones no mail program shows
+MAILBOX = "takes one email address, or a name and an address: Acme <accounts@acme.example>"
+MAX_NAME_LENGTH = 64  # of a sender; mail programs show no more
 
 
 def invalid_setting(name: str, takes: str) -> NoReturn:
+    """`takes` is the rest of the sentence: "takes true or false"."""
     message = f"{name} {takes}"
     raise ImproperlyConfigured(message)
 
 
 class Environment:
-    """The process environment, then `.env` of the project, then the instance in DATA_DIR."""
+    """The process environment, then the project's `.env`, then `instance.env` in DATA_DIR."""
 
     def __init__(self) -> None:
         self._env = environ.Env()
         dotenv = BASE_DIR / ".env"
         if dotenv.is_file():
             self._env.read_env(dotenv)
-        self.data_dir = BASE_DIR / (self.text("DATA_DIR", "var"))
-        self.embedded = not self.text("DATABASE_URL", "")
+        self.data_dir = BASE_DIR / self.text("DATA_DIR", "var")
         self._read_instance()
 
     def _read_instance(self) -> None:
-        """The roles' passwords of an embedded server; of somebody else's, the SECRET_KEY alone."""
+        """If DATABASE_URL is set, only the SECRET_KEY: the URLs in the file are of the embedded server."""
         instance = self.data_dir / INSTANCE_FILE
         if not instance.is_file():
             return
-        known = dict(line.split("=", 1) for line in instance.read_text().splitlines() if "=" in line)
-        if not self.embedded:
-            known = {"SECRET_KEY": known["SECRET_KEY"]} if "SECRET_KEY" in known else {}
-        for name, value in known.items():
-            self._env.ENVIRON.setdefault(name, value)
+        is_embedded = not self.text("DATABASE_URL", "")
+        for line in instance.read_text().splitlines():
+            name, separator, value = line.partition("=")
+            if separator and (is_embedded or name == "SECRET_KEY"):
+                self._env.ENVIRON.setdefault(name, value)
 
     def text(self, name: str, default: str | None = None) -> str:
         value = str(self._env.ENVIRON.get(name, "")).strip()
@@ -67,7 +67,7 @@ class Environment:
 
     def integer(self, name: str, default: int, *, minimum: int = 1, maximum: int = 2**31 - 1) -> int:
         text = self.text(name, str(default))
-        # int() reads more than people write: 1_000, digits of every script
+        # int() also accepts 1_000 and the digits of other scripts
         if not re.fullmatch(r"-?[0-9]{1,12}", text) or not minimum <= int(text) <= maximum:
             invalid_setting(name, f"takes a whole number from {minimum} to {maximum}")
         return int(text)
@@ -101,12 +101,12 @@ class Environment:
 
     def secret(self, name: str) -> str:
         value = self.text(name)
-        if len(value) < SHORTEST_SECRET:
-            invalid_setting(name, f"takes at minimum {SHORTEST_SECRET} random characters")
+        if len(value) < MIN_SECRET_LENGTH:
+            invalid_setting(name, f"takes at least {MIN_SECRET_LENGTH} random characters")
         return value
 
     def words(self, name: str, pattern: str, takes: str) -> list[str]:
-        """Separated by commas, each of them matching `pattern`."""
+        """A list separated by commas. Each word must match `pattern`."""
         words = [word.strip() for word in self.text(name, "").split(",") if word.strip()]
         if not all(re.fullmatch(pattern, word) for word in words):
             invalid_setting(name, takes)
@@ -128,22 +128,22 @@ class Environment:
         return self.text(name, "").replace("\\n", "\n").strip()
 
     def database(self, name: str) -> dict[str, Any] | None:
-        """A connection from its URL, None where it is unset."""
-        if not self.text(name, ""):
+        """A database configuration from its URL, None if it is not set."""
+        url = self.text(name, "")
+        if not url:
             return None
-        if not re.match(r"postgres(ql)?://", self.text(name)):  # django-environ would only warn
-            invalid_setting(name, "takes postgres://USER:PASSWORD@HOST:PORT/DATABASE")
         try:
             config: dict[str, Any] = self._env.db_url(name, engine="tenancy.postgresql")
         except (ValueError, EnvironError, KeyError):
-            invalid_setting(name, "takes postgres://USER:PASSWORD@HOST:PORT/DATABASE")
-        if not (config.get("USER") and config.get("NAME")):
+            config = {}
+        # for another scheme django-environ only warns
+        if not (re.match(r"postgres(ql)?://", url) and config.get("USER") and config.get("NAME")):
             invalid_setting(name, "takes postgres://USER:PASSWORD@HOST:PORT/DATABASE")
         config["HOST"] = unquote(config["HOST"])  # %2Fsocket%2Fdirectory
         return config
 
     def mail(self) -> dict[str, Any]:
-        """Django's EMAIL_* settings for the server of EMAIL_URL, {} if it is unset."""
+        """Django's EMAIL_* settings from EMAIL_URL, {} if it is not set."""
         url = self.text("EMAIL_URL", "")
         if not url:
             return {}
@@ -152,13 +152,13 @@ class Environment:
         parts = urlsplit(url)
         user, password = (unquote(text or "") for text in (parts.username, parts.password))
         if parts.path.strip("/") or parts.query or parts.fragment:
-            invalid_setting("EMAIL_URL", f"{MAIL_URL}; no path and no parameters")
-        if bool(user) != bool(password) or not (user + password).isascii():  # smtplib sends ASCII only
-            invalid_setting("EMAIL_URL", f"{MAIL_URL}; both or neither, in ASCII")
+            invalid_setting("EMAIL_URL", f"{MAIL_URL}, without path and parameters")
+        if bool(user) != bool(password) or not (user + password).isascii():  # smtplib sends them as ASCII
+            invalid_setting("EMAIL_URL", f"{MAIL_URL}: both or neither, in ASCII")
         return _mail_server(parts, user, password)
 
     def mailbox(self, name: str, default: str) -> str:
-        """`NAME <ADDRESS>` or `ADDRESS`, as a header takes it (RFC 5322, 3.4)."""
+        """`NAME <ADDRESS>` or `ADDRESS`, formatted for a header (RFC 5322, 3.4)."""
         value = self.text(name, "")
         mailbox = _mailbox(value) if value else default
         if mailbox is None:
@@ -166,7 +166,7 @@ class Environment:
         return mailbox
 
     def mail_host(self, name: str, default: str) -> str:
-        """What EHLO says (RFC 5321, 4.1.1.1): a domain, or an address in brackets."""
+        """The argument of EHLO (RFC 5321, 4.1.1.1): a domain, or an IP address in brackets."""
         value = self.text(name, default)
         if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[A-Za-z0-9:.]+\]", value):
             invalid_setting(name, "takes a host name, or an IP address in brackets")
@@ -177,30 +177,30 @@ class Environment:
         if url is None:
             invalid_setting("PUBLIC_URL", "takes https://HOST or http://HOST:PORT, without a path")
         if url.startswith("http:") and not debug and not is_loopback(host_of(url)):
-            invalid_setting("PUBLIC_URL", "takes https:// for a host that is not this machine's own")
+            invalid_setting("PUBLIC_URL", "takes https:// unless its host is this machine (localhost)")
         return url
 
 
 def _is_url(value: str, schemes: tuple[str, ...]) -> bool:
     try:
         parts = urlsplit(value)
-        _ = parts.port  # ValueError: not a port
+        _ = parts.port  # raises ValueError if it is malformed
     except ValueError:
         return False
     return parts.scheme in schemes and bool(parts.hostname) and not re.search(r"\s", value)
 
 
 def _mailbox(value: str) -> str | None:
-    """The name quoted if need be, the domain in ASCII; None if it is malformed."""
-    found = re.fullmatch(r'"?([^<>"]*?)"?\s*<([^<>\s]+)>|([^<>\s]+)', value)
-    name, address = (found[1] or "", found[2] or found[3]) if found else ("", "")
+    """The mailbox with its name quoted if necessary and its domain in ASCII; None if it is malformed."""
+    match = re.fullmatch(r'"?([^<>"]*?)"?\s*<([^<>\s]+)>|([^<>\s]+)', value)
+    name, address = (match[1] or "", match[2] or match[3]) if match else ("", "")
     local, _, domain = address.rpartition("@")
     try:
         address = f"{local}@{a_labels(domain)}"
         validate_email(address)
     except (ValidationError, UnicodeError):
         return None
-    if len(name) > LONGEST_NAME or not name.isprintable():
+    if len(name) > MAX_NAME_LENGTH or not name.isprintable():
         return None
     return str(Address(name.strip(), addr_spec=address))
 
@@ -217,7 +217,7 @@ def _mail_server(parts: SplitResult, user: str, password: str) -> dict[str, Any]
 
 
 def mail_domain(host: str) -> str:
-    """A host of a URL as the domain of an e-mail address: IP addresses in brackets (RFC 5321, 4.1.3)."""
+    """The host of a URL as the domain of an email address: IP addresses in brackets (RFC 5321, 4.1.3)."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

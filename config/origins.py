@@ -1,4 +1,4 @@
-"""Where the service is reached, in the one spelling that browsers send (RFC 6454 § 4); knows no Django."""
+"""Normalizes origins to the form that browsers send (RFC 6454 § 4). Imports no Django."""
 
 import ipaddress
 import re
@@ -9,13 +9,12 @@ import idna
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
-_NUMBER = re.compile(
-    r"(?:[0-9]+|0x[0-9a-f]*)"
-)  # as last label it makes an IPv4 address of the whole (WHATWG URL)
+# a host whose last label is a number is an IPv4 address (WHATWG URL)
+_NUMBER = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)")
 
 
 def normal_origin(text: str) -> str | None:
-    """`scheme://host[:port]`: lower case, A-labels, no default port or final dot; None if it is no origin."""
+    """`scheme://host[:port]`: lower case, A-labels, no default port or final dot; None if it is malformed."""
     try:
         parts = urlsplit(text.rstrip("/"))
         port = parts.port
@@ -29,7 +28,7 @@ def normal_origin(text: str) -> str | None:
 
 
 def _normal_host(host: str, *, is_literal: bool) -> str | None:
-    """Raises ValueError or UnicodeError (idna.IDNAError is one) if it is no host."""
+    """Raises: ValueError or UnicodeError (idna.IDNAError is one) if it is malformed."""
     if is_literal:
         return f"[{ipaddress.IPv6Address(host)}]" if "%" not in host else None
     name = a_labels(host.removesuffix("."))
@@ -39,20 +38,23 @@ def _normal_host(host: str, *, is_literal: bool) -> str | None:
 
 
 def a_labels(name: str) -> str:
-    """A domain name in lower-case ASCII (IDNA2008, UTS 46 nontransitional); raises UnicodeError."""
+    """A domain name in lower-case ASCII (IDNA2008, UTS 46 nontransitional).
+
+    Raises: UnicodeError.
+    """
     if name.isascii():
         return name.lower()
     return idna.encode(name, uts46=True, std3_rules=True).decode().removesuffix(".")
 
 
 def default_origin(host: str, port: int) -> str:
-    """Of a service that listens there, on the machine itself."""
-    own = host if is_loopback(host) else "localhost"
-    return str(normal_origin(f"http://[{own}]:{port}" if ":" in own else f"http://{own}:{port}"))
+    """The origin of a service that listens on `host`, for clients on the same machine."""
+    name = host if is_loopback(host) else "localhost"
+    return str(normal_origin(f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"))
 
 
 def host_of(origin: str) -> str:
-    """As a Host header has it, without the port; an IPv6 address in brackets."""
+    """The host without the port; an IPv6 address in brackets."""
     netloc = urlsplit(origin).netloc
     return netloc.partition("]")[0] + "]" if netloc.startswith("[") else netloc.partition(":")[0]
 

@@ -1,9 +1,11 @@
-"""One request as granian has it, handed to the WSGI application.
+"""Serves the WSGI application through granian's RSGI interface.
 
-Granian's WSGI interface folds the names of headers: `X_Forwarded_For`, which a client may send through a
-proxy that lets it pass, becomes `HTTP_X_FORWARDED_FOR` and replaces the proxy's own `X-Forwarded-For`
-(RFC 9110 § 17.10). Its RSGI interface has the names as they were sent. Granian calls the scheduler of either
-interface in a thread for blocking work, and the application runs there. A body is received without a thread.
+Granian's WSGI interface merges headers whose names differ only in `-` and `_`: `X_Forwarded_For`, which a
+client can send through a proxy, becomes `HTTP_X_FORWARDED_FOR` and replaces the proxy's `X-Forwarded-For`
+(RFC 9110 § 17.10). Its RSGI interface passes the names as they were sent. It also receives a body without a
+thread; the application runs in one of granian's blocking threads, as with WSGI.
+
+`config.launcher.granian` replaces granian's WSGI worker and scheduler by those of this module.
 """
 
 import json
@@ -26,24 +28,24 @@ from uuid import uuid4
 from granian import _granian
 
 logger = logging.getLogger("django.server")
-Runner = Callable[["Exchange", dict[str, Any]], int]  # granian's wrapper of a WSGI application
+Runner = Callable[["Exchange", dict[str, Any]], int]  # calls the WSGI application; made by granian
 Headers = list[tuple[str, str]]
-LONGEST_KEPT = 2**16  # bytes of a body; a longer one is received and forgotten: the application refuses it
-LONGEST_RECEIVED = 2**20  # bytes; if a body says that it is longer, nothing of it is read
-LENGTH_DIGITS = 8
-LONGEST_HELD = 2**22  # bytes of an answer in pieces that are put together first
-OPENED_WITHIN = 2.0  # seconds
-TAKEN_WITHIN = 30.0  # seconds, for a client to take the next piece of an answer
-STREAMS_AT_ONCE = 4  # in each process: each holds a thread for as long as its client reads
-WEBSOCKETS = 11  # the place of the one argument that RSGIWorker takes and WSGIWorker does not
-RSGIWorker: Any = _granian.RSGIWorker  # not as its types have it, which lag behind
+MAX_KEPT_BODY = 2**16  # bytes; a longer body is received and discarded: the application refuses it
+MAX_RECEIVED_BODY = 2**20  # bytes; a body with a larger Content-Length is not read at all
+MAX_LENGTH_DIGITS = 8
+MAX_JOINED_RESPONSE = 2**22  # bytes of a streaming response that is sent in one piece
+OPEN_TIMEOUT = 2.0  # seconds for granian to open the pipe of a response
+WRITE_TIMEOUT = 30.0  # seconds for the client to take the next chunk of a response
+MAX_STREAMS = 4  # in each process: a stream holds a thread until its client has read it
+WEBSOCKETS_ARGUMENT = 11  # position of the one argument that RSGIWorker has and WSGIWorker has not
+RSGIWorker: Any = _granian.RSGIWorker  # Any: its type stubs are outdated
 CallbackScheduler: Any = _granian.CallbackScheduler
-_streams = threading.BoundedSemaphore(STREAMS_AT_ONCE)
-UNPREFIXED = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
+_streams = threading.BoundedSemaphore(MAX_STREAMS)
+WITHOUT_PREFIX = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
 
 
-class Callbacks:
-    """In place of an event loop: what waited for a body goes on in the thread that brings it."""
+class InlineLoop:
+    """Replaces the event loop: runs a callback at once, in the thread that received the body."""
 
     def call_soon(self, callback: Callable[..., None], *args: Any, context: Any = None) -> None:
         callback(*args)
@@ -52,64 +54,69 @@ class Callbacks:
 
 
 class Worker:
-    """A worker of granian's RSGI interface, made and started as one of its WSGI interface."""
+    """Granian's RSGI worker, with the constructor and the methods of its WSGI worker."""
 
     def __init__(self, *arguments: Any) -> None:
-        self._worker = RSGIWorker(*arguments[:WEBSOCKETS], False, *arguments[WEBSOCKETS:])  # noqa: FBT003
+        self._worker = RSGIWorker(*arguments[:WEBSOCKETS_ARGUMENT], False, *arguments[WEBSOCKETS_ARGUMENT:])  # noqa: FBT003
 
     def __getattr__(self, name: str) -> Any:
         serve = getattr(self._worker, name)
-        return lambda scheduler, _loop, stopped: serve(scheduler, Callbacks(), stopped)
+        return lambda scheduler, _loop, stopped: serve(scheduler, InlineLoop(), stopped)
 
 
 class Scheduler(CallbackScheduler):  # type: ignore[misc]
+    """Calls `handle` for each request, with the constructor of granian's WSGI scheduler."""
+
     def __new__(cls, _loop: Any, runner: Runner, **_options: Any) -> Any:
-        self = super().__new__(cls, Callbacks(), runner, None, None, None)
-        self._schedule_fn = partial(receive, runner)
+        self = super().__new__(cls, InlineLoop(), runner, None, None, None)
+        self._schedule_fn = partial(handle, runner)
         return self
 
     def __init__(self, *_args: Any, **_options: Any) -> None:
         super().__init__()
 
 
-def receive(runner: Runner, watcher: Any) -> None:
-    """Let the application answer; if there is a body to be read, as soon as it is here."""
-    exchange = Exchange(runner, watcher.scope, watcher.proto, folded(watcher.scope.headers.items()))
-    length = length_of(exchange.headers)
+def handle(runner: Runner, watcher: Any) -> None:
+    """Receive the body if there is one, then call the application."""
+    exchange = Exchange(runner, watcher.scope, watcher.proto, wsgi_headers(watcher.scope.headers.items()))
+    length = body_length(exchange.headers)
     if length:
-        Body(length, watcher.proto.__aiter__(), exchange.answer, exchange.refuse).receive()
+        Body(length, watcher.proto.__aiter__(), exchange.run, exchange.refuse).receive()
     else:
-        exchange.answer(b"")
+        exchange.run(b"")
 
 
-def folded(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Headers by WSGI's names. A name with an underscore could pass for another's, so it is dropped."""
-    found: dict[str, str] = {}
+def wsgi_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Headers by WSGI's names. A name with `_` would get the same key as one with `-`, so it is dropped."""
+    merged: dict[str, str] = {}
     for name, value in headers:
         if "_" in name:
             continue
-        key = UNPREFIXED.get(name) or "HTTP_" + name.upper().replace("-", "_")
+        key = WITHOUT_PREFIX.get(name) or "HTTP_" + name.upper().replace("-", "_")
         separator = ";" if name == "cookie" else ","
-        found[key] = f"{found[key]}{separator}{value}" if key in found else value
-    return found
+        merged[key] = f"{merged[key]}{separator}{value}" if key in merged else value
+    return merged
 
 
-def length_of(headers: dict[str, str]) -> int:
-    """Bytes of the body that are to be received."""
+def body_length(headers: dict[str, str]) -> int:
+    """Bytes to receive. 0 if the body is chunked, malformed or too long, and is refused unread."""
     text = headers.get("CONTENT_LENGTH", "")
-    if "HTTP_TRANSFER_ENCODING" in headers or len(text) > LENGTH_DIGITS or not text.isdigit():
+    if "HTTP_TRANSFER_ENCODING" in headers or len(text) > MAX_LENGTH_DIGITS or not text.isdigit():
         return 0
-    return int(text) if int(text) <= LONGEST_RECEIVED else 0
+    return int(text) if int(text) <= MAX_RECEIVED_BODY else 0
 
 
 @dataclass
 class Body:
-    """A client that is answered before it has sent everything may see a closed connection instead."""
+    """Receives the whole body before the application runs.
+
+    A client that is still sending when the response comes may see only a closed connection.
+    """
 
     length: int
     stream: Any
-    answer: Callable[[bytes], None]
-    refuse: Callable[[], None]  # an incomplete body: nothing is done with the part that came (RFC 9112, 8)
+    on_complete: Callable[[bytes], None]
+    on_incomplete: Callable[[], None]  # an incomplete message must not be processed (RFC 9112 § 8)
     chunks: list[bytes] = field(default_factory=list)
     received: int = 0
 
@@ -117,29 +124,29 @@ class Body:
         self.stream.__anext__().add_done_callback(self._take)
 
     def _take(self, future: Any) -> None:
-        chunk: bytes = future.result()  # empty at the end, and if the connection is gone
+        chunk: bytes = future.result()  # empty at the end of the body or of the connection
         self.received += len(chunk)
-        if self.length <= LONGEST_KEPT:
+        if self.length <= MAX_KEPT_BODY:
             self.chunks.append(chunk)
         if chunk and self.received < self.length:
             self.receive()
         elif self.received < self.length:
-            self.refuse()
+            self.on_incomplete()
         else:
-            self.answer(b"".join(self.chunks))
+            self.on_complete(b"".join(self.chunks))
 
 
 @dataclass(slots=True)
 class Exchange:
-    """A request and the way back; has what granian's WSGI wrapper wants for the answer."""
+    """A request and its response, with the methods that granian's runner calls to send the response."""
 
     runner: Runner
     scope: Any
     proto: Any
     headers: dict[str, str]
 
-    def answer(self, body: bytes) -> None:
-        """Granian would forget an exception; those of the application are answered before."""
+    def run(self, body: bytes) -> None:
+        """Call the application. Django handles the exceptions of views; granian would discard others."""
         try:
             self.runner(self, self._environ(body))
         except Exception as error:  # noqa: BLE001
@@ -167,11 +174,13 @@ class Exchange:
 
     def _fail(self, error: Exception) -> None:
         request_id = uuid4().hex
-        logger.error("no answer", exc_info=error, extra={"failed_request_id": request_id})
+        logger.error(
+            "request failed outside of Django", exc_info=error, extra={"failed_request_id": request_id}
+        )
         self._problem(500, "internal_error", "Something went wrong on our side.", request_id)
 
     def _problem(self, status: int, code: str, detail: str, request_id: str = "") -> None:
-        """Answer in place of the application (RFC 9457)."""
+        """Respond without the application (RFC 9457)."""
         request_id = request_id or uuid4().hex
         problem = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
         problem |= {"detail": detail, "code": code, "request_id": request_id}
@@ -192,7 +201,7 @@ class Exchange:
             body.close()
 
     def _stream(self, status: int, headers: Headers, chunks: Iterable[bytes]) -> None:
-        """Through a named pipe: in RSGI it alone makes the sender wait for a slow client."""
+        """Send the chunks through a named pipe: granian waits for a slow client only if it sends a file."""
         if not _streams.acquire(blocking=False):
             self._problem(503, "busy", "Too many large answers are being sent. Try again in a moment.")
             return
@@ -201,27 +210,27 @@ class Exchange:
                 for chunk in chunks:
                     write_all(descriptor, chunk)
         except BrokenPipeError:
-            logger.info("the client is gone, or too slow")
+            logger.info("response aborted: the client disconnected or reads too slowly")
         finally:
             _streams.release()
 
 
 def is_short(response: Any) -> bool:
-    """A file knows its length; an export does not."""
+    """Whether the response fits in memory. A file has a Content-Length, an export has none."""
     if not response.streaming:
         return True
     length = response.headers.get("Content-Length", "")
-    return length.isdigit() and int(length) <= LONGEST_HELD
+    return length.isdigit() and int(length) <= MAX_JOINED_RESPONSE
 
 
 @contextmanager
 def pipe_to(read: Callable[[str], None]) -> Iterator[int]:
-    """The writing end of a named pipe, which does not block."""
+    """Call `read` with the path of a named pipe; yields its writing end, which does not block."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "body")
         os.mkfifo(path, 0o600)
         read(str(path))
-        descriptor = _opened(path)
+        descriptor = _open_writer(path)
     try:
         yield descriptor
     finally:
@@ -229,18 +238,21 @@ def pipe_to(read: Callable[[str], None]) -> Iterator[int]:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Raises BrokenPipeError if the reader is gone, or takes nothing for TAKEN_WITHIN."""
-    left = memoryview(data)
-    while left:
-        if not select.select([], [descriptor], [], TAKEN_WITHIN)[1]:
+    """Raises: BrokenPipeError if the reader has closed the pipe, or reads nothing for WRITE_TIMEOUT."""
+    remaining = memoryview(data)
+    while remaining:
+        if not select.select([], [descriptor], [], WRITE_TIMEOUT)[1]:
             raise BrokenPipeError
         with suppress(BlockingIOError):
-            left = left[os.write(descriptor, left) :]
+            remaining = remaining[os.write(descriptor, remaining) :]
 
 
-def _opened(path: Path) -> int:
-    """Its writing end, once somebody reads. Raises BrokenPipeError if nobody does."""
-    deadline = time.monotonic() + OPENED_WITHIN
+def _open_writer(path: Path) -> int:
+    """Open the pipe for writing once it has a reader.
+
+    Raises: BrokenPipeError if it has none within OPEN_TIMEOUT.
+    """
+    deadline = time.monotonic() + OPEN_TIMEOUT
     while time.monotonic() < deadline:
         try:
             return os.open(path, os.O_WRONLY | os.O_NONBLOCK)

@@ -16,7 +16,7 @@ from django.test import Client
 from uuid_utils.compat import uuid7
 
 from audit.tests.support.admin_pages import EXPORT, LIST, OVERVIEW
-from config.tests.support.dataset import populate_book
+from config.tests.support.dataset import populate_audit_log
 from config.tests.support.environment import DATABASE, ROLES, server
 from config.tests.support.operators import confirm, enter, make_operator
 
@@ -61,14 +61,14 @@ def test_pages(olga: Client, superuser: psycopg.Connection) -> None:
         "a quiet week": {},
         "after an attack of a day": {"days": 1, "failed_percent": 90},
     }.items():
-        populate_book(superuser, events=EVENTS, already=EVENTS * bool(options), **options)
+        populate_audit_log(superuser, events=EVENTS, already=EVENTS * bool(options), **options)
         superuser.execute("VACUUM ANALYZE audit_logs, audit_personal_data")
         for name, duration in pages(olga):
             print(f"{scenario}: {name}: {duration:.0f} ms")
 
 
 def test_export(olga: Client, superuser: psycopg.Connection) -> None:
-    populate_book(superuser, events=EVENTS)
+    populate_audit_log(superuser, events=EVENTS)
     superuser.execute("VACUUM ANALYZE audit_logs, audit_personal_data")
     for kind in ("csv", "jsonl"):
         response, size, started = olga.post(EXPORT, {"format": kind}), 0, time.perf_counter()
@@ -97,7 +97,7 @@ def insert(connection: psycopg.Connection) -> float:
 
 
 def test_inserts(superuser: psycopg.Connection) -> None:
-    populate_book(superuser, events=EVENTS)
+    populate_audit_log(superuser, events=EVENTS)
     rates_by_name: dict[str, list[float]] = {"without the two indexes": [], "with them": []}
     wal = {}
     with psycopg.connect(server.url(ROLES.operator, DATABASE), autocommit=True) as connection:

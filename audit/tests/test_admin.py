@@ -29,7 +29,7 @@ from audit.tests.support.admin_pages import EXPORT, LIST, OVERVIEW
 from config.tests.support.accounts import Person
 from config.tests.support.client import API
 from config.tests.support.database import superuser_of
-from config.tests.support.dataset import populate_book
+from config.tests.support.dataset import populate_audit_log
 from config.tests.support.environment import DATABASE
 from config.tests.support.operators import confirm, enter, make_operator
 from tenancy.context import OPERATOR, tenant_scope, using_alias
@@ -528,7 +528,7 @@ def test_overview_link_requires_the_permission(reader: Client) -> None:
 
 
 def test_generated_events_are_like_recorded_ones(superuser: psycopg.Connection) -> None:
-    populate_book(superuser, events=300)
+    populate_audit_log(superuser, events=300)
     with using_alias(OPERATOR):
         listed = queries.entries(AuditLog.objects.using(OPERATOR).all())
         assert len(listed) == PersonalData.objects.count() == 300
@@ -540,7 +540,7 @@ def test_generated_events_are_like_recorded_ones(superuser: psycopg.Connection) 
     "query", ["type=token.reused", "address=198.51.100.2", "request=019a0000000070008000000000000000"]
 )
 def test_filters_use_an_index(superuser: psycopg.Connection, query: str) -> None:
-    populate_book(superuser, events=20_000, days=2)
+    populate_audit_log(superuser, events=20_000, days=2)
     superuser.execute("ANALYZE audit_logs, audit_personal_data")
     form = EventFilter(dict([query.split("=")]))
     assert form.is_valid()

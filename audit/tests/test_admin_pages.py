@@ -17,7 +17,7 @@ from selenium.webdriver.common.keys import Keys
 from config.launcher.process import wait_until
 from config.tests.support.accounts import PASSWORD
 from config.tests.support.browser import CONTRASTS, Browser, browsing, requires_chromium
-from config.tests.support.dataset import populate_book
+from config.tests.support.dataset import populate_audit_log
 from config.tests.support.live_server import NO_LIMITS, Served, serving
 from config.tests.support.operators import code_of, make_operator
 
@@ -37,7 +37,7 @@ def served(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> I
 def browser(served: Served, tmp_path: Path, superuser: psycopg.Connection) -> Iterator[Browser]:
     """Olga's browser, signed in, with a week of events."""
     olga = make_operator("olga@example.com")
-    populate_book(superuser, events=4000)
+    populate_audit_log(superuser, events=4000)
     superuser.execute("ANALYZE audit_logs, audit_personal_data")
     with browsing(served, tmp_path) as browser:
         browser.go("/admin/login/")

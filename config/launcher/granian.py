@@ -1,9 +1,10 @@
-"""The server's command line, with workers that can be stopped while they still load.
+"""Granian's command line, with two of its behaviours changed.
 
-Granian forks its workers with its own signal handlers in place. One asked to stop before it has
-put up others forgets the request, serves on, and is killed only when its grace is over.
-
-Requests come through `config.rsgi`, which sees the names of headers as they were sent.
+- Granian forks its workers with the master's signal handlers in place. A worker that gets a SIGTERM before
+  it has installed its own handlers ignores it, keeps serving, and is killed only after the grace period.
+  The default handlers are restored in each forked worker.
+- Granian's WSGI interface merges headers whose names differ only in `-` and `_`. Requests go through
+  `config.rsgi`, which sees the names as they were sent.
 """
 
 import os
@@ -14,16 +15,16 @@ from granian.server import mp
 
 from config import rsgi
 
-# outside of the condition below: a worker that is spawned, as on macOS, imports this module anew
+# not under `if __name__`: a spawned worker (macOS) imports this module under another name
 mp.WSGIWorker = rsgi.Worker  # type: ignore[assignment, attr-defined]
 mp._new_cbscheduler = rsgi.Scheduler  # type: ignore[attr-defined]
 
 
-def forget_the_masters_handlers() -> None:
+def restore_default_handlers() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
 
 
 if __name__ == "__main__":
-    os.register_at_fork(after_in_child=forget_the_masters_handlers)
+    os.register_at_fork(after_in_child=restore_default_handlers)
     entrypoint()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The facts of one running service: where it listens, where its files are, its secrets."""
+"""One instance of the service: its address, its files in DATA_DIR and its secrets."""
 
 import fcntl
 import os
@@ -17,23 +17,23 @@ from config.origins import default_origin, normal_origin
 
 ROOT = Path(__file__).resolve().parents[2]
 DATABASE_URLS = ("DATABASE_URL", "OPERATOR_DATABASE_URL", "OWNER_DATABASE_URL")
-HIGHEST_PORT = 65535
+MAX_PORT = 65535
 
 
 class StartError(Exception):
-    """Why the service can't start or go on, in one line."""
+    """Why the service can't start, or has to stop, in one line."""
 
 
 @dataclass(frozen=True)
 class Instance:
-    """What environment and `.env` log of it. The server's own settings read the rest."""
+    """The settings that the launcher needs, from environment and `.env`. The server reads the others."""
 
     host: str
-    address: tuple[socket.AddressFamily, str]  # what `host` stands for: granian takes no names
+    address: tuple[socket.AddressFamily, str]  # of `host`: granian accepts no names
     port: int
     data_dir: Path
     public_url: str
-    given: Mapping[str, str]  # of SECRET_KEY, DATABASE_URLS and EMAIL_URL those that the user has set
+    given: Mapping[str, str]  # those of SECRET_KEY, DATABASE_URLS and EMAIL_URL that the user has set
 
     @property
     def env_file(self) -> Path:
@@ -41,34 +41,36 @@ class Instance:
 
     @property
     def metrics(self) -> Path:
-        """Where each process keeps its numbers."""
+        """Where prometheus_client keeps one file for each process."""
         return self.data_dir / "metrics"
 
     @property
     def base_url(self) -> str:
-        """Where this machine reaches the service."""
+        """The URL of the service on this machine."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.address[1], self.host)  # noqa: S104
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     @property
     def host_header(self) -> str:
-        """One that the settings allow."""
+        """A host that ALLOWED_HOSTS accepts."""
         return urlsplit(self.public_url or default_origin(self.host, self.port)).netloc
 
 
 def read_instance() -> Instance:
-    facts = {**read_env(ROOT / ".env"), **os.environ}
-    host = facts.get("HOST") or "127.0.0.1"
-    given = {name: facts[name] for name in ("SECRET_KEY", *DATABASE_URLS, "EMAIL_URL") if facts.get(name)}
-    if "DATABASE_URL" not in given and (half := given.keys() & set(DATABASE_URLS)):
-        message = f"{min(half)} is set, DATABASE_URL is not: set both, or neither for an embedded PostgreSQL"
+    values = {**read_env(ROOT / ".env"), **os.environ}
+    host = values.get("HOST") or "127.0.0.1"
+    given = {name: values[name] for name in ("SECRET_KEY", *DATABASE_URLS, "EMAIL_URL") if values.get(name)}
+    if "DATABASE_URL" not in given and (others := given.keys() & set(DATABASE_URLS)):
+        message = (
+            f"{min(others)} is set, DATABASE_URL is not: set both, or neither for an embedded PostgreSQL"
+        )
         raise StartError(message)
     return Instance(
         host=host,
-        address=resolved(host),
-        port=port_number(facts.get("PORT") or "8000"),
-        data_dir=ROOT / (facts.get("DATA_DIR") or "var"),
-        public_url=normal_origin(facts.get("PUBLIC_URL", "")) or "",  # the settings refuse what is none
+        address=resolve(host),
+        port=parse_port(values.get("PORT") or "8000"),
+        data_dir=ROOT / (values.get("DATA_DIR") or "var"),
+        public_url=normal_origin(values.get("PUBLIC_URL", "")) or "",  # the settings refuse a malformed one
         given=given,
     )
 
@@ -81,7 +83,7 @@ def read_env(path: Path) -> dict[str, str]:
     return FileEnv.ENVIRON
 
 
-def resolved(host: str) -> tuple[socket.AddressFamily, str]:
+def resolve(host: str) -> tuple[socket.AddressFamily, str]:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0]
     except OSError:
@@ -90,15 +92,15 @@ def resolved(host: str) -> tuple[socket.AddressFamily, str]:
     return family, str(address[0])
 
 
-def port_number(text: str) -> int:
-    if text.isascii() and text.isdigit() and 1 <= int(text) <= HIGHEST_PORT:
+def parse_port(text: str) -> int:
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_PORT:
         return int(text)
-    message = f"PORT takes a number from 1 to {HIGHEST_PORT}, not {text}"
+    message = f"PORT takes a whole number from 1 to {MAX_PORT}, not {text}"
     raise StartError(message)
 
 
 def make_data_dir(instance: Instance) -> None:
-    """Others may at most pass through: PostgreSQL's own user does, when root starts it."""
+    """Create DATA_DIR, closed to other users. If root starts the service, PostgreSQL's user may enter it."""
     path = instance.data_dir
     if not path.exists():
         path.mkdir(parents=True)
@@ -108,7 +110,7 @@ def make_data_dir(instance: Instance) -> None:
 
 
 def clear_metrics(instance: Instance) -> None:
-    """The numbers of an earlier run would be added to those of this one."""
+    """Delete the files of earlier runs; their values would be added to those of this run."""
     for file in instance.metrics.glob("*.db"):
         file.unlink()
 
@@ -126,21 +128,22 @@ def locked(instance: Instance) -> Iterator[None]:
 
 @contextmanager
 def port_reserved(instance: Instance) -> Iterator[None]:
-    """Refuse a busy port, and keep a second launcher off it until granian listens.
+    """Refuse a port that is in use, and keep other launchers off it until granian listens.
 
-    Granian shares its port with whoever does so too: two instances would divide the requests.
+    Granian listens with SO_REUSEPORT. Without this reservation a second instance could bind the same port,
+    and the kernel would distribute the requests between the two.
     """
     family, host = instance.address
-    with socket.socket(socket.AF_UNIX) as turn, socket.socket(family, socket.SOCK_STREAM) as holder:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of an earlier run linger
+    with socket.socket(socket.AF_UNIX) as mutex, socket.socket(family, socket.SOCK_STREAM) as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # for TIME_WAIT
         try:
-            if sys.platform == "linux":  # of two that bind at the same moment, both might
-                turn.bind(f"\0port {host} {instance.port}")
+            if sys.platform == "linux":  # two launchers that bind at the same moment might both succeed
+                mutex.bind(f"\0port {host} {instance.port}")
             holder.bind((host, instance.port))
         except OSError as error:
-            message = f"{instance.host}:{instance.port} is not free ({error.strerror}): set PORT or HOST"
+            message = f"{instance.host}:{instance.port} is not available ({error.strerror}): set PORT or HOST"
             raise StartError(message) from None
-        if sys.platform == "linux":  # bound alone, changed after: granian may share it, a plain bind may not
+        if sys.platform == "linux":  # set after the bind: only sockets with SO_REUSEPORT can share it now
             holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
             holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         else:
@@ -149,18 +152,18 @@ def port_reserved(instance: Instance) -> Iterator[None]:
 
 
 def saved_secret(instance: Instance) -> str:
-    """SECRET_KEY: the user's, or one made once and kept with the data."""
-    known = instance.given.get("SECRET_KEY") or read_env(instance.env_file).get("SECRET_KEY")
-    if known:
-        return known
+    """The user's SECRET_KEY, or one that is generated once and saved in DATA_DIR."""
+    existing = instance.given.get("SECRET_KEY") or read_env(instance.env_file).get("SECRET_KEY")
+    if existing:
+        return existing
     secret = secrets.token_urlsafe(64)
     save(instance, {"SECRET_KEY": secret})
     return secret
 
 
-def save(instance: Instance, facts: Mapping[str, str]) -> None:
-    """Put `facts` into `instance.env`, whole or not at all, for `manage.py` in other shells."""
-    lines = [f"{name}={value}\n" for name, value in {**read_env(instance.env_file), **facts}.items()]
+def save(instance: Instance, values: Mapping[str, str]) -> None:
+    """Add `values` to `instance.env`, atomically. `manage.py` reads the file in other shells."""
+    lines = [f"{name}={value}\n" for name, value in {**read_env(instance.env_file), **values}.items()]
     unfinished = instance.env_file.with_suffix(".unfinished")
     unfinished.unlink(missing_ok=True)
     unfinished.touch(mode=0o600)

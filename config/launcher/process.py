@@ -1,9 +1,9 @@
-"""ManagedProcess processes that end with whoever started them, however that one ends.
+"""Child processes that end with the process that started them, even if that one is killed.
 
-Between the two stands a guard: this very file, run as a script. It holds the reading end of a
-pipe, and the end of that pipe is the order to stop. `ManagedProcess.stop()` closes it, and so does the
-kernel when the starter is killed: one way to stop, the same on Linux and macOS, and no signal of
-a terminal reaches the child beside it.
+Between the two runs a guard: this file, started as a script. Its standard input is a pipe from the parent.
+When the pipe closes, the guard stops the child. `ManagedProcess.stop()` closes the pipe; if the parent is
+killed, the kernel closes it. This works the same on Linux and macOS. The child has its own session, so
+Ctrl-C in a terminal does not reach it directly.
 """
 
 import contextlib
@@ -22,10 +22,10 @@ from typing import IO
 
 @dataclass(frozen=True)
 class StopPolicy:
-    """How a child is asked to stop, and as whom it runs."""
+    """How a child is stopped, and the user and group that it runs as."""
 
     stop_signal: int = signal.SIGTERM
-    grace_seconds: float = 30  # then the whole process group is killed
+    grace_seconds: float = 30  # before the whole process group is killed
     uid: int | None = None
     gid: int | None = None
 
@@ -40,9 +40,9 @@ class ManagedProcess:
         cwd: Path | None = None,
         output: IO[bytes] | None = None,
     ) -> None:
-        """Start `command`; what it prints goes to `output`, or to our standard error.
+        """Start `command`. Its output goes to `output`, or to our standard error.
 
-        Raises: OSError when the command can't be started.
+        Raises: OSError if the command can't be started.
         """
         guard = [sys.executable, "-I", "-S", __file__, json.dumps(vars(stop_policy or StopPolicy()))]
         self._guard = subprocess.Popen(
@@ -65,15 +65,15 @@ class ManagedProcess:
         self.pid = int(pid)
 
     def poll(self) -> int | None:
-        """Exit status as a shell would log it, or None while the child runs."""
+        """Exit status as a shell reports it (128 + signal), None while the child runs."""
         code = self._guard.poll()
-        return None if code is None else self._ended(code)
+        return None if code is None else self._cleaned_up(code)
 
     def wait(self) -> int:
-        return self._ended(self._guard.wait())
+        return self._cleaned_up(self._guard.wait())
 
     def stop(self) -> None:
-        """Order it to stop, and return when it has. Calling it again is harmless."""
+        """Stop the child and wait for its end. May be called again."""
         self._close_pipe()
         self.wait()
 
@@ -81,22 +81,22 @@ class ManagedProcess:
         assert self._guard.stdin is not None  # noqa: S101 - it is a PIPE
         self._guard.stdin.close()
 
-    def _ended(self, code: int) -> int:
+    def _cleaned_up(self, code: int) -> int:
         self._close_pipe()
-        if code < 0:  # somebody killed the guard: its child must not stay behind
+        if code < 0:  # the guard was killed, and could not stop the child
             kill_group(self.pid)
         return code
 
 
 def kill_group(leader: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for a dead group
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: EPERM if the group has exited
         os.killpg(leader, signal.SIGKILL)
 
 
-def wait_until(event: Callable[[], bool], *, within: float) -> bool:
-    """Whether `event` comes true in so many seconds."""
+def wait_until(condition: Callable[[], bool], *, within: float) -> bool:
+    """Poll until `condition()` is true; False if it is not within so many seconds."""
     deadline = time.monotonic() + within
-    while not event():
+    while not condition():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
@@ -104,7 +104,7 @@ def wait_until(event: Callable[[], bool], *, within: float) -> bool:
 
 
 def guard(stop_policy: StopPolicy, command: Sequence[str]) -> int:
-    """Run `command` in a session of its own until it ends or the pipe does."""
+    """Run `command` in its own session until it exits or the pipe closes; its exit status."""
     child = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -114,28 +114,28 @@ def guard(stop_policy: StopPolicy, command: Sequence[str]) -> int:
         group=stop_policy.gid,
         extra_groups=None if stop_policy.gid is None else [],
     )
-    ended = threading.Event()
+    exited = threading.Event()
 
-    def stop_at_end_of_pipe() -> None:
+    def stop_when_pipe_closes() -> None:
         while os.read(sys.stdin.fileno(), 1):
             pass
         with contextlib.suppress(ProcessLookupError):
             os.kill(child.pid, stop_policy.stop_signal)
-        if not ended.wait(stop_policy.grace_seconds):
+        if not exited.wait(stop_policy.grace_seconds):
             kill_group(child.pid)
 
-    threading.Thread(target=stop_at_end_of_pipe, daemon=True).start()
+    threading.Thread(target=stop_when_pipe_closes, daemon=True).start()
     with contextlib.suppress(BrokenPipeError), sys.stdout as announcement:
         announcement.write(f"{child.pid}\n")
     code = child.wait()
-    ended.set()
-    kill_group(child.pid)  # what a killed child left: granian's workers would go on serving
+    exited.set()
+    kill_group(child.pid)  # children of a killed child: granian's workers would keep serving
     return code if code >= 0 else 128 - code
 
 
 if __name__ == "__main__":
-    for stray in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-        signal.signal(stray, lambda *_: None)  # not SIG_IGN, which the child would inherit
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)  # the child would inherit SIG_IGN
     try:
         sys.exit(guard(StopPolicy(**json.loads(sys.argv[1])), sys.argv[2:]))
     except OSError as error:

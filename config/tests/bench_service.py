@@ -1,9 +1,9 @@
-"""`make bench`: the service beside its own limits, at Argon2's full cost, as a table.
+"""`make bench`: prints the throughput of the service and its share of what the parts could do alone.
 
-A limit is what a part of the work costs with nothing around it: a visit to PostgreSQL, a signature, the server
-with an empty application, Argon2id on every core. Each figure is the median of rounds in which everything is
-measured in turn, under a load that shares the cores: a busy moment is everybody's, so the shares hold, while the
-absolute figures drift. PostgreSQL, log and metrics are as in service.
+The parts are a statement of PostgreSQL, a signature, the server with an empty application, and Argon2id on every
+core. Each figure is the median of several rounds, and each round measures everything, so that background load
+affects all figures: the shares are stable, the absolute figures less so. PostgreSQL, log, metrics and the cost of
+Argon2 are as in production.
 """
 
 import itertools
@@ -28,43 +28,43 @@ from jwt.algorithms import RSAAlgorithm
 
 from accounts.passwords import argon2id
 from accounts.tokens.pem import generate_private_key
-from config.launcher.main import cores
+from config.launcher.services import cores
 from config.tests.support.accounts import PASSWORD
-from config.tests.support.consistency_load import Account, settle
+from config.tests.support.consistency_load import Account, insert_creators
 from config.tests.support.external_servers import own_postgres
 from config.tests.support.live_server import FULL_COST, NO_LIMITS, Served, serving
-from config.tests.support.load_generator import Pace, Story, asking, press, request, rotating
+from config.tests.support.load_generator import Measurement, Scenario, measure, refreshing, request, sending
 
 ROUNDS, SECONDS = 3, 2.5
-PEOPLE, WRONG = 24, "not the password of anybody"
-OURS = {
+ACCOUNTS, WRONG = 24, "not the password of anybody"
+SETTINGS = {
     "LOG_LEVEL": "INFO",
-    "PUBLIC_URL": "http://localhost",  # one issuer, whatever the port
-    "MAX_FAILED_LOGIN_ATTEMPTS": "100",  # a locked account takes no hash
+    "PUBLIC_URL": "http://localhost",  # the issuer must not depend on the port
+    "MAX_FAILED_LOGIN_ATTEMPTS": "100",  # a locked account needs no hash
 }
-VISITS, SIGNATURES = "visits to PostgreSQL", "RSA signatures"
-BARE, HASHES = "the bare server", "bare Argon2id"
+STATEMENTS, SIGNATURES = "PostgreSQL statements", "RSA signatures"
+EMPTY, HASHES = "the empty application", "Argon2id alone"
 IDLE = "GET me, 2 workers, 8 connections"
 HEAD = """
-| answers a second, if not said otherwise | median | least | most | p50, ms | p99, ms | share of its limits |
+| responses a second, unless a unit is named | median | min | max | p50, ms | p99, ms | share of the parts alone |
 |---|---|---|---|---|---|---|
 """
-strangers = itertools.count()
+new_numbers = itertools.count()
 
 
 @dataclass
 class Table:
-    """Figures by name, one a round; `uses` says how many of which limits one request takes."""
+    """Figures by name, one for each round; `uses` has how often a request uses each part."""
 
-    rows: dict[str, list[Pace]] = field(default_factory=lambda: defaultdict(list))
+    rows: dict[str, list[Measurement]] = field(default_factory=lambda: defaultdict(list))
     uses: dict[str, Mapping[str, int]] = field(default_factory=dict)
 
-    def add(self, name: str, figure: Pace | float, uses: Mapping[str, int] | None = None) -> None:
-        self.rows[name].append(figure if isinstance(figure, Pace) else Pace(figure))
+    def add(self, name: str, figure: Measurement | float, uses: Mapping[str, int] | None = None) -> None:
+        self.rows[name].append(figure if isinstance(figure, Measurement) else Measurement(figure))
         self.uses[name] = uses or {}
 
     def figures(self, name: str) -> list[float]:
-        return [pace.per_second for pace in self.rows[name]]
+        return [measurement.per_second for measurement in self.rows[name]]
 
     def share(self, name: str, limit: str, count: int) -> str:
         part = statistics.median(self.figures(name)) * count / statistics.median(self.figures(limit))
@@ -74,10 +74,11 @@ class Table:
         return HEAD + "".join(f"| {' | '.join(self._cells(name))} |\n" for name in self.rows)
 
     def _cells(self, name: str) -> Sequence[str]:
-        found = self.figures(name)
-        figures = [statistics.median(found), min(found), max(found)]
+        values = self.figures(name)
+        figures = [statistics.median(values), min(values), max(values)]
         times = [
-            statistics.median(getattr(pace, which) for pace in self.rows[name]) for which in ("p50", "p99")
+            statistics.median(getattr(measurement, which) for measurement in self.rows[name])
+            for which in ("p50", "p99")
         ]
         shares = [self.share(name, limit, count) for limit, count in self.uses[name].items()]
         return [name, *map(short, figures + times), ", ".join(shares)]
@@ -90,11 +91,11 @@ def short(number: float) -> str:
 
 
 def per_second(call: Callable[[], object], seconds: float = 0.5) -> float:
-    begun, n = time.perf_counter(), 0
-    while time.perf_counter() - begun < seconds:
+    start, n = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
         call()
         n += 1
-    return n / (time.perf_counter() - begun)
+    return n / (time.perf_counter() - start)
 
 
 def on_every_core(call: Callable[..., object], *arguments: Any) -> float:
@@ -106,73 +107,76 @@ def on_every_core(call: Callable[..., object], *arguments: Any) -> float:
 def limits(table: Table, place: Path) -> None:
     private, rs256 = generate_private_key("RS256"), RSAAlgorithm(RSAAlgorithm.SHA256)
     public, signature = private.public_key(), rs256.sign(b"claims", private)
-    table.add(VISITS, per_second(lambda: connection.fetch_rows("SELECT 1", {})[0]))
+    table.add(STATEMENTS, per_second(lambda: connection.fetch_rows("SELECT 1", {})[0]))
     table.add(SIGNATURES, per_second(lambda: rs256.sign(b"claims", private)))
     table.add("RSA verifications", per_second(lambda: rs256.verify(b"claims", public, signature)))
     table.add("Argon2id by argon2-cffi alone", on_every_core(argon2.PasswordHasher().hash, PASSWORD))
     table.add(HASHES, on_every_core(argon2id.digest, b"password", b"saltsaltsaltsalt", RFC_9106_LOW_MEMORY))
-    with serving(place, workers=1, application="config.tests.support.null_application:application") as bare:
-        (pace,) = press(bare.port, me(""), seconds=SECONDS)
-    table.add(BARE, pace)
+    with serving(place, workers=1, application="config.tests.support.wsgi_applications:empty") as server:
+        (measurement,) = measure(server.port, me(""), seconds=SECONDS)
+    table.add(EMPTY, measurement)
 
 
 def memory(served: Served) -> float:
-    """MiB of the largest worker, its part of what they share included."""
+    """MiB of the largest worker: its proportional set size (PSS)."""
     found = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in served.workers()]
     return max(int(text.partition("\nPss:")[2].split()[0]) for text in found) / 1024
 
 
-def me(access: str, connections: int = 8) -> list[Story]:
-    return [asking(itertools.repeat(request("GET", "me", token=access))) for _ in range(connections)]
+def me(access: str, connections: int = 8) -> list[Scenario]:
+    return [sending(itertools.repeat(request("GET", "me", token=access))) for _ in range(connections)]
 
 
-def logins(people: Sequence[Account], password: str = PASSWORD, status: int = 200) -> list[Story]:
-    """Over four connections, each with people of its own."""
-    bodies = [{"email": one.email, "password": password} for one in people]
+def logins(accounts: Sequence[Account], password: str = PASSWORD, status: int = 200) -> list[Scenario]:
+    """Log in over four connections, each with its own accounts."""
+    bodies = [{"email": account.email, "password": password} for account in accounts]
     return [
-        asking(itertools.cycle(request("POST", "login", body) for body in bodies[n::4]), status)
+        sending(itertools.cycle(request("POST", "login", body) for body in bodies[n::4]), status)
         for n in range(4)
     ]
 
 
-def sign_ups() -> list[Story]:
-    bodies = ({"email": f"stranger{n}@example.com", "password": PASSWORD} for n in strangers)
-    return [asking((request("POST", "register", body) for body in bodies), 202) for _ in range(4)]
+def sign_ups() -> list[Scenario]:
+    bodies = ({"email": f"new{n}@example.com", "password": PASSWORD} for n in new_numbers)
+    return [sending((request("POST", "register", body) for body in bodies), 202) for _ in range(4)]
 
 
-def one_worker(table: Table, place: Path, people: Sequence[Account], env: Mapping[str, str]) -> str:
-    """An access token of one who signed in there."""
-    begun = time.perf_counter()
+def one_worker(table: Table, place: Path, accounts: Sequence[Account], env: Mapping[str, str]) -> str:
+    """Measure one worker; returns an access token."""
+    start = time.perf_counter()
     with serving(place, workers=1, **env) as served:
-        table.add("seconds from the start to the first answer", time.perf_counter() - begun)
-        pairs = [served.post("login", {"email": one.email, "password": PASSWORD}).json() for one in people]
+        table.add("seconds from the start to the first response", time.perf_counter() - start)
+        pairs = [
+            served.post("login", {"email": account.email, "password": PASSWORD}).json()
+            for account in accounts
+        ]
         access = str(pairs[0]["access"])
         for n in (8, 64):
-            (pace,) = press(served.port, me(access, n), seconds=SECONDS)
-            table.add(f"GET me, 1 worker, {n} connections", pace, {BARE: 1, VISITS: 1})
-        refreshes = [rotating(pair["refresh"] for pair in pairs[n::8]) for n in range(8)]
-        (pace,) = press(served.port, refreshes, seconds=SECONDS)
-        table.add("POST refresh, 1 worker, 8 connections", pace, {SIGNATURES: 2, VISITS: 2})
+            (measurement,) = measure(served.port, me(access, n), seconds=SECONDS)
+            table.add(f"GET me, 1 worker, {n} connections", measurement, {EMPTY: 1, STATEMENTS: 1})
+        refreshes = [refreshing(pair["refresh"] for pair in pairs[n::8]) for n in range(8)]
+        (measurement,) = measure(served.port, refreshes, seconds=SECONDS)
+        table.add("POST refresh, 1 worker, 8 connections", measurement, {SIGNATURES: 2, STATEMENTS: 2})
     return access
 
 
 def two_workers(
-    table: Table, place: Path, people: Sequence[Account], access: str, env: Mapping[str, str]
+    table: Table, place: Path, accounts: Sequence[Account], access: str, env: Mapping[str, str]
 ) -> None:
     with serving(place, workers=2, **env) as served:
-        press(served.port, me(access, 64), seconds=1)  # each thread has its connection now
+        measure(served.port, me(access, 64), seconds=1)  # opens the database connection of each thread
         table.add("MiB of a worker before its first hash", memory(served))
-        doors = {
-            "login": logins(people),
-            "login, wrong password": logins(people, WRONG, 401),
+        endpoints = {
+            "login": logins(accounts),
+            "login, wrong password": logins(accounts, WRONG, 401),
             "register": sign_ups(),
         }
-        for door, stories in doors.items():
-            (pace,) = press(served.port, stories, seconds=SECONDS)
-            table.add(f"POST {door}, 2 workers, 4 connections", pace, {HASHES: 1})
-        (idle,) = press(served.port, me(access), seconds=SECONDS)
+        for endpoint, scenarios in endpoints.items():
+            (measurement,) = measure(served.port, scenarios, seconds=SECONDS)
+            table.add(f"POST {endpoint}, 2 workers, 4 connections", measurement, {HASHES: 1})
+        (idle,) = measure(served.port, me(access), seconds=SECONDS)
         table.add(IDLE, idle)
-        busy, _ = press(served.port, me(access), logins(people), seconds=SECONDS)
+        busy, _ = measure(served.port, me(access), logins(accounts), seconds=SECONDS)
         table.add("GET me while 4 connections sign in", busy, {IDLE: 1})
         table.add("MiB of a worker after sign-ins", memory(served))
 
@@ -181,12 +185,14 @@ def test_bench(tmp_path: Path) -> None:
     table = Table()
     with own_postgres(tmp_path / "own") as (server, urls):
         with psycopg.connect(server.superuser_url("auth"), autocommit=True) as superuser:
-            people = settle(superuser, PEOPLE)
-            superuser.execute("INSERT INTO lockout_limits VALUES (1, 100, '30 minutes')")  # no worker runs
-        env = FULL_COST | NO_LIMITS | OURS | urls | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+            accounts = insert_creators(superuser, ACCOUNTS)
+            superuser.execute(
+                "INSERT INTO lockout_limits VALUES (1, 100, '30 minutes')"
+            )  # run_worker would do it
+        env = FULL_COST | NO_LIMITS | SETTINGS | urls | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
         for _ in range(ROUNDS):
             limits(table, tmp_path)
-            access = one_worker(table, tmp_path, people, env)
-            two_workers(table, tmp_path, people, access, env)
+            access = one_worker(table, tmp_path, accounts, env)
+            two_workers(table, tmp_path, accounts, access, env)
     sys.stdout.write(str(table))
     assert min(min(table.figures(name)) for name in table.rows) > 0

@@ -1,4 +1,4 @@
-"""`make prove`: the server is killed twenty times under load."""
+"""`make prove`: the server is killed twenty times under load, and loses nothing."""
 
 from pathlib import Path
 

@@ -1,13 +1,13 @@
-"""`make prove`: nothing in an answer's time tells who has an account.
+"""`make prove`: response times do not show whether an address has an account.
 
-Pairs of requests, one for an address of a kind and one for an unknown address, in an order that
-chance decides, to the running service at full Argon2 cost; each address is asked about once, as a
-prober would. Printed for each kind: the median of the pairs' differences with its 90 % bootstrap
-interval, and the AUC (how often the kind's answer is the later one; 0.5 is chance). Pairs are
-added until the interval decides, as far as the patience goes.
+Sends pairs of requests in random order, one for an address of a kind and one for an unknown address, to the service
+at full Argon2 cost. Each address is used once. Prints for each kind the median difference with its 90 % bootstrap
+interval, and the AUC: how often the response for the kind is the later one (0.5 is chance). Pairs are added until
+the interval decides, up to a maximum.
 
-The short form has 40 to 120 pairs, too few for the promise itself: it finds what skips a hash or makes a second one,
-which is tens of milliseconds. At 40 pairs the AUC of equals errs by 0.065, so that its bound is four errors away.
+The short form has 40 to 120 pairs. That is too few for the promise of 5 ms, but enough to find a missing or an
+additional hash, which takes tens of milliseconds. With 40 pairs the standard error of the AUC is 0.065; the bound is
+four of them away.
 """
 
 import http.client
@@ -28,15 +28,13 @@ from django.utils import timezone
 
 from accounts.models import Creator
 from accounts.passwords.hashers import Argon2Hasher
-from config.tests.support.environment import DOORS
 from config.tests.support.live_server import FULL_COST, NO_LIMITS, Served, serving
 from config.tests.support.proofs import whole
 from tenancy.context import OPERATOR, using_alias
 
-WIDE = {f"RATE_LIMIT_{door}": "1000000/m" for door in DOORS}
-MOST_DIFFERENCE = whole(5.0, short=15.0)  # milliseconds
-MOST_AUC = whole(0.55, short=0.75)
-BATCH, PATIENCE = whole((150, 900), short=(40, 120))  # pairs
+MAX_DIFFERENCE = whole(5.0, short=15.0)  # milliseconds
+MAX_AUC = whole(0.55, short=0.75)
+BATCH, MAX_PAIRS = whole((150, 900), short=(40, 120))  # pairs
 PASSWORD = "a lovely sentence of Ada's"
 rng = random.Random(20_240_229)
 
@@ -51,7 +49,7 @@ IMPORTED = BCryptSHA256PasswordHasher().encode(PASSWORD, BCryptSHA256PasswordHas
 
 @dataclass(frozen=True)
 class Kind:
-    """What is behind the addresses of a kind: columns of its creators (None: nobody), failures counted."""
+    """The creators behind a kind of address: their columns (None: no creator), and their failed logins."""
 
     fields: dict[str, Any] | None = None
     failures: int = 0
@@ -83,7 +81,7 @@ TABLE = [
 
 @dataclass
 class Times:
-    """Milliseconds of answers, pair by pair."""
+    """Response times in milliseconds; entry n of both lists is one pair."""
 
     kind: list[float]
     unknown: list[float]
@@ -105,16 +103,16 @@ class Times:
         return float((1 / (6 * len(self.kind))) ** 0.5)
 
     def is_equal(self) -> bool:
-        return abs(self.median_difference()) <= MOST_DIFFERENCE and abs(self.auc() - 0.5) < MOST_AUC - 0.5
+        return abs(self.median_difference()) <= MAX_DIFFERENCE and abs(self.auc() - 0.5) < MAX_AUC - 0.5
 
     def is_decided(self) -> bool:
         low, high = self.interval()
-        near = MOST_AUC - 0.5 - abs(self.auc() - 0.5)
-        return max(abs(low), abs(high)) <= MOST_DIFFERENCE and near > 1.3 * self.auc_error()
+        near = MAX_AUC - 0.5 - abs(self.auc() - 0.5)
+        return max(abs(low), abs(high)) <= MAX_DIFFERENCE and near > 1.3 * self.auc_error()
 
 
 class Prober:
-    """One kept connection, as the one who measures would have it."""
+    """Measures over one persistent connection, as an attacker would."""
 
     def __init__(self, served: Served, superuser: psycopg.Connection) -> None:
         self.connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
@@ -122,18 +120,18 @@ class Prober:
         self.number = 0
         self.status: set[int] = set()
 
-    def ask(self, path: str, email: str) -> float:
+    def time_request(self, path: str, email: str) -> float:
         body = json.dumps({"email": email} | BODIES[path])
         began = time.perf_counter()
         self.connection.request("POST", f"/api/v1/auth/{path}", body, {"Content-Type": "application/json"})
-        answer = self.connection.getresponse()
-        answer.read()
+        response = self.connection.getresponse()
+        response.read()
         elapsed = (time.perf_counter() - began) * 1000
-        self.status.add(answer.status)
+        self.status.add(response.status)
         return elapsed
 
     def addresses(self, name: str, count: int) -> list[str]:
-        """New ones, behind which is what the kind says."""
+        """New addresses of this kind."""
         kind = KINDS.get(name, Kind())
         emails = [f"{name.replace(' ', '-')}-{self.number + n}@example.com" for n in range(count)]
         self.number += count
@@ -156,17 +154,17 @@ class Prober:
     def pairs(self, path: str, name: str, count: int) -> Iterator[tuple[float, float]]:
         kind, unknown = self.addresses(name, count), self.addresses("unknown", count)
         self.count_failures(unknown, KINDS[name].failures)
-        for one, other in zip(kind, unknown, strict=True):
+        for email, other in zip(kind, unknown, strict=True):
             if rng.random() < 0.5:
-                a, b = self.ask(path, one), self.ask(path, other)
+                a, b = self.time_request(path, email), self.time_request(path, other)
             else:
-                b, a = self.ask(path, other), self.ask(path, one)
+                b, a = self.time_request(path, other), self.time_request(path, email)
             yield a, b
 
-    def measure(self, path: str, name: str, patience: int = PATIENCE) -> Times:
+    def measure(self, path: str, name: str, max_pairs: int = MAX_PAIRS) -> Times:
         times = Times([], [])
         self.status.clear()
-        while len(times.kind) < patience:
+        while len(times.kind) < max_pairs:
             for a, b in self.pairs(path, name, BATCH):
                 times.kind.append(a)
                 times.unknown.append(b)
@@ -187,16 +185,16 @@ def prober(tmp_path: Path, superuser: psycopg.Connection) -> Iterator[Prober]:
         prober = Prober(served, superuser)
         for path in BODIES:
             for email in prober.addresses("unknown", 5):
-                prober.ask(path, email)
+                prober.time_request(path, email)
         yield prober
         prober.connection.close()
 
 
 @pytest.mark.parametrize(("path", "kind"), TABLE)
-def test_kinds_of_accounts_answer_alike(prober: Prober, path: str, kind: str) -> None:
+def test_response_times_are_equal(prober: Prober, path: str, kind: str) -> None:
     assert prober.measure(path, kind).is_equal()
 
 
-def test_what_an_imported_hash_shows_until_its_first_sign_in(prober: Prober) -> None:
-    """Documented, not promised: the hash of another method takes its own time."""
-    prober.measure("login", "imported hash", patience=BATCH)
+def test_print_difference_of_imported_hashes(prober: Prober) -> None:
+    """Only printed: until its first login, an imported hash takes the time of its own algorithm."""
+    prober.measure("login", "imported hash", max_pairs=BATCH)

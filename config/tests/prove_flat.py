@@ -1,7 +1,7 @@
-"""`make prove`: with 1,000, 100,000 and 1,000,000 creators every door takes as long, and finds its rows by an index.
+"""`make prove`: the time of a call does not depend on the number of creators (1,000 to 1,000,000).
 
-The databases stand side by side and are asked in turn, so that a busy moment of the machine is everybody's. The
-short form has no million, and asks for the index alone.
+One database for each size exists at the same time, and the calls alternate between them, so that background load
+affects all sizes. The short form leaves out the million and checks only the use of indexes.
 """
 
 import math
@@ -19,7 +19,7 @@ from psycopg import sql
 
 from config.tests.support.database import superuser_of
 from config.tests.support.environment import DATABASE, ROLES, server
-from config.tests.support.plans import Doors, fill, findings
+from config.tests.support.plans import FrequentCalls, calls_without_index, fill
 from config.tests.support.proofs import whole
 
 SIZES = whole((1000, 100_000, 1_000_000), short=(1000, 100_000))
@@ -28,7 +28,7 @@ WARM_UP, ROUNDS, TOLERANCE = whole((20, 150, 1.20), short=(1, 3, math.inf))
 
 @contextmanager
 def copy_of(size: int) -> Iterator[str]:
-    """The test database as it is now, under another name."""
+    """A copy of the test database in its current state."""
     name = f"{DATABASE}_{size}"
     drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
     with superuser_of("postgres") as superuser:
@@ -41,31 +41,31 @@ def copy_of(size: int) -> Iterator[str]:
 
 
 @contextmanager
-def dwelling_in(database: str) -> Iterator[Executor]:
-    """A thread whose connections lead there."""
+def connected_to(database: str) -> Iterator[Executor]:
+    """A thread whose connections lead to `database`."""
 
-    def move_in() -> None:
+    def set_database() -> None:
         for connection in connections.all():
             connection.settings_dict = {**connection.settings_dict, "NAME": database}
 
-    with ThreadPoolExecutor(1, initializer=move_in) as thread:
+    with ThreadPoolExecutor(1, initializer=set_database) as thread:
         yield thread
         thread.submit(connections.close_all).result()
 
 
 def milliseconds(call: Callable[[], Any]) -> float:
-    begun = time.perf_counter()
+    start = time.perf_counter()
     call()
-    return (time.perf_counter() - begun) * 1000
+    return (time.perf_counter() - start) * 1000
 
 
 def medians(threads: Mapping[int, Executor]) -> dict[str, dict[int, float]]:
-    """Each door's median by size."""
+    """Call → size → median time."""
 
-    def doors(size: int) -> Mapping[str, Callable[[], Any]]:
-        return Doors("flat.example.com").calls(size // 2)
+    def frequent_calls(size: int) -> Mapping[str, Callable[[], Any]]:
+        return FrequentCalls("flat.example.com").calls(size // 2)
 
-    calls = {size: thread.submit(doors, size).result() for size, thread in threads.items()}
+    calls = {size: thread.submit(frequent_calls, size).result() for size, thread in threads.items()}
     found: dict[str, dict[int, list[float]]] = {
         name: {size: [] for size in SIZES} for name in calls[SIZES[0]]
     }
@@ -79,7 +79,7 @@ def medians(threads: Mapping[int, Executor]) -> dict[str, dict[int, float]]:
     }
 
 
-def test_every_door_is_flat_and_uses_an_index() -> None:
+def test_times_do_not_grow_with_the_number_of_creators() -> None:
     with ExitStack() as stack:
         threads: dict[int, Executor] = {}
         already = 0
@@ -87,7 +87,7 @@ def test_every_door_is_flat_and_uses_an_index() -> None:
             with superuser_of(DATABASE) as superuser:
                 fill(superuser, size, already)
             connections.close_all()
-            threads[size] = stack.enter_context(dwelling_in(stack.enter_context(copy_of(size))))
+            threads[size] = stack.enter_context(connected_to(stack.enter_context(copy_of(size))))
             already = size
         taken = medians(threads)
     for name, times in taken.items():
@@ -99,5 +99,5 @@ def test_every_door_is_flat_and_uses_an_index() -> None:
         if times[large] > TOLERANCE * times[small]
     ]
     with superuser_of(DATABASE) as superuser:
-        assert findings(superuser, SIZES[-1] // 2) == {}
+        assert calls_without_index(superuser, SIZES[-1] // 2) == {}
     assert slow == []

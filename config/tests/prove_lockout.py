@@ -1,4 +1,4 @@
-"""`make prove`: of 200 parallel guesses five are verified, in each of 20 rounds over four processes.
+"""`make prove`: of 200 concurrent guesses only five are verified, in each of 20 rounds with four processes.
 
 The service hashes at full cost, and all 200 requests are sent at the same time.
 """
@@ -34,7 +34,7 @@ def served(django_db_setup: None, marks: Path) -> Iterator[Served]:
 
 @pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
 @pytest.mark.parametrize("number", range(ROUNDS))
-def test_of_200_guesses_five_are_verified(
+def test_only_five_of_200_guesses_are_verified(
     served: Served, marks: Path, number: int, known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lockout_bursts, "CONCURRENT", lockout_bursts.BURST)

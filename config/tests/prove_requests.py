@@ -1,7 +1,7 @@
-"""Requests of every shape that a socket can send: an answer to each, JSON in the log, and no process lost.
+"""`make prove`: sends random raw requests; each gets a response, the log stays JSON and no worker dies.
 
-Methods, targets, header names and values, lengths and bodies are put together by chance, from what is right, what
-is nearly right and plain bytes; the same SEED makes the same requests.
+Methods, targets, headers, lengths and bodies are random: valid, almost valid, or arbitrary bytes. The same SEED
+gives the same requests.
 """
 
 import contextlib
@@ -24,8 +24,8 @@ from config.tests.support.proofs import whole
 
 REQUESTS = whole(50_000, short=4_000)
 SEED, CLIENTS = 20260, 8
-PATIENCE_SECONDS = 20
-# what the server says of its own accord to what is no HTTP, without a body
+TIMEOUT_SECONDS = 20
+# responses of granian itself to requests that are not HTTP; they have no body
 BY_THE_SERVER = {400, 414, 431, 505}
 BUSY = {"busy", "unavailable"}
 
@@ -65,7 +65,7 @@ JSON = [
     b"{}", b'{"email": "zoe@example.com", "password": "a lovely sentence"}', b'{"email":', b"[]", b"nul", b"\xff\xfe", b"",
     b'{"refresh": "a.b.c"}', b'{"password": "\\ud800"}', b"[" * 500, b'{"email": "a' + b"x" * 70_000 + b'"}', b"token=x",
 ]  # fmt: skip
-# header → values beside naughty strings and random bytes; these are the ones that something reads
+# headers that something reads → values, beside naughty strings and random bytes
 HEADERS: dict[bytes, list[bytes]] = {
     b"Host": [b"localhost:80", b"localhost.", b"[::1]", b"[::1", b"a b", b"mallory.example", b"localhost:x", b"localhost,localhost"],
     b"Content-Type": [
@@ -100,125 +100,123 @@ HEADERS: dict[bytes, list[bytes]] = {
     b"Access-Control-Request-Method": [b"POST"], b"Sec-WebSocket-Key": [b"x"], b"Max-Forwards": [b"0"], b"Te": [b"trailers"],
     b"SCRIPT-NAME": [b"/x"], b"Proxy": [b"http://mallory.example"], b"A_B": [b"c"],
 }  # fmt: skip
-NO_NAMES = [b"", b"A B", b"\xff", b"A:", b"\t"]
+INVALID_NAMES = [b"", b"A B", b"\xff", b"A:", b"\t"]
 
 
 @dataclass(frozen=True)
 class Message:
     method: bytes
     data: bytes
-    is_whole: bool  # else no answer can be demanded
+    is_whole: bool  # otherwise a response is not required
 
 
-def random_message(chance: random.Random, access: bytes) -> Message:
+def random_message(rng: random.Random, access: bytes) -> Message:
     method, version = (
-        chance.choice(METHODS),
-        chance.choices([b"HTTP/1.1", b"HTTP/1.0", b"HTTP/9.9"], [40, 4, 1])[0],
+        rng.choice(METHODS),
+        rng.choices([b"HTTP/1.1", b"HTTP/1.0", b"HTTP/9.9"], [40, 4, 1])[0],
     )
-    target = (
-        chance.choice(PATHS) + chance.choice(QUERIES) if chance.random() < 0.93 else chance.choice(TARGETS)
-    )
-    lines = [(b"Host", b"localhost")] if chance.random() < 0.97 else []
-    if chance.random() < 0.3:
+    target = rng.choice(PATHS) + rng.choice(QUERIES) if rng.random() < 0.93 else rng.choice(TARGETS)
+    lines = [(b"Host", b"localhost")] if rng.random() < 0.97 else []
+    if rng.random() < 0.3:
         lines.append((b"Authorization", b"Bearer " + access))
-    body = chance.choice(JSON) if chance.random() < 0.5 else b""
-    is_whole = not body or chance.random() < 0.95
+    body = rng.choice(JSON) if rng.random() < 0.5 else b""
+    is_whole = not body or rng.random() < 0.95
     if body and is_whole:
         lines.append((b"Content-Length", b"%d" % len(body)))
-    if body and chance.random() < 0.8:
+    if body and rng.random() < 0.8:
         lines.append((b"Content-Type", b"application/json"))
-    for _ in range(chance.randint(0, 4)):
-        name = chance.choice(list(HEADERS) if chance.random() < 0.98 else NO_NAMES)
-        value = any_value(chance, HEADERS.get(name, [b"x"]))
+    for _ in range(rng.randint(0, 4)):
+        name = rng.choice(list(HEADERS) if rng.random() < 0.98 else INVALID_NAMES)
+        value = any_value(rng, HEADERS.get(name, [b"x"]))
         is_whole &= name not in {b"Content-Length", b"Transfer-Encoding"}
-        lines.append((name.lower() if chance.random() < 0.1 else name, value))
-    chance.shuffle(lines)
+        lines.append((name.lower() if rng.random() < 0.1 else name, value))
+    rng.shuffle(lines)
     head = b"".join(name + b": " + value + b"\r\n" for name, value in lines)
     return Message(
         method, method + b" " + target + b" " + version + b"\r\n" + head + b"\r\n" + body, is_whole
     )
 
 
-def any_value(chance: random.Random, fitting: list[bytes]) -> bytes:
-    kind = chance.random()
+def any_value(rng: random.Random, valid: list[bytes]) -> bytes:
+    kind = rng.random()
     if kind < 0.65:
-        return chance.choice(fitting)
+        return rng.choice(valid)
     if kind < 0.85:
-        return chance.choice(NAUGHTY)
+        return rng.choice(NAUGHTY)
     if kind < 0.97:
-        return chance.choice(fitting) + "".join(chance.choices(string.punctuation, k=4)).encode()
-    return bytes(one for one in chance.randbytes(chance.randint(0, 60)) if one not in b"\r\n")
+        return rng.choice(valid) + "".join(rng.choices(string.punctuation, k=4)).encode()
+    return bytes(byte for byte in rng.randbytes(rng.randint(0, 60)) if byte not in b"\r\n")
 
 
-def answer_to(port: int, message: Message) -> tuple[int, dict[str, str], bytes]:
-    """Status (0: the connection was closed without an answer), headers and body."""
-    with socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as client:
-        with contextlib.suppress(OSError):  # refused while it is still being sent
+def response_to(port: int, message: Message) -> tuple[int, dict[str, str], bytes]:
+    """Status (0: the connection was closed without a response), headers and body."""
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS) as client:
+        with contextlib.suppress(OSError):  # the server may respond and close while we send
             client.sendall(message.data)
             if not message.is_whole:
                 client.shutdown(socket.SHUT_WR)
-        answer = http.client.HTTPResponse(client, method=message.method.decode())
+        response = http.client.HTTPResponse(client, method=message.method.decode())
         try:
-            answer.begin()
-            body = answer.read()
+            response.begin()
+            body = response.read()
         except (ConnectionError, http.client.BadStatusLine, http.client.IncompleteRead):
             return 0, {}, b""
-        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, body
+        return response.status, {name.lower(): value for name, value in response.getheaders()}, body
 
 
 def flaw(message: Message, status: int, headers: dict[str, str], body: bytes) -> str:
-    """What is wrong with the answer, "" if nothing."""
+    """What is wrong with the response, "" if nothing."""
     if status == 0:
-        return "no answer" if message.is_whole else ""
+        return "no response" if message.is_whole else ""
     if "x-request-id" not in headers:
-        return "" if status in BY_THE_SERVER and not body else f"{status} without an id"
+        return "" if status in BY_THE_SERVER and not body else f"{status} without a request id"
     if status >= 500:
         is_problem = headers.get("content-type") == "application/problem+json"
         return "" if is_problem and json.loads(body)["code"] in BUSY else f"{status}"
     if headers.get("content-type") == "application/problem+json" and message.method != b"HEAD":
-        return "" if json.loads(body)["request_id"] == headers["x-request-id"] else "another id"
+        return "" if json.loads(body)["request_id"] == headers["x-request-id"] else "a different request id"
     return ""
 
 
-def answers_to(served: Served, messages: Iterable[Message]) -> tuple[Counter[int], list[tuple[str, bytes]]]:
+def responses_to(served: Served, messages: Iterable[Message]) -> tuple[Counter[int], list[tuple[str, bytes]]]:
     statuses: Counter[int] = Counter()
     flaws = []
     for message in messages:
-        answer = answer_to(served.port, message)
-        statuses[answer[0]] += 1
-        if found := flaw(message, *answer):
+        response = response_to(served.port, message)
+        statuses[response[0]] += 1
+        if found := flaw(message, *response):
             flaws.append((found, message.data[:1000]))
     return statuses, flaws
 
 
-def strange_lines(log: Path) -> list[str]:
-    """Those that are no JSON, or tell of an exception."""
+def unexpected_lines(log: Path) -> list[str]:
+    """Log lines that are not JSON or have an exception."""
 
-    def is_fine(line: str) -> bool:
+    def is_expected(line: str) -> bool:
         with contextlib.suppress(ValueError):
             return "exc_info" not in json.loads(line)
         return False
 
-    return [line for line in log.read_text(errors="replace").splitlines() if not is_fine(line)]
+    return [line for line in log.read_text(errors="replace").splitlines() if not is_expected(line)]
 
 
-def test_every_request_is_answered_and_leaves_nothing_but_its_line(ada: Person, tmp_path: Path) -> None:
+def test_every_request_gets_a_response(ada: Person, tmp_path: Path) -> None:
     def messages(number: int) -> Iterable[Message]:
-        chance = random.Random(SEED + number)
-        return (random_message(chance, ada.access.encode()) for _ in range(REQUESTS // CLIENTS))
+        rng = random.Random(SEED + number)
+        return (random_message(rng, ada.access.encode()) for _ in range(REQUESTS // CLIENTS))
 
     with (
         serving(tmp_path, workers=2, LOG_LEVEL="INFO", **NO_LIMITS) as served,
         ThreadPoolExecutor(CLIENTS) as pool,
     ):
         workers = served.workers()
-        results = list(pool.map(lambda number: answers_to(served, messages(number)), range(CLIENTS)))
+        results = list(pool.map(lambda number: responses_to(served, messages(number)), range(CLIENTS)))
         assert served.workers() == workers
         assert served.call("GET", "/readyz").status == 200
-        strange = strange_lines(served.log)
+        unexpected = unexpected_lines(served.log)
     statuses = sum((counts for counts, _ in results), Counter[int]())
     flaws = [found for _, several in results for found in several]
     print(f"\n{statuses.total():,} requests: {dict(sorted(statuses.items()))}")
     assert flaws == [], (len(flaws), flaws[:5])
-    assert strange == [], strange[:5]
+    assert unexpected == [], unexpected[:5]
     assert {200, 400, 401, 404, 405, 413, 415} <= set(statuses)

@@ -1,4 +1,4 @@
-"""A backup, restored into another cluster, has every row, every wall and the same book."""
+"""A backup that is restored into another cluster has the same rows, grants and RLS policies."""
 
 import subprocess
 from pathlib import Path
@@ -8,8 +8,9 @@ import psycopg
 import pytest
 
 from config.launcher.postgres.cluster import EmbeddedPostgres
-from config.launcher.postgres.system import programs, server_user
-from config.tests.support.consistency_load import Account, settle
+from config.launcher.postgres.files import programs
+from config.launcher.postgres.system_user import server_user
+from config.tests.support.consistency_load import Account, insert_creators
 from config.tests.support.environment import FAST, ROLES
 from config.tests.support.external_servers import Env, manage, own_postgres
 from config.tests.support.live_server import NO_LIMITS, serving
@@ -19,13 +20,13 @@ URL = {"PUBLIC_URL": "http://127.0.0.1:8000"}  # the issuer of the tokens
 
 
 def run(server: EmbeddedPostgres, program: str, *words: str | Path) -> None:
-    found = programs(server_user(server.cluster, lambda _line: None), lambda _line: None) / program
-    done = subprocess.run([found, *words], capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    path = programs(server_user(server.data, lambda _line: None), lambda _line: None) / program
+    result = subprocess.run([path, *words], capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def contents(server: EmbeddedPostgres) -> dict[str, Any]:
-    """Rows of each table, its walls and grants, and the policies."""
+    """The policies, and of each table its RLS flags, grants and rows."""
     tables = (
         "SELECT oid::regclass::text, relrowsecurity, relforcerowsecurity, relacl::text FROM pg_class "
         "WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') ORDER BY 1"
@@ -33,19 +34,19 @@ def contents(server: EmbeddedPostgres) -> dict[str, Any]:
     policies = "SELECT tablename, policyname, roles::text, qual, with_check FROM pg_policies ORDER BY 1, 2"
     with psycopg.connect(server.superuser_url("auth")) as connection:
         found: dict[str, Any] = {"policies": connection.execute(policies.encode()).fetchall()}
-        for name, *walls in connection.execute(tables.encode()).fetchall():
+        for name, *protection in connection.execute(tables.encode()).fetchall():
             rows = connection.execute(
                 f"SELECT to_jsonb(t)::text FROM {name} t ORDER BY 1".encode()
             ).fetchall()
-            found[name] = (walls, rows)
+            found[name] = (protection, rows)
     return found
 
 
-def test_restored_backup_is_the_same_house(tmp_path: Path) -> None:
+def test_restored_backup_equals_the_original(tmp_path: Path) -> None:
     dump = tmp_path / "accounts.dump"
     with own_postgres(tmp_path / "old", **FAST) as (old, env):
         with psycopg.connect(old.superuser_url("auth"), autocommit=True) as superuser:
-            account = settle(superuser, 3)[0]
+            account = insert_creators(superuser, 3)[0]
         tokens = sign_in(tmp_path, env, account)
         run(old, "pg_dump", "--format=custom", "--file", dump, old.superuser_url("auth"))
         before = contents(old)
@@ -55,8 +56,8 @@ def test_restored_backup_is_the_same_house(tmp_path: Path) -> None:
         assert contents(new) == before
         env = {"DATABASE_URL": new.url(ROLES.app), "OPERATOR_DATABASE_URL": new.url(ROLES.operator)}
         for command in (("migrate",), ("check", "--database", "default"), ("check_isolation",)):
-            done = manage(*command, **env)
-            assert done.returncode == 0, done.stdout + done.stderr
+            result = manage(*command, **env)
+            assert result.returncode == 0, result.stdout + result.stderr
         with serving(tmp_path, workers=1, **NO_LIMITS, **URL, **env) as served:
             assert served.call("GET", "me", token=tokens["access"]).json()["email"] == account.email
             assert served.post("refresh", {"refresh": tokens["refresh"]}).status == 200
@@ -65,6 +66,6 @@ def test_restored_backup_is_the_same_house(tmp_path: Path) -> None:
             assert served.call("GET", "me", token=tokens["access"]).status == 401
 
 
-def sign_in(place: Path, env: Env, account: Account) -> Any:
-    with serving(place, workers=1, **NO_LIMITS, **URL, **env) as served:
+def sign_in(directory: Path, env: Env, account: Account) -> Any:
+    with serving(directory, workers=1, **NO_LIMITS, **URL, **env) as served:
         return served.post("login", {"email": account.email, "password": account.password}).json()

@@ -1,4 +1,4 @@
-"""What a process that serves no admin holds in its hands, and how far that leads."""
+"""A server without the admin has no credentials of another database role."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,29 +26,29 @@ def environment(process: int) -> dict[str, str]:
     return dict(entry.split("=", 1) for entry in entries if "=" in entry)
 
 
-def words(environ: dict[str, str]) -> set[str]:
-    """All that may be tried as a password: each value, and what stands before the host in a URL."""
+def possible_passwords(environ: dict[str, str]) -> set[str]:
+    """Every value, and the password of every URL."""
     passwords = {unquote(urlsplit(value).password or "") for value in environ.values() if "://" in value}
     return {*environ.values(), *passwords}
 
 
 def can_sign_in(role: str, password: str) -> bool:
-    place = conninfo_to_dict(server.url(ROLES.app, DATABASE)) | {"user": role, "password": password}
+    parameters = conninfo_to_dict(server.url(ROLES.app, DATABASE)) | {"user": role, "password": password}
     try:
-        psycopg.connect(make_conninfo("", **place)).close()
+        psycopg.connect(make_conninfo("", **parameters)).close()
     except psycopg.OperationalError:
         return False
     return True
 
 
-def test_with_its_whole_environment_nobody_signs_in_as_another_role(served: Served) -> None:
+def test_no_variable_is_the_password_of_another_role(served: Served) -> None:
     for process in (served.child.pid, *served.workers()):
-        tried = words(environment(process))
-        assert [role for role in OTHERS for word in tried if can_sign_in(role, word)] == []
-        assert any(can_sign_in(ROLES.app, word) for word in tried), "the test itself can't sign in"
+        passwords = possible_passwords(environment(process))
+        assert [role for role in OTHERS for password in passwords if can_sign_in(role, password)] == []
+        assert any(can_sign_in(ROLES.app, password) for password in passwords)
 
 
-def test_without_the_operators_database_there_is_no_operators_site(served: Served) -> None:
+def test_without_operator_database_the_admin_is_404(served: Served) -> None:
     for path in ("/admin/", "/admin/login/", "/admin/second-factor/", "/admin/accounts/creator/"):
         assert served.call("GET", path).status == 404, path
     assert served.call("GET", "/readyz").status == 200

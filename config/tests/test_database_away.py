@@ -1,4 +1,4 @@
-"""PostgreSQL is away, or goes in the middle of a request: 503 with Retry-After, and no traceback."""
+"""PostgreSQL is unavailable, or fails during a request: 503 with Retry-After, and no traceback."""
 
 import json
 from collections.abc import Iterator
@@ -19,8 +19,8 @@ from tenancy.postgresql.base import DatabaseWrapper
 
 
 @pytest.fixture
-def away(ada: Person) -> Iterator[None]:
-    """The database lets nobody in, and has thrown everybody out."""
+def unavailable(ada: Person) -> Iterator[None]:
+    """The database accepts no connections, and its sessions are terminated."""
     connections.close_all()
     with psycopg.connect(server.superuser_url(), autocommit=True) as superuser:
         superuser.execute(f'ALTER DATABASE "{DATABASE}" ALLOW_CONNECTIONS false'.encode())
@@ -34,32 +34,32 @@ def away(ada: Person) -> Iterator[None]:
             connections.close_all()
 
 
-def assert_away(response: Any, why: str) -> None:
+def assert_unavailable(response: Any, why: str) -> None:
     assert_problem(response, 503, "unavailable", why)
     assert int(response["Retry-After"]) >= 1, why
     assert "PostgreSQL" not in response.content.decode(), why
 
 
-@pytest.mark.usefixtures("away")
-def test_every_door_says_when_to_come_back(ada: Person) -> None:
+@pytest.mark.usefixtures("unavailable")
+def test_every_endpoint_answers_503_with_retry_after(ada: Person) -> None:
     api = API(raise_request_exception=False)
     invalidate_key_ring()
     with log_lines() as lines:
-        for door, body in BODIES.items():
+        for path, body in BODIES.items():
             connections.close_all()
-            assert_away(api.post(door, body, token=ada.access), door)
+            assert_unavailable(api.post(path, body, token=ada.access), path)
         for path in ("me", "sessions", "/api/v1/audit/events", "/.well-known/jwks.json"):
-            assert_away(api.get(path, token=ada.access), path)
-        assert_away(api.post("logout/all", token=ada.access), "logout/all")
+            assert_unavailable(api.get(path, token=ada.access), path)
+        assert_unavailable(api.post("logout/all", token=ada.access), "logout/all")
     invalidate_key_ring()
-    written = lines.getvalue()
-    assert "Traceback" not in written
-    assert all(json.loads(line)["message"] for line in written.splitlines())
-    assert '"status": 503' in written
+    log = lines.getvalue()
+    assert "Traceback" not in log
+    assert all(json.loads(line)["message"] for line in log.splitlines())
+    assert '"status": 503' in log
 
 
-@pytest.mark.usefixtures("away")
-def test_page_says_so_in_words() -> None:
+@pytest.mark.usefixtures("unavailable")
+def test_page_answers_503_with_html() -> None:
     api = API(raise_request_exception=False)
     with log_lines() as lines:
         response = api.get("/account/verify-email/AaIFK3-bcBSW6BR0gZqmRQ/" + "x" * 43 + "/")
@@ -68,7 +68,7 @@ def test_page_says_so_in_words() -> None:
     assert "Traceback" not in lines.getvalue()
 
 
-@pytest.mark.usefixtures("away")
+@pytest.mark.usefixtures("unavailable")
 def test_alive_but_not_ready() -> None:
     api = API(raise_request_exception=False)
     assert api.get("/healthz").status_code == 200
@@ -76,8 +76,8 @@ def test_alive_but_not_ready() -> None:
     assert "database" in problem["detail"]
 
 
-def test_service_is_back_with_the_database(api: API, ada: Person, superuser: psycopg.Connection) -> None:
-    """A worker's connection was cut: the request that finds out may fail, the next one does not."""
+def test_service_recovers_with_the_database(api: API, ada: Person, superuser: psycopg.Connection) -> None:
+    """After a terminated session, one request may fail; the next one succeeds."""
     assert log_in(api, ada.email).status_code == 200
     superuser.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND usename = 'auth_app'",
@@ -85,18 +85,18 @@ def test_service_is_back_with_the_database(api: API, ada: Person, superuser: psy
     )
     first = api.get("me", token=ada.access)
     if first.status_code != 200:
-        assert_away(first, "the cut connection")
-    connections["default"].close_if_unusable_or_obsolete()  # as the next request's start does
+        assert_unavailable(first, "terminated session")
+    connections["default"].close_if_unusable_or_obsolete()  # as at the start of a request
     assert api.get("me", token=ada.access).status_code == 200
 
 
 @pytest.mark.parametrize("moment", ["before the session", "after the session"])
-def test_sign_in_cut_in_the_middle_leaves_nothing_half_done(
+def test_login_that_loses_its_connection_is_rolled_back(
     api: API, ada: Person, superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     start = sessions.start_session
 
-    def cut(*new: Any, **given: Any) -> Any:
+    def terminate(*new: Any, **given: Any) -> Any:
         row = start(*new, **given) if moment == "after the session" else None
         (pid,) = connections["default"].cursor().execute("SELECT pg_backend_pid()").fetchone()
         superuser.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
@@ -105,8 +105,8 @@ def test_sign_in_cut_in_the_middle_leaves_nothing_half_done(
 
     (before,) = superuser.execute("SELECT count(*) FROM sessions").fetchone()  # type: ignore[misc]
     with monkeypatch.context() as patch, log_lines() as lines:
-        patch.setattr(sessions, "start_session", cut)
-        assert_away(log_in(api, ada.email), moment)
+        patch.setattr(sessions, "start_session", terminate)
+        assert_unavailable(log_in(api, ada.email), moment)
     assert "Traceback" not in lines.getvalue()
     assert superuser.execute("SELECT count(*) FROM sessions").fetchone() == (before,)
     assert "login.succeeded" not in events(superuser)
@@ -114,10 +114,10 @@ def test_sign_in_cut_in_the_middle_leaves_nothing_half_done(
     assert log_in(api, ada.email).status_code == 200
 
 
-def test_commit_that_fails_is_no_success(
+def test_failed_commit_is_no_success(
     api: API, superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """202 is said after the commit, never before it."""
+    """202 is sent only after the commit."""
     connection = connections["default"]
 
     def failing() -> None:
@@ -125,7 +125,7 @@ def test_commit_that_fails_is_no_success(
 
     with monkeypatch.context() as patch:
         patch.setattr(connection, "_commit", failing)
-        assert_away(
+        assert_unavailable(
             api.post("register", {"email": "zoe@example.com", "password": "a lovely sentence"}), "commit"
         )
     assert superuser.execute("SELECT count(*) FROM creators").fetchone() == (0,)
@@ -133,7 +133,7 @@ def test_commit_that_fails_is_no_success(
     sign_up(api, "zoe@example.com")
 
 
-def test_connection_that_failed_at_first_serves_the_next_request(
+def test_failed_connection_setup_is_retried_by_the_next_request(
     ada: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def cancelled(*_: Any) -> None:
@@ -143,5 +143,5 @@ def test_connection_that_failed_at_first_serves_the_next_request(
     api = API(raise_request_exception=False)
     connections["default"].close()
     monkeypatch.setattr(DatabaseWrapper, "_configure_connection", cancelled)
-    assert_away(api.get("me", token=ada.access), "cancelled")
+    assert_unavailable(api.get("me", token=ada.access), "cancelled")
     assert api.get("me", token=ada.access).status_code == 200

@@ -1,4 +1,4 @@
-"""kill -9 in the middle of many requests: what was answered is kept, and no change is without its record."""
+"""After SIGKILL under load, confirmed changes are kept and no change is without its audit event."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 ROUNDS = 3
 
 
-def test_killed_server_loses_no_record_of_a_committed_change(
+def test_killed_server_loses_no_confirmed_change(
     tmp_path: Path, transactional_db: None, superuser: psycopg.Connection
 ) -> None:
     kill_under_load(tmp_path, superuser, rounds=ROUNDS)

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: closed to whoever has no password, and clean after every kind of end."""
+"""The embedded PostgreSQL: who can connect, and how it starts and stops."""
 
 import contextlib
 import os
@@ -13,16 +13,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from config.launcher.postgres import system
+from config.launcher.postgres import files, system_user
 from config.launcher.postgres.cluster import EmbeddedPostgres
-from config.launcher.postgres.system import (
-    PostgresError,
-    SystemUser,
-    fingerprint,
-    private_directory,
-    recorded_pid,
-    runs_in,
-)
+from config.launcher.postgres.files import fingerprint, private_directory
+from config.launcher.postgres.postmaster import recorded_pid, runs_in
+from config.launcher.postgres.system_user import PostgresError, SystemUser
 from config.launcher.process import wait_until
 from tenancy.roles import Roles
 
@@ -30,19 +25,19 @@ pytestmark = [pytest.mark.slow, pytest.mark.no_database]
 
 FAST = {"fsync": "off", "shared_buffers": "16MB"}
 ROLES = Roles.of("auth")
-STARTER = """
+PARENT = """
 import pathlib, sys, time
 from config.launcher.postgres.cluster import EmbeddedPostgres
 with EmbeddedPostgres(pathlib.Path(sys.argv[1]), settings={"fsync": "off"}) as server:
     print(server.pid, server._child._guard.pid, flush=True)
     time.sleep(60)
 """
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root lends PostgreSQL to another user")
+requires_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as another user")
 
 
 @contextlib.contextmanager
 def reachable_directory() -> Iterator[Path]:
-    """Somewhere that the server's user reaches: pytest's own directories are closed to others."""
+    """A directory that the server's user can enter; those of pytest are closed to other users."""
     directory = Path(tempfile.mkdtemp(prefix="auth-test-"))
     directory.chmod(0o711)
     yield directory
@@ -50,16 +45,16 @@ def reachable_directory() -> Iterator[Path]:
 
 
 @pytest.fixture
-def place() -> Iterator[Path]:
+def directory() -> Iterator[Path]:
     with reachable_directory() as directory:
         yield directory
 
 
 @pytest.fixture
-def state(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stands in for the folder under /var/lib."""
-    monkeypatch.setattr(system, "STATE", place / "state")
-    return place / "state"
+def state(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Replaces the directory under /var/lib."""
+    monkeypatch.setattr(files, "STATE", directory / "state")
+    return directory / "state"
 
 
 @pytest.fixture(scope="module")
@@ -73,16 +68,16 @@ def running(directory: Path) -> EmbeddedPostgres:
     return EmbeddedPostgres(directory, settings=FAST)
 
 
-def ask(url: str, question: str) -> object:
+def fetch_value(url: str, query: str) -> object:
     with psycopg.connect(url, autocommit=True) as connection:
-        row = connection.execute(question.encode()).fetchone()
+        row = connection.execute(query.encode()).fetchone()
         return row and row[0]
 
 
 @contextlib.contextmanager
-def starter(directory: Path) -> Iterator[tuple[subprocess.Popen[str], int, int]]:
-    """Another process that keeps a server: it, the server's pid and its guard's."""
-    command = [sys.executable, "-c", STARTER, str(directory)]
+def parent_process(directory: Path) -> Iterator[tuple[subprocess.Popen[str], int, int]]:
+    """Another process that runs a server; yields the process, the server's pid and the guard's pid."""
+    command = [sys.executable, "-c", PARENT, str(directory)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         server, guard = map(int, process.stdout.readline().split())
@@ -93,82 +88,86 @@ def starter(directory: Path) -> Iterator[tuple[subprocess.Popen[str], int, int]]
 
 
 @pytest.mark.parametrize("role", [*ROLES.logins(), "postgres"])
-def test_each_role_enters_with_its_own_password_and_no_other(server: EmbeddedPostgres, role: str) -> None:
+def test_each_role_needs_its_own_password(server: EmbeddedPostgres, role: str) -> None:
     url = server.url(role)
-    assert ask(url, "SELECT current_user") == role
+    assert fetch_value(url, "SELECT current_user") == role
     password = (server.home / "passwords" / role).read_text()
     for wrong in ("", "guess"):
         with pytest.raises(psycopg.OperationalError, match="password"):
             psycopg.connect(url.replace(password, wrong), passfile="/dev/null")
 
 
-def test_there_is_no_door_but_the_socket(server: EmbeddedPostgres) -> None:
+def test_the_socket_is_the_only_way_in(server: EmbeddedPostgres) -> None:
     superuser = server.superuser_url()
-    assert ask(superuser, "SHOW listen_addresses") == ""
-    assert ask(superuser, "SELECT count(*) FROM pg_hba_file_rules WHERE auth_method <> 'scram-sha-256'") == 0
+    assert fetch_value(superuser, "SHOW listen_addresses") == ""
+    assert (
+        fetch_value(superuser, "SELECT count(*) FROM pg_hba_file_rules WHERE auth_method <> 'scram-sha-256'")
+        == 0
+    )
     assert server.socket_directory.stat().st_mode & 0o077 == 0
 
 
-def test_text_sorts_and_folds_alike_on_every_machine(server: EmbeddedPostgres) -> None:
+def test_collation_and_timezone_do_not_depend_on_the_machine(server: EmbeddedPostgres) -> None:
     assert (
-        ask(server.url("auth_app"), "SELECT datlocale FROM pg_database WHERE datname = 'auth'") == "C.UTF-8"
+        fetch_value(server.url("auth_app"), "SELECT datlocale FROM pg_database WHERE datname = 'auth'")
+        == "C.UTF-8"
     )
-    assert ask(server.url("auth_app"), "SELECT lower('ÅNGSTRÖM')") == "ångström"
-    assert ask(server.url("auth_app"), "SHOW timezone") == "UTC"
+    assert fetch_value(server.url("auth_app"), "SELECT lower('ÅNGSTRÖM')") == "ångström"
+    assert fetch_value(server.url("auth_app"), "SHOW timezone") == "UTC"
 
 
-def test_a_failed_statement_leaves_neither_text_nor_row_in_the_log(server: EmbeddedPostgres) -> None:
+def test_a_failed_statement_logs_no_values(server: EmbeddedPostgres) -> None:
     with psycopg.connect(server.url("auth_owner"), autocommit=True) as connection:
-        connection.execute("CREATE TABLE people (email text PRIMARY KEY)")
-        connection.execute("INSERT INTO people VALUES ('ada@example.com')")
+        connection.execute("CREATE TABLE members (email text PRIMARY KEY)")
+        connection.execute("INSERT INTO members VALUES ('ada@example.com')")
         with pytest.raises(psycopg.errors.UniqueViolation):
-            connection.execute("INSERT INTO people VALUES ('ada@example.com')")
-    logged = server.log.read_text()
-    assert "people_pkey" in logged
-    assert "ada@example.com" not in logged
-    assert server.log.stat().st_mode & 0o077 == 0
+            connection.execute("INSERT INTO members VALUES ('ada@example.com')")
+    log = server.log_file.read_text()
+    assert "members_pkey" in log
+    assert "ada@example.com" not in log
+    assert server.log_file.stat().st_mode & 0o077 == 0
 
 
-def test_a_second_start_finds_data_and_passwords(place: Path) -> None:
-    with running(place / "postgres") as first:
+def test_a_second_start_keeps_data_and_passwords(directory: Path) -> None:
+    with running(directory / "postgres") as first:
         first.ensure_database("auth", ROLES)
         url = first.url("auth_owner")
         with psycopg.connect(url) as connection:
             connection.execute("CREATE TABLE kept ()")
-    with running(place / "postgres") as second:
+    with running(directory / "postgres") as second:
         second.ensure_database("auth", ROLES)
         assert second.url("auth_owner") == url
-        assert ask(url, "SELECT count(*) FROM kept") == 0
+        assert fetch_value(url, "SELECT count(*) FROM kept") == 0
 
 
 def test_a_directory_in_use_is_refused(server: EmbeddedPostgres) -> None:
     with pytest.raises(PostgresError, match="in use"):
         running(server.directory).start()
-    assert ask(server.superuser_url(), "SELECT 1") == 1
+    assert fetch_value(server.superuser_url(), "SELECT 1") == 1
 
 
-def test_a_server_ends_with_its_killed_starter(place: Path) -> None:
-    with starter(place / "postgres") as (process, pid, _):
+def test_a_server_ends_with_its_killed_parent(directory: Path) -> None:
+    with parent_process(directory / "postgres") as (process, pid, _):
         process.kill()
-        assert wait_until(lambda: not runs_in(pid, place / "postgres" / "data"), within=10)
+        assert wait_until(lambda: not runs_in(pid, directory / "postgres" / "data"), within=10)
 
 
-def test_a_server_that_outlived_its_starter_is_stopped_first(place: Path) -> None:
-    said: list[str] = []
-    with starter(place / "postgres") as (process, pid, guard):
+def test_a_leftover_server_is_stopped_first(directory: Path) -> None:
+    lines: list[str] = []
+    with parent_process(directory / "postgres") as (process, pid, guard):
         os.kill(guard, signal.SIGKILL)
         process.kill()
         process.wait()
-        assert runs_in(pid, place / "postgres" / "data")
-        with EmbeddedPostgres(place / "postgres", settings=FAST, log=said.append) as server:
+        assert runs_in(pid, directory / "postgres" / "data")
+        with EmbeddedPostgres(directory / "postgres", settings=FAST, log=lines.append) as server:
             assert server.pid != pid
-            assert ask(server.superuser_url(), "SELECT 1") == 1
-    assert not runs_in(pid, place / "postgres" / "data")
-    assert len(said) == 1
+            assert fetch_value(server.superuser_url(), "SELECT 1") == 1
+    assert not runs_in(pid, directory / "postgres" / "data")
+    assert len(lines) == 1
 
 
-def test_a_killed_server_recovers(place: Path) -> None:
-    with EmbeddedPostgres(place / "postgres") as server:
+def test_a_killed_server_recovers(directory: Path) -> None:
+    with EmbeddedPostgres(directory / "postgres") as server:
         server.ensure_database("auth", ROLES)
         with psycopg.connect(server.url("auth_owner")) as connection:
             connection.execute("CREATE TABLE kept ()")
@@ -177,60 +176,60 @@ def test_a_killed_server_recovers(place: Path) -> None:
         assert wait_until(lambda: server.poll() is not None, within=10)
         server.stop()
         server.start()
-        assert ask(server.url("auth_owner"), "SELECT count(*) FROM kept") == 0
+        assert fetch_value(server.url("auth_owner"), "SELECT count(*) FROM kept") == 0
 
 
-def test_a_stranger_with_the_number_of_a_killed_server_is_left_alone(place: Path) -> None:
-    with running(place / "postgres") as server:
+def test_a_process_with_a_reused_pid_is_not_stopped(directory: Path) -> None:
+    with running(directory / "postgres") as server:
         pass
-    user = system.server_user(server.cluster, print)
-    with subprocess.Popen(["sleep", "60"], user=user.uid, group=user.gid, cwd="/") as stranger:
-        (server.cluster / "postmaster.pid").write_text(f"{stranger.pid}\n{server.cluster}\n1\n5432\n")
+    user = system_user.server_user(server.data, print)
+    with subprocess.Popen(["sleep", "60"], user=user.uid, group=user.gid, cwd="/") as other:
+        (server.data / "postmaster.pid").write_text(f"{other.pid}\n{server.data}\n1\n5432\n")
         with server:
-            assert recorded_pid(server.cluster) == server.pid
-        assert stranger.poll() is None
-        stranger.kill()
+            assert recorded_pid(server.data) == server.pid
+        assert other.poll() is None
+        other.kill()
 
 
-def test_a_path_too_long_or_too_odd_for_a_socket_gets_a_short_one(place: Path, state: Path) -> None:
-    assert len(str(running(place / ("x" * 100)).socket_directory)) < 90
-    with running(place / "it's 100 %, really") as server:
+def test_a_long_or_unusual_path_gets_a_short_socket_directory(directory: Path, state: Path) -> None:
+    assert len(str(running(directory / ("x" * 100)).socket_directory)) < 90
+    with running(directory / "it's 100 %, really") as server:
         assert server.socket_directory.parent != server.home
         assert server.socket_directory.stat().st_mode & 0o077 == 0
-        assert ask(server.superuser_url(), "SELECT 1") == 1
+        assert fetch_value(server.superuser_url(), "SELECT 1") == 1
     assert not server.socket_directory.exists()
 
 
-def test_a_directory_that_somebody_else_made_is_refused(place: Path) -> None:
-    (place / "link").symlink_to(place)
-    (place / "file").touch()
-    for trap in ("link", "file"):
-        with pytest.raises(PostgresError, match="somebody else"):
-            private_directory(place / trap, SystemUser())
+def test_a_directory_of_another_user_is_refused(directory: Path) -> None:
+    (directory / "link").symlink_to(directory)
+    (directory / "file").touch()
+    for name in ("link", "file"):
+        with pytest.raises(PostgresError, match="another user"):
+            private_directory(directory / name, SystemUser())
     if os.geteuid() == 0:
-        (place / "theirs").mkdir()
-        os.chown(place / "theirs", 12345, 12345)
-        with pytest.raises(PostgresError, match="somebody else"):
-            private_directory(place / "theirs", SystemUser())
+        (directory / "other").mkdir()
+        os.chown(directory / "other", 12345, 12345)
+        with pytest.raises(PostgresError, match="another user"):
+            private_directory(directory / "other", SystemUser())
 
 
-@as_root
-def test_data_go_elsewhere_when_the_servers_user_cannot_reach_them(place: Path, state: Path) -> None:
-    (place / "closed").mkdir(mode=0o700)
-    said: list[str] = []
-    server = EmbeddedPostgres(place / "closed" / "postgres", settings=FAST, log=said.append)
+@requires_root
+def test_unreachable_directory_becomes_a_link(directory: Path, state: Path) -> None:
+    (directory / "closed").mkdir(mode=0o700)
+    lines: list[str] = []
+    server = EmbeddedPostgres(directory / "closed" / "postgres", settings=FAST, log=lines.append)
     for _ in range(2):
         with server:
             assert server.home == state / fingerprint(server.directory)
-            assert ask(server.superuser_url(), "SELECT 1") == 1
-    assert (place / "closed").stat().st_mode & 0o777 == 0o700
-    assert str(state) in said[0]
+            assert fetch_value(server.superuser_url(), "SELECT 1") == 1
+    assert (directory / "closed").stat().st_mode & 0o777 == 0o700
+    assert str(state) in lines[0]
 
 
-@as_root
-def test_data_whose_directory_was_deleted_are_put_aside(place: Path, state: Path) -> None:
-    (place / "closed").mkdir(mode=0o700)
-    with running(place / "closed" / "postgres") as server:
+@requires_root
+def test_data_of_a_deleted_directory_is_renamed(directory: Path, state: Path) -> None:
+    (directory / "closed").mkdir(mode=0o700)
+    with running(directory / "closed" / "postgres") as server:
         url = server.superuser_url()
     server.directory.unlink()
     with server:
@@ -238,40 +237,38 @@ def test_data_whose_directory_was_deleted_are_put_aside(place: Path, state: Path
     assert (state / f"{server.home.name}.old-1" / "data").is_dir()
 
 
-@as_root
-def test_programs_are_copied_when_the_servers_user_cannot_run_them(
-    place: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+@requires_root
+def test_programs_that_the_user_cannot_run_are_copied(
+    directory: Path, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    may = SystemUser.may
+    can_execute = SystemUser.can_execute
     monkeypatch.setattr(
-        SystemUser, "may", lambda user, test, path: path.name != "postgres" and may(user, test, path)
+        SystemUser, "can_execute", lambda user, path: path.name != "postgres" and can_execute(user, path)
     )
     old_umask = os.umask(0o077)
     try:
         for _ in range(2):
-            with running(place / "server") as server:
+            with running(directory / "server") as server:
                 assert Path(f"/proc/{server.pid}/exe").readlink().is_relative_to(state)
     finally:
         os.umask(old_umask)
 
 
-@as_root
-def test_without_useradd_nobody_runs_the_server(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(system, "SYSTEM_USERS", ())
+@requires_root
+def test_without_useradd_the_user_nobody_is_used(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(system_user, "SYSTEM_USERS", ())
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
-    said: list[str] = []
-    assert system.server_user(place / "data", said.append).name == "nobody"
-    assert len(said) == 1
+    lines: list[str] = []
+    assert system_user.server_user(directory / "data", lines.append).name == "nobody"
+    assert len(lines) == 1
 
 
-def test_a_platform_without_the_wheel_is_told_what_to_set(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(system, "PACKAGE", "no_such_package")
+def test_a_missing_wheel_is_reported(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "PACKAGE", "no_such_package")
     with pytest.raises(PostgresError, match="DATABASE_URL"):
-        running(place / "postgres").start()
+        running(directory / "postgres").start()
 
 
-def test_a_server_that_does_not_start_says_why(place: Path) -> None:
+def test_a_failed_start_reports_the_reason(directory: Path) -> None:
     with pytest.raises(PostgresError, match="no_such_setting"):
-        EmbeddedPostgres(place / "postgres", settings={"no_such_setting": "1"}).start()
+        EmbeddedPostgres(directory / "postgres", settings={"no_such_setting": "1"}).start()

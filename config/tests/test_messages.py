@@ -1,4 +1,4 @@
-"""German is complete: every sentence of code and templates, and the compiled file is the current one."""
+"""The German translation is complete, and its compiled file is up to date."""
 
 import re
 import shutil
@@ -24,9 +24,9 @@ def gettext(program: str, *options: str) -> str:
 
 @pytest.fixture
 def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The sources as they are, with the strings gathered anew."""
-    for room in ("accounts", "audit", "config", "tenancy", "templates"):
-        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("tests", "__pycache__"))
+    """A copy of the sources, with the messages collected again."""
+    for app in ("accounts", "audit", "config", "tenancy", "templates"):
+        shutil.copytree(ROOT / app, tmp_path / app, ignore=shutil.ignore_patterns("tests", "__pycache__"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("django.conf.settings.LOCALE_PATHS", [str(tmp_path / "accounts/locale")])
     call_command("makemessages", locale=["de"], no_location=True, no_wrap=True, no_obsolete=True, verbosity=0)
@@ -34,20 +34,20 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @needs_gettext
-def test_no_german_sentence_is_missing_or_doubtful(copy: Path) -> None:
+def test_no_german_message_is_missing_or_fuzzy(copy: Path) -> None:
     for kind in ("--untranslated", "--only-fuzzy"):
         found = gettext("msgattrib", "--no-wrap", "--no-obsolete", kind, str(copy / GERMAN))
         assert re.findall(r'^msgid "(.+)"$', found, re.MULTILINE) == [], kind
 
 
 @needs_gettext
-def test_sentences_were_gathered_and_compiled_after_the_last_change(copy: Path) -> None:
-    def sentences(path: Path) -> str:
+def test_message_files_are_up_to_date(copy: Path) -> None:
+    def messages(path: Path) -> str:
         return gettext("msgattrib", "--no-wrap", "--no-obsolete", "--sort-output", "--no-location", str(path))
 
     header = re.compile(r'^"[A-Z][\w-]+: .*$', re.MULTILINE)
-    gathered, ours = (header.sub("", sentences(path / GERMAN)) for path in (copy, ROOT))
-    assert gathered.split() == ours.split(), "run `make messages`"
+    collected, current = (header.sub("", messages(path / GERMAN)) for path in (copy, ROOT))
+    assert collected.split() == current.split(), "run `make messages`"
     compiled = gettext("msgunfmt", "--no-wrap", str((ROOT / GERMAN).with_suffix(".mo")))
     pairs = re.compile(r'^msgid "(.+)"\nmsgstr "(.+)"$', re.MULTILINE)
-    assert set(pairs.findall(compiled)) == set(pairs.findall(sentences(ROOT / GERMAN))), "run `make messages`"
+    assert set(pairs.findall(compiled)) == set(pairs.findall(messages(ROOT / GERMAN))), "run `make messages`"

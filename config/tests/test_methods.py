@@ -1,4 +1,4 @@
-"""An unknown method is 405 at pages too, before CSRF has its say."""
+"""An unknown method gets 405, also from pages: before the CSRF check."""
 
 import pytest
 

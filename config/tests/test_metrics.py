@@ -1,4 +1,4 @@
-"""What Prometheus sees, who may ask, and that the numbers hold over several processes."""
+"""The metrics, who may read them, and their sums over several processes."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from accounts.jobs.worker import Worker
 from accounts.services.api_keys import create_api_key
 from config.tests.support.accounts import Person
 from config.tests.support.client import API
-from config.tests.support.launched_service import live_service
+from config.tests.support.launched_service import launched_service
 from tenancy.context import OPERATOR, using_alias
 
 SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
@@ -28,35 +28,37 @@ def read(text: str) -> dict[str, float]:
     return found
 
 
-def numbers(api: API) -> dict[str, float]:
+def metrics(api: API) -> dict[str, float]:
     response = api.get("/metrics")
     assert response.status_code == 200, response.content
     assert response["Content-Type"].startswith("text/plain")
     return read(response.content.decode())
 
 
-def event(kind: str) -> str:
+def event_metric(kind: str) -> str:
     return f'auth_events_total{{type="{kind}"}}'
 
 
-def test_every_event_is_counted_where_it_is_written(api: API, ada: Person) -> None:
-    before = numbers(api)
+def test_every_event_is_counted(api: API, ada: Person) -> None:
+    before = metrics(api)
     for password in ("a wrong one", ada.password, ada.password):
         api.post("login", {"email": ada.email, "password": password})
-    after = numbers(api)
-    assert after[event("login.failed")] - before[event("login.failed")] == 1
-    assert after[event("login.succeeded")] - before[event("login.succeeded")] == 2
-    assert before[event("token.reused")] == after[event("token.reused")]  # there, though none has been
+    after = metrics(api)
+    assert after[event_metric("login.failed")] - before[event_metric("login.failed")] == 1
+    assert after[event_metric("login.succeeded")] - before[event_metric("login.succeeded")] == 2
+    assert (
+        before[event_metric("token.reused")] == after[event_metric("token.reused")]
+    )  # present, though none was recorded
     hashes = "auth_hashing_seconds_count{}"
     assert after[hashes] - before[hashes] == 3
-    doors = 'auth_requests_total{method="POST",route="/api/v1/auth/login",status="200"}'
-    assert after[doors] - before.get(doors, 0) == 2
+    requests = 'auth_requests_total{method="POST",route="/api/v1/auth/login",status="200"}'
+    assert after[requests] - before.get(requests, 0) == 2
     assert after['auth_request_seconds_count{route="/api/v1/auth/login"}'] >= 3
 
 
-def test_no_label_names_a_person_or_grows_without_end(api: API, ada: Person) -> None:
-    api.call("BREW", "/no/such/door")
-    api.call("BREW2", "/no/such/other-door")
+def test_labels_have_no_personal_data_and_few_values(api: API, ada: Person) -> None:
+    api.call("BREW", "/no/such/path")
+    api.call("BREW2", "/no/such/other-path")
     api.delete(f"sessions/{ada.id}", token=ada.access)
     api.get(f"/account/reset/{'u' * 22}/{'t' * 43}/")
     text = api.get("/metrics").content.decode()
@@ -65,33 +67,33 @@ def test_no_label_names_a_person_or_grows_without_end(api: API, ada: Person) -> 
     assert 'auth_requests_total{method="other",route="none",status="404"}' in text
 
 
-def test_mails_queue_and_worker_are_seen(api: API, run_jobs: Any, mailoutbox: Any) -> None:
+def test_mails_queue_and_worker_are_measured(api: API, run_jobs: Any, mailoutbox: Any) -> None:
     sent = 'auth_mails_total{kind="verify_email",outcome="sent"}'
-    before = numbers(api)
+    before = metrics(api)
     api.post("register", {"email": "new@example.com", "password": "a lovely sentence of Ada's"})
     with using_alias(OPERATOR):
         worker = Worker("test")
         worker._update_gauges()
-    assert 0 < numbers(api)["auth_queue_oldest_seconds{}"] < 60
+    assert 0 < metrics(api)["auth_queue_oldest_seconds{}"] < 60
     run_jobs()
     with using_alias(OPERATOR):
         Worker("test")._update_gauges()
-    after = numbers(api)
+    after = metrics(api)
     assert after["auth_queue_oldest_seconds{}"] == 0
     assert after["auth_worker_seen_timestamp_seconds{}"] > 1.7e9
     assert after[sent] - before.get(sent, 0) == 1
 
 
-def test_a_database_that_fails_is_counted(api: API, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_errors_are_counted(api: API, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: Any, **kwargs: Any) -> None:
         raise OperationalError
 
     name = 'auth_database_errors_total{error="OperationalError"}'
-    before = numbers(api)
+    before = metrics(api)
     with monkeypatch.context() as patched:
         patched.setattr("accounts.services.login._find", fail)
         assert api.post("login", {"email": "ada@example.com", "password": "any"}).status_code == 503
-    assert numbers(api)[name] - before.get(name, 0) == 1
+    assert metrics(api)[name] - before.get(name, 0) == 1
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,7 @@ def test_a_database_that_fails_is_counted(api: API, monkeypatch: pytest.MonkeyPa
         ("203.0.113.7", {"Authorization": "Bearer ak_made-up"}),
     ],
 )
-def test_others_need_an_api_key(api: API, peer: str, header: dict[str, str]) -> None:
+def test_other_clients_need_an_api_key(api: API, peer: str, header: dict[str, str]) -> None:
     refused = api.get("/metrics", **header) if peer == "127.0.0.1" else remote(api, peer, **header)
     assert (refused.status_code, refused.json()["code"]) == (401, "invalid_token")
     with using_alias(OPERATOR):
@@ -115,8 +117,8 @@ def test_others_need_an_api_key(api: API, peer: str, header: dict[str, str]) -> 
     assert remote(api, peer, Authorization=f"Bearer {key}", **header).status_code == 200
 
 
-def test_without_the_setting_the_machine_itself_needs_a_key_too(api: API, settings: Any) -> None:
-    """A proxy on the machine may add nothing that tells its requests from others."""
+def test_without_the_setting_loopback_needs_an_api_key(api: API, settings: Any) -> None:
+    """Requests through a proxy on this machine may look like local ones."""
     assert api.get("/metrics").status_code == 200
     settings.METRICS_FROM_LOOPBACK = False
     refused = api.get("/metrics")
@@ -126,7 +128,7 @@ def test_without_the_setting_the_machine_itself_needs_a_key_too(api: API, settin
     assert api.get("/metrics", token=str(key)).status_code == 200
 
 
-def test_scrapers_and_browsers_of_the_machine_need_no_key(api: API) -> None:
+def test_local_scrapers_and_browsers_need_no_api_key(api: API) -> None:
     scraper = {"Accept-Encoding": "gzip", "X-Prometheus-Scrape-Timeout-Seconds": "10"}
     browser = {"Sec-Fetch-Mode": "navigate", "Accept-Language": "de", "Upgrade-Insecure-Requests": "1"}
     for headers in (scraper, browser):
@@ -138,18 +140,18 @@ def remote(api: API, peer: str, **headers: str) -> Any:
 
 
 @pytest.mark.slow
-def test_all_processes_are_added_up(transactional_db: None, tmp_path: Path) -> None:
+def test_metrics_of_all_processes_are_added(transactional_db: None, tmp_path: Path) -> None:
     (tmp_path / "metrics").mkdir()
-    with live_service(tmp_path) as url:
+    with launched_service(tmp_path) as url:
         body = json.dumps({"password": "a lovely sentence of Ada's"}).encode()
         for _ in range(20):
             request = urllib.request.Request(
                 f"{url}/api/v1/auth/password/validate", body, {"Content-Type": "application/json"}
             )
             urllib.request.urlopen(request, timeout=10).close()
-        with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
-            found = read(answer.read().decode())
-    door = 'auth_requests_total{method="POST",route="/api/v1/auth/password/validate",status="200"}'
-    assert found[door] == 20
+        with urllib.request.urlopen(f"{url}/metrics", timeout=10) as response:
+            found = read(response.read().decode())
+    requests = 'auth_requests_total{method="POST",route="/api/v1/auth/password/validate",status="200"}'
+    assert found[requests] == 20
     assert found["auth_worker_seen_timestamp_seconds{}"] > 1.7e9
     assert len(list((tmp_path / "metrics").glob("counter_*.db"))) >= 2

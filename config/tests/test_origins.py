@@ -1,4 +1,4 @@
-"""However PUBLIC_URL is spelt, the service works for the browser that goes there."""
+"""Every spelling of PUBLIC_URL gives the same origin, and the service works in a browser."""
 
 import os
 import re
@@ -10,9 +10,9 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.test import Client
 
 from config.launcher.instance import read_instance
-from config.tests.support.settings import load
+from config.tests.support.settings import load_settings
 
-# PUBLIC_URL → the one spelling, the Host and the Origin that a browser sends after somebody typed the URL
+# PUBLIC_URL → normal origin, and Host and Origin as a browser sends them
 SPELLINGS = {
     "https://accounts.example": ("https://accounts.example", "accounts.example", "https://accounts.example"),
     "HTTPS://Accounts.EXAMPLE/": ("https://accounts.example", "accounts.example", "https://accounts.example"),
@@ -38,7 +38,7 @@ SPELLINGS = {
     "http://localhost.:8000": ("http://localhost:8000", "localhost.:8000", "http://localhost.:8000"),
     "http://[0:0:0:0:0:0:0:1]:8000": ("http://[::1]:8000", "[::1]:8000", "http://[::1]:8000"),
 }  # fmt: skip
-FOLLOWING = (
+DEPENDENT_SETTINGS = (
     "PUBLIC_URL", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "JWT_ISSUER", "JWT_AUDIENCE", "CSRF_COOKIE_SECURE",
 )  # fmt: skip
 
@@ -51,45 +51,43 @@ def spelling(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def found(settings: Any, spelling: str) -> ModuleType:
     with pytest.MonkeyPatch.context() as patch:
-        module = load(patch, PUBLIC_URL=spelling)
-    for name in FOLLOWING:
+        module = load_settings(patch, PUBLIC_URL=spelling)
+    for name in DEPENDENT_SETTINGS:
         setattr(settings, name, getattr(module, name))
     return module
 
 
-def test_each_spelling_becomes_the_one(found: ModuleType, spelling: str) -> None:
+def test_each_spelling_is_normalized(found: ModuleType, spelling: str) -> None:
     origin, _, _ = SPELLINGS[spelling]
     assert origin == found.PUBLIC_URL == found.JWT_ISSUER == found.JWT_AUDIENCE
     assert [origin] == found.CSRF_TRUSTED_ORIGINS
     assert origin.startswith("https:") == found.CSRF_COOKIE_SECURE
 
 
-@pytest.mark.parametrize("says_https", [False, True])
+@pytest.mark.parametrize("reports_https", [False, True])
 def test_form_and_readiness_work_for_a_browser(
-    monkeypatch: pytest.MonkeyPatch, found: ModuleType, spelling: str, says_https: bool
+    monkeypatch: pytest.MonkeyPatch, found: ModuleType, spelling: str, reports_https: bool
 ) -> None:
-    """A proxy that ends TLS says so, or not; where it does not, the dot of a host is not known to be ours."""
-    own, host, origin = SPELLINGS[spelling]
+    """With and without a proxy that reports https. Without, a Host with a final dot is not recognized."""
+    normal, host, origin = SPELLINGS[spelling]
     trusted = property(lambda _: set(found.CSRF_TRUSTED_ORIGINS))
-    monkeypatch.setattr(
-        CsrfViewMiddleware, "allowed_origins_exact", trusted
-    )  # remembered by the views otherwise
-    is_secure = own.startswith("https:") and says_https
+    monkeypatch.setattr(CsrfViewMiddleware, "allowed_origins_exact", trusted)  # a cached property
+    is_secure = normal.startswith("https:") and reports_https
     if not is_secure:
-        host, origin = host.replace(".:", ":").removesuffix("."), own
+        host, origin = host.replace(".:", ":").removesuffix("."), normal
     browser = Client(enforce_csrf_checks=True)
-    sent = {"Host": host, "Origin": origin, "Referer": f"{origin}/account/password-reset/"}
+    headers = {"Host": host, "Origin": origin, "Referer": f"{origin}/account/password-reset/"}
     page = browser.get("/account/password-reset/", headers={"Host": host}, secure=is_secure)
     assert page.status_code == 200
     assert browser.get("/readyz", headers={"Host": host}, secure=is_secure).status_code == 200
     token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.content.decode())
     assert token
     form = {"email": "ada@example.com", "csrfmiddlewaretoken": token[1]}
-    answer = browser.post("/account/password-reset/", form, headers=sent, secure=is_secure)
-    assert (answer.status_code, answer["Location"]) == (302, "/account/password-reset/done/")
+    response = browser.post("/account/password-reset/", form, headers=headers, secure=is_secure)
+    assert (response.status_code, response["Location"]) == (302, "/account/password-reset/done/")
 
 
-def test_launcher_asks_for_readiness_by_that_host(
+def test_launcher_sends_the_public_host(
     monkeypatch: pytest.MonkeyPatch, found: ModuleType, spelling: str
 ) -> None:
     origin, _, _ = SPELLINGS[spelling]
@@ -98,11 +96,9 @@ def test_launcher_asks_for_readiness_by_that_host(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::", "127.0.0.2", "0:0:0:0:0:0:0:1"])
-def test_launcher_asks_by_a_host_that_is_allowed(
-    monkeypatch: pytest.MonkeyPatch, settings: Any, host: str
-) -> None:
+def test_launcher_sends_an_allowed_host(monkeypatch: pytest.MonkeyPatch, settings: Any, host: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        settings.ALLOWED_HOSTS = load(patch, HOST=host).ALLOWED_HOSTS
+        settings.ALLOWED_HOSTS = load_settings(patch, HOST=host).ALLOWED_HOSTS
     monkeypatch.setattr(os, "environ", {"HOST": host})
     ready = Client().get("/readyz", headers={"Host": read_instance().host_header})
     assert ready.status_code == 200

@@ -1,6 +1,6 @@
-"""The pages in a real browser: by keyboard, on a phone, in the dark, in German, without JavaScript.
+"""The pages in a real browser: by keyboard, on a phone, in dark mode, in German, without JavaScript.
 
-SCREENSHOTS=/some/directory keeps a picture of each page, small and large, light and dark.
+SCREENSHOTS=/some/directory saves a screenshot of each page, small and large, light and dark.
 """
 
 import re
@@ -47,19 +47,21 @@ def last_link(run_jobs: Any) -> Callable[[], str]:
     return find
 
 
-def can_enter(served: Served, email: str, password: str) -> bool:
+def can_sign_in(served: Served, email: str, password: str) -> bool:
     return served.post("login", {"email": email, "password": password}).status == 200
 
 
-def reset_by_keyboard(browser: Browser, last_link: Callable[[], str], look: Callable[[str], None]) -> None:
+def reset_by_keyboard(
+    browser: Browser, last_link: Callable[[], str], check_page: Callable[[str], None]
+) -> None:
     browser.go("/account/password-reset/")
-    look("ask")
+    check_page("ask")
     browser.tab_to("email")
     browser.press("ada@example.com", Keys.ENTER)
     browser.arrive("/account/password-reset/done/")
-    look("asked")
+    check_page("asked")
     browser.go(last_link())
-    look("reset")
+    check_page("reset")
     browser.tab_to("new_password")
     browser.press("too short", Keys.TAB)
     browser.press("too short", Keys.ENTER)
@@ -69,39 +71,39 @@ def reset_by_keyboard(browser: Browser, last_link: Callable[[], str], look: Call
         browser.press(WEAK, Keys.TAB)
     browser.press(Keys.ENTER)
     assert browser.error_of("new_password")
-    look("reset-weak")
+    check_page("reset-weak")
     browser.press(NEW, Keys.TAB)
     browser.press("something else entirely", Keys.ENTER)
     assert browser.error_of("new_password_again")
     browser.press(NEW, Keys.TAB)
     browser.press(NEW, Keys.ENTER)
     browser.arrive("/account/reset/done/")
-    look("reset-done")
+    check_page("reset-done")
 
 
 def test_reset_by_keyboard(browser: Browser, served: Served, last_link: Callable[[], str]) -> None:
     make_creator("ada@example.com", display_name="Ada")
-    reset_by_keyboard(browser, last_link, browser.look)
-    assert can_enter(served, "ada@example.com", NEW)
-    assert not can_enter(served, "ada@example.com", PASSWORD)
+    reset_by_keyboard(browser, last_link, browser.check_page)
+    assert can_sign_in(served, "ada@example.com", NEW)
+    assert not can_sign_in(served, "ada@example.com", PASSWORD)
 
 
 def test_confirmation_by_keyboard(browser: Browser, served: Served, last_link: Callable[[], str]) -> None:
     served.post("register", {"email": "zoe@example.com", "password": PASSWORD})
     browser.go(last_link())
-    browser.look("verify")
+    browser.check_page("verify")
     browser.tab_to("password")
-    browser.press("not the one", Keys.ENTER)
+    browser.press("a wrong password", Keys.ENTER)
     assert browser.error_of("password")
-    browser.look("verify-wrong")
+    browser.check_page("verify-wrong")
     browser.press(PASSWORD, Keys.ENTER)
     browser.arrive("/account/verify-email/done/")
     assert browser.heading() == "Your email address is confirmed"
-    browser.look("verified")
-    assert can_enter(served, "zoe@example.com", PASSWORD)
+    browser.check_page("verified")
+    assert can_sign_in(served, "zoe@example.com", PASSWORD)
 
 
-def test_internationalized_domain_is_found_as_the_browser_posts_it(
+def test_internationalized_domain_is_found(
     browser: Browser, served: Served, last_link: Callable[[], str]
 ) -> None:
     make_creator("zoe@xn--bcher-kva.example")
@@ -117,19 +119,19 @@ def test_internationalized_domain_is_found_as_the_browser_posts_it(
 
 def test_dead_link_offers_a_new_one(browser: Browser) -> None:
     browser.go("/account/reset/AaIFU1Hec22uYfeO5ffBVg/eVs7q5Q0sRYBn8AOUrEgUQ_1na0u39SnA-5zVwcs8nc/")
-    browser.look("dead-link")
+    browser.check_page("dead-link")
     browser.find_element(By.LINK_TEXT, "Get a new link").send_keys(Keys.ENTER)
     browser.arrive("/account/password-reset/")
 
 
 @pytest.mark.parametrize("path", ["/account/nothing/", "/account/reset/done/", "/account/email-change/a/b/"])
-def test_every_other_page_is_whole(browser: Browser, path: str) -> None:
+def test_other_pages_pass_the_checks(browser: Browser, path: str) -> None:
     browser.go(path)
-    browser.get_log("browser")  # Chromium reports a 404 as such
-    browser.look(re.sub(r"\W+", "-", path.strip("/")))
+    browser.get_log("browser")  # discard Chromium's message about the 404
+    browser.check_page(re.sub(r"\W+", "-", path.strip("/")))
 
 
-def test_address_of_the_link_is_sent_nowhere(
+def test_link_token_is_sent_to_no_other_host(
     browser: Browser, served: Served, last_link: Callable[[], str]
 ) -> None:
     make_creator("ada@example.com")
@@ -149,9 +151,9 @@ def test_reset_in_german_without_javascript(
 ) -> None:
     make_creator("ada@example.com")
     with browsing(served, tmp_path, language="de", script=False) as browser:
-        seen: list[str] = []
-        reset_by_keyboard(browser, last_link, lambda _name: seen.append(browser.heading()))
-    assert seen[0] == "Passwort zurücksetzen"
-    assert seen[-1] == "Ihr neues Passwort ist gespeichert"
+        headings: list[str] = []
+        reset_by_keyboard(browser, last_link, lambda _name: headings.append(browser.heading()))
+    assert headings[0] == "Passwort zurücksetzen"
+    assert headings[-1] == "Ihr neues Passwort ist gespeichert"
     assert mail.outbox[0].subject == "Creator accounts: Neues Passwort wählen"
-    assert can_enter(served, "ada@example.com", NEW)
+    assert can_sign_in(served, "ada@example.com", NEW)

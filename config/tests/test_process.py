@@ -1,4 +1,4 @@
-"""What the launcher starts ends with it, and gets one signal."""
+"""Child processes end with their parent and get exactly one signal."""
 
 import os
 import signal
@@ -13,15 +13,15 @@ from config.launcher.process import ManagedProcess, StopPolicy, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.no_database]
 
-COUNTING = """
+RECORD_SIGNALS = """
 import pathlib, signal, sys, time
-heard = pathlib.Path(sys.argv[1])
-signal.signal(signal.SIGTERM, lambda *_: heard.open("a").write("T"))
-signal.signal(signal.SIGINT, lambda *_: heard.open("a").write("I"))
-heard.write_text("")
-while not heard.read_text() or "--deaf" in sys.argv: time.sleep(0.02)
+received = pathlib.Path(sys.argv[1])
+signal.signal(signal.SIGTERM, lambda *_: received.open("a").write("T"))
+signal.signal(signal.SIGINT, lambda *_: received.open("a").write("I"))
+received.write_text("")
+while not received.read_text() or "--ignore" in sys.argv: time.sleep(0.02)
 """
-STARTER = """
+PARENT = """
 import pathlib, sys, time
 from config.launcher.process import ManagedProcess
 child = ManagedProcess(sys.argv[2:], env={})
@@ -31,59 +31,61 @@ time.sleep(60)
 
 
 def alive(pid: int) -> bool:
-    """Whether it runs; the dead that nobody has collected do not."""
+    """Whether the process runs; a zombie does not."""
     state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, check=False).stdout
     return bool(state.strip()) and not state.strip().startswith(b"Z")
 
 
 @pytest.fixture
-def heard(tmp_path: Path) -> Path:
-    return tmp_path / "heard"
+def received(tmp_path: Path) -> Path:
+    return tmp_path / "received"
 
 
 @pytest.fixture
-def counting(heard: Path) -> Iterator[ManagedProcess]:
-    child = ManagedProcess([sys.executable, "-c", COUNTING, heard], env={})
-    assert wait_until(heard.exists, within=10)
+def recording(received: Path) -> Iterator[ManagedProcess]:
+    child = ManagedProcess([sys.executable, "-c", RECORD_SIGNALS, received], env={})
+    assert wait_until(received.exists, within=10)
     yield child
     child.stop()
 
 
-def test_stopping_sends_one_signal(counting: ManagedProcess, heard: Path) -> None:
-    counting.stop()
-    counting.stop()
-    assert heard.read_text() == "T"
-    assert counting.poll() == 0
+def test_stopping_sends_one_signal(recording: ManagedProcess, received: Path) -> None:
+    recording.stop()
+    recording.stop()
+    assert received.read_text() == "T"
+    assert recording.poll() == 0
 
 
-def test_a_child_chooses_its_signal(heard: Path) -> None:
+def test_the_stop_signal_is_configurable(received: Path) -> None:
     child = ManagedProcess(
-        [sys.executable, "-c", COUNTING, heard], env={}, stop_policy=StopPolicy(signal.SIGINT)
+        [sys.executable, "-c", RECORD_SIGNALS, received], env={}, stop_policy=StopPolicy(signal.SIGINT)
     )
-    assert wait_until(heard.exists, within=10)
+    assert wait_until(received.exists, within=10)
     child.stop()
-    assert heard.read_text() == "I"
+    assert received.read_text() == "I"
 
 
-def test_a_deaf_child_is_killed_after_its_grace(heard: Path) -> None:
+def test_a_child_that_ignores_the_signal_is_killed(received: Path) -> None:
     stop_policy = StopPolicy(grace_seconds=0.2)
-    child = ManagedProcess([sys.executable, "-c", COUNTING, heard, "--deaf"], env={}, stop_policy=stop_policy)
-    assert wait_until(heard.exists, within=10)
+    child = ManagedProcess(
+        [sys.executable, "-c", RECORD_SIGNALS, received, "--ignore"], env={}, stop_policy=stop_policy
+    )
+    assert wait_until(received.exists, within=10)
     child.stop()
-    assert heard.read_text() == "T"
+    assert received.read_text() == "T"
     assert child.poll() == 128 + signal.SIGKILL
 
 
-def test_a_child_that_ends_says_how() -> None:
+def test_exit_status_is_passed_on() -> None:
     assert ManagedProcess(["/bin/sh", "-c", "exit 3"], env={}).wait() == 3
 
 
-def test_a_missing_command_is_an_error_of_ours(tmp_path: Path) -> None:
+def test_a_missing_command_is_an_oserror(tmp_path: Path) -> None:
     with (tmp_path / "output").open("wb") as output, pytest.raises(OSError, match="nothing could not be"):
         ManagedProcess([tmp_path / "nothing"], env={}, output=output)
 
 
-def test_what_a_killed_child_leaves_behind_is_killed(tmp_path: Path) -> None:
+def test_children_of_a_killed_child_are_killed(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     child = ManagedProcess(
         ["/bin/sh", "-c", 'sleep 60 & echo $! > "$0"; wait', pid_file], env=dict(os.environ)
@@ -94,18 +96,20 @@ def test_what_a_killed_child_leaves_behind_is_killed(tmp_path: Path) -> None:
     assert wait_until(lambda: not alive(int(pid_file.read_text())), within=5)
 
 
-def test_a_child_does_not_outlive_its_guard(counting: ManagedProcess) -> None:
-    os.kill(counting._guard.pid, signal.SIGKILL)
-    counting.wait()
-    assert wait_until(lambda: not alive(counting.pid), within=5)
+def test_a_child_does_not_outlive_its_guard(recording: ManagedProcess) -> None:
+    os.kill(recording._guard.pid, signal.SIGKILL)
+    recording.wait()
+    assert wait_until(lambda: not alive(recording.pid), within=5)
 
 
-def test_a_child_ends_with_its_killed_starter(tmp_path: Path, heard: Path) -> None:
+def test_a_child_ends_with_its_killed_parent(tmp_path: Path, received: Path) -> None:
     pid_file = tmp_path / "pid"
-    counting = [sys.executable, "-c", COUNTING, str(heard)]
-    starter = subprocess.Popen([sys.executable, "-c", STARTER, pid_file, *counting])
-    assert wait_until(lambda: heard.exists() and pid_file.exists() and bool(pid_file.read_text()), within=10)
-    starter.kill()
-    starter.wait()
+    command = [sys.executable, "-c", RECORD_SIGNALS, str(received)]
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, pid_file, *command])
+    assert wait_until(
+        lambda: received.exists() and pid_file.exists() and bool(pid_file.read_text()), within=10
+    )
+    parent.kill()
+    parent.wait()
     assert wait_until(lambda: not alive(int(pid_file.read_text())), within=5)
-    assert heard.read_text() == "T"
+    assert received.read_text() == "T"

@@ -12,7 +12,7 @@ import pytest
 from accounts.services.api_keys import create_api_key
 from config.launcher.instance import ROOT
 from config.tests.support.accounts import Person
-from config.tests.support.launched_service import live_service
+from config.tests.support.launched_service import launched_service
 from tenancy.context import OPERATOR, using_alias
 
 pytestmark = pytest.mark.slow
@@ -49,7 +49,7 @@ def test_no_door_answers_what_it_does_not_tell(ada: Person, tmp_path: Path) -> N
         "TESTED_API_KEY": str(key),
         "LOG_LEVEL": "ERROR",
     }
-    with live_service(tmp_path) as url, ThreadPoolExecutor(2) as pool:
+    with launched_service(tmp_path) as url, ThreadPoolExecutor(2) as pool:
         who["PUBLIC_URL"] = url
         runs = [
             pool.submit(cases, url, tmp_path, f"--{which}-path-regex={HALF}", **who)

@@ -1,4 +1,4 @@
-"""A malformed setting stops the start with one line that names it and says what it takes."""
+"""Defaults of the settings, and the one-line error for a malformed one."""
 
 import os
 import re
@@ -11,7 +11,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from config.tests.support.environment import ROOT
-from config.tests.support.settings import load
+from config.tests.support.settings import load_settings
 
 pytestmark = pytest.mark.no_database
 
@@ -52,7 +52,7 @@ BAD_URLS = ("rubbish", "mysql://u:p@h/d", "postgres://h/d", "postgres://u:p@h:x/
             "postgres://u:p@h/")  # fmt: skip
 MALFORMED: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(NUMBERS, ("x", "1.5", "-1", "1e3", "1_000", "\u0663", "9" * 30, "1 2", "0x10")),
-    **{f"RATE_LIMIT_{door}": ("10", "0/m", "-1/m", "10/x", "m", "10/m/s", "1.5/m", "\u0663/m") for door in RATES},
+    **{f"RATE_LIMIT_{scope}": ("10", "0/m", "-1/m", "10/x", "m", "10/m/s", "1.5/m", "\u0663/m") for scope in RATES},
     **dict.fromkeys(
         ("DEBUG", "REQUIRE_EMAIL_VERIFICATION", "HIBP_ENABLED", "METRICS_FROM_LOOPBACK"),
         ("x", "2", "tru", "yes please"),
@@ -90,19 +90,19 @@ MALFORMED: dict[str, tuple[str, ...]] = {
 def test_malformed_setting_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     for value in MALFORMED[name]:
         with pytest.raises(ImproperlyConfigured) as caught:
-            load(monkeypatch, **{name: value})
+            load_settings(monkeypatch, **{name: value})
         message = str(caught.value)
         assert re.fullmatch(rf"{name} takes [^\n]+", message), (value, message)
 
 
 @pytest.mark.parametrize("name", ["SECRET_KEY", "DATABASE_URL"])
-def test_missing_setting_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_missing_setting_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=rf"^{name} is not set[^\n]+make run[^\n]+$"):
-        load(monkeypatch, **{name: ""})
+        load_settings(monkeypatch, **{name: ""})
 
 
 def test_every_setting_of_the_environment_is_in_the_table() -> None:
-    """Words of free text aside: each variable that the settings read is refused when it is malformed."""
+    """Every variable that the settings read is in MALFORMED, except free text."""
     text = (ROOT / "config" / "settings.py").read_text() + (ROOT / "config" / "environment.py").read_text()
     read = set(re.findall(r'\b(?:env|self)\.(?:\w+)\(\s*"([A-Z][A-Z0-9_]+)"', text)) - {"DATA_DIR"}
     free = {"JWT_ISSUER", "JWT_AUDIENCE", "JWT_SECRET_KEY", "JWT_RETIRED_KEYS"}  # keys: test_signing_keys.py
@@ -110,7 +110,7 @@ def test_every_setting_of_the_environment_is_in_the_table() -> None:
 
 
 def test_defaults_are_those_of_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = load(monkeypatch)
+    loaded = load_settings(monkeypatch)
     expected = {
         "DEBUG": False, "HOST": "127.0.0.1", "PORT": 8000, "PUBLIC_URL": "http://127.0.0.1:8000",
         "TRUSTED_PROXY_COUNT": 0, "PASSWORD_MIN_LENGTH": 15, "ARGON2_MEMORY_COST": 65536, "ARGON2_TIME_COST": 3,
@@ -129,7 +129,7 @@ def test_defaults_are_those_of_the_contract(monkeypatch: pytest.MonkeyPatch) -> 
             "password_validate": "10/m", "refresh": "30/m", "end_user_session": "30/m", "default": "60/m",
         },
     }  # fmt: skip
-    assert {name: getattr(found, name) for name in expected} == expected
+    assert {name: getattr(loaded, name) for name in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -142,49 +142,53 @@ def test_defaults_are_those_of_the_contract(monkeypatch: pytest.MonkeyPatch) -> 
         ("smtp+ssl", 465, False, True),
     ],
 )
-def test_scheme_of_the_mail_server_is_what_deployers_know_by_it(
+def test_scheme_of_email_url_selects_port_and_tls(
     monkeypatch: pytest.MonkeyPatch, scheme: str, port: int, tls: bool, ssl: bool
 ) -> None:
-    found = load(monkeypatch, EMAIL_URL=f"{scheme}://us%40acme:p%3A%2F%40+%25@mail.acme.example")
-    assert ("mail.acme.example", port) == (found.EMAIL_HOST, found.EMAIL_PORT)
-    assert (found.EMAIL_HOST_USER, found.EMAIL_HOST_PASSWORD) == ("us@acme", "p:/@+%")
-    assert getattr(found, "EMAIL_USE_TLS", False) is tls
-    assert getattr(found, "EMAIL_USE_SSL", False) is ssl
-    assert load(monkeypatch, EMAIL_URL=f"{scheme}://[::1]:2525/").EMAIL_PORT == 2525
+    loaded = load_settings(monkeypatch, EMAIL_URL=f"{scheme}://us%40acme:p%3A%2F%40+%25@mail.acme.example")
+    assert ("mail.acme.example", port) == (loaded.EMAIL_HOST, loaded.EMAIL_PORT)
+    assert (loaded.EMAIL_HOST_USER, loaded.EMAIL_HOST_PASSWORD) == ("us@acme", "p:/@+%")
+    assert getattr(loaded, "EMAIL_USE_TLS", False) is tls
+    assert getattr(loaded, "EMAIL_USE_SSL", False) is ssl
+    assert load_settings(monkeypatch, EMAIL_URL=f"{scheme}://[::1]:2525/").EMAIL_PORT == 2525
 
 
-def test_refused_mail_server_does_not_tell_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_of_email_url_has_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     for url in ("smtp://u:s3cret@h?x=y", "smtp://u:s3cret#@h", "smtpx://u:s3cret@h"):
         with pytest.raises(ImproperlyConfigured) as caught:
-            load(monkeypatch, EMAIL_URL=url)
+            load_settings(monkeypatch, EMAIL_URL=url)
         assert "s3cret" not in str(caught.value)
 
 
-def test_sender_is_at_the_public_host_until_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = load(monkeypatch, PUBLIC_URL="https://accounts.acme.example")
+def test_default_sender_has_the_public_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load_settings(monkeypatch, PUBLIC_URL="https://accounts.acme.example")
     assert (
-        found.DEFAULT_FROM_EMAIL == found.SERVER_EMAIL == "Creator accounts <no-reply@accounts.acme.example>"
+        loaded.DEFAULT_FROM_EMAIL
+        == loaded.SERVER_EMAIL
+        == "Creator accounts <no-reply@accounts.acme.example>"
     )
-    assert (found.EMAIL_SENDER, found.EMAIL_REPLY_TO) == ("no-reply@accounts.acme.example", "")
-    found = load(monkeypatch, EMAIL_FROM="Acme <a@acme.example>", EMAIL_REPLY_TO="help@acme.example")
-    assert found.DEFAULT_FROM_EMAIL == found.SERVER_EMAIL == "Acme <a@acme.example>"
-    assert (found.EMAIL_SENDER, found.EMAIL_REPLY_TO) == ("a@acme.example", "help@acme.example")
+    assert (loaded.EMAIL_SENDER, loaded.EMAIL_REPLY_TO) == ("no-reply@accounts.acme.example", "")
+    loaded = load_settings(
+        monkeypatch, EMAIL_FROM="Acme <a@acme.example>", EMAIL_REPLY_TO="help@acme.example"
+    )
+    assert loaded.DEFAULT_FROM_EMAIL == loaded.SERVER_EMAIL == "Acme <a@acme.example>"
+    assert (loaded.EMAIL_SENDER, loaded.EMAIL_REPLY_TO) == ("a@acme.example", "help@acme.example")
 
 
 def test_https_turns_on_secure_cookies_and_hsts(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = load(monkeypatch, PUBLIC_URL="https://accounts.example/")
-    assert found.PUBLIC_URL == "https://accounts.example"
-    assert found.CSRF_COOKIE_SECURE
-    assert found.SESSION_COOKIE_SECURE
-    assert found.SECURE_HSTS_SECONDS >= 365 * 86400
-    assert "accounts.example" in found.ALLOWED_HOSTS
+    loaded = load_settings(monkeypatch, PUBLIC_URL="https://accounts.example/")
+    assert loaded.PUBLIC_URL == "https://accounts.example"
+    assert loaded.CSRF_COOKIE_SECURE
+    assert loaded.SESSION_COOKIE_SECURE
+    assert loaded.SECURE_HSTS_SECONDS >= 365 * 86400
+    assert "accounts.example" in loaded.ALLOWED_HOSTS
 
 
-def test_plain_http_is_for_this_machine_or_debugging(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_http_is_only_for_loopback_or_debug(monkeypatch: pytest.MonkeyPatch) -> None:
     for url in ("http://localhost:8000", "http://127.0.0.9", "http://[::1]:9000"):
-        assert url == load(monkeypatch, PUBLIC_URL=url).PUBLIC_URL
-    assert load(monkeypatch, PUBLIC_URL="http://test.example", DEBUG="true").DEBUG
-    assert load(monkeypatch, HOST="::1", PORT="9000").PUBLIC_URL == "http://[::1]:9000"
+        assert url == load_settings(monkeypatch, PUBLIC_URL=url).PUBLIC_URL
+    assert load_settings(monkeypatch, PUBLIC_URL="http://test.example", DEBUG="true").DEBUG
+    assert load_settings(monkeypatch, HOST="::1", PORT="9000").PUBLIC_URL == "http://[::1]:9000"
 
 
 @pytest.mark.parametrize(
@@ -198,20 +202,22 @@ def test_plain_http_is_for_this_machine_or_debugging(monkeypatch: pytest.MonkeyP
         ({"METRICS_FROM_LOOPBACK": "false"}, False),
     ],
 )
-def test_metrics_are_for_the_machine_itself_if_it_serves_nobody_else(
+def test_metrics_are_open_to_loopback_only_without_a_proxy(
     monkeypatch: pytest.MonkeyPatch, env: dict[str, str], allowed: bool
 ) -> None:
-    assert load(monkeypatch, **env).METRICS_FROM_LOOPBACK is allowed
+    assert load_settings(monkeypatch, **env).METRICS_FROM_LOOPBACK is allowed
 
 
-def test_public_host_is_allowed_beside_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = load(monkeypatch, PUBLIC_URL="https://Accounts.Example", ALLOWED_HOSTS="internal.example")
-    assert found.ALLOWED_HOSTS == ["accounts.example", "internal.example"]
+def test_public_host_is_always_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load_settings(
+        monkeypatch, PUBLIC_URL="https://Accounts.Example", ALLOWED_HOSTS="internal.example"
+    )
+    assert loaded.ALLOWED_HOSTS == ["accounts.example", "internal.example"]
 
 
-def test_argon2_gets_the_memory_that_its_lanes_need(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_argon2_memory_has_a_minimum_for_each_lane(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match=r"^ARGON2_MEMORY_COST takes a whole number from 128 to"):
-        load(monkeypatch, ARGON2_PARALLELISM="16", ARGON2_MEMORY_COST="127")
+        load_settings(monkeypatch, ARGON2_PARALLELISM="16", ARGON2_MEMORY_COST="127")
 
 
 @pytest.mark.slow
@@ -226,7 +232,7 @@ def test_argon2_gets_the_memory_that_its_lanes_need(monkeypatch: pytest.MonkeyPa
         (("-c", "import config.wsgi"), {"JWT_SECRET_KEY": "x"}),
     ],
 )
-def test_start_stops_with_that_line_and_nothing_else(command: tuple[str, ...], env: dict[str, str]) -> None:
+def test_start_fails_with_that_line_only(command: tuple[str, ...], env: dict[str, str]) -> None:
     run = subprocess.run(
         [sys.executable, *command],
         cwd=ROOT, env=os.environ | env, capture_output=True, text=True, check=False, timeout=60,

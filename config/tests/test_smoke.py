@@ -12,7 +12,7 @@ from django.conf import settings
 from config.launcher.postgres.cluster import EmbeddedPostgres
 from config.tests.support.environment import FAST, ROLES
 from config.tests.support.external_servers import Env, manage, own_postgres
-from config.tests.support.launched_service import live_service
+from config.tests.support.launched_service import launched_service
 
 pytestmark = [pytest.mark.slow, pytest.mark.no_database]
 # low limits in windows of a second
@@ -45,7 +45,7 @@ def smoke(cluster: Any, tmp_path: Path) -> Smoke:
     def run(
         meanwhile: Callable[[], object] = lambda: None, believes: Env | None = None, **env: str
     ) -> Faults:
-        with live_service(tmp_path, **cluster[1] | env) as url:
+        with launched_service(tmp_path, **cluster[1] | env) as url:
             meanwhile()
             done = manage("smoke", "--json", PUBLIC_URL=url, **cluster[1] | (believes or {}))
         told = json.loads(done.stdout)

@@ -1,6 +1,6 @@
 """Two servers behind one address, PgBouncer in transaction mode before PostgreSQL, counters in Redis.
 
-What holds on one server holds here: lockout and limits are tested by the same assertions.
+Lockout and rate limits are tested with the same assertions as on one server.
 """
 
 from pathlib import Path
@@ -15,8 +15,8 @@ from accounts.tests.support.lockout_bursts import (
     marks,
 )
 from config.tests.support.accounts import make_creator
-from config.tests.support.consistency_load import claim
-from config.tests.support.isolation_load import log_in, prove_isolation, served
+from config.tests.support.consistency_load import token_claim
+from config.tests.support.isolation_load import assert_isolated, log_in, served
 from config.tests.support.live_server import Reply, Served
 
 __all__ = ["marks", "served"]
@@ -25,7 +25,7 @@ REQUESTS = 2_000
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
-def test_of_200_parallel_guesses_five_are_verified(served: Served, marks: Path, known: bool) -> None:
+def test_only_five_of_200_parallel_guesses_are_verified(served: Served, marks: Path, known: bool) -> None:
     assert_five_mean_five(served, marks, "burst@example.com", known=known)
 
 
@@ -33,7 +33,7 @@ def test_twenty_right_passwords_at_once_lock_nobody_out(served: Served) -> None:
     assert_right_passwords_lock_nobody_out(served)
 
 
-def test_racing_refreshes_have_one_successor(served: Served, superuser: psycopg.Connection) -> None:
+def test_parallel_refreshes_get_one_successor(served: Served, superuser: psycopg.Connection) -> None:
     pair = log_in(served, make_creator("ada@example.com"), ip="192.0.2.1")
 
     def refresh(number: int) -> Reply:
@@ -41,7 +41,7 @@ def test_racing_refreshes_have_one_successor(served: Served, superuser: psycopg.
 
     replies = all_at_once(20, refresh)
     assert {reply.status for reply in replies} == {200}
-    assert len({claim(reply.json()["refresh"], "jti") for reply in replies}) == 1
+    assert len({token_claim(reply.json()["refresh"], "jti") for reply in replies}) == 1
     assert superuser.execute("SELECT count(*) FROM refresh_tokens").fetchone() == (2,)
 
 
@@ -58,4 +58,4 @@ def test_reuse_ends_the_session_on_both_servers(served: Served) -> None:
 
 
 def test_no_tenant_sees_a_row_of_another(served: Served) -> None:
-    prove_isolation(served, REQUESTS)
+    assert_isolated(served, REQUESTS)

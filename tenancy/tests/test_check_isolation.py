@@ -108,7 +108,7 @@ FAULTS = {
     "GRANT EXECUTE ON FUNCTION pg_try_advisory_xact_lock(bigint) TO shop_app": ["may take an advisory lock"],
     "GRANT DELETE ON audit_personal_data TO shop_app": ["role shop_app may erase personal data"],
     "GRANT INSERT ON login_reservations TO shop_app": [
-        "role shop_app may unlock an operator", "may count in the operators' scope",
+        "role shop_app may unlock an operator", "may count an attempt in an operators' scope",
     ],
     "GRANT UPDATE (attempts) ON lockout_limits TO shop_app": ["may change the limits of the lockout"],
     # functions and views

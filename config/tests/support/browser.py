@@ -1,4 +1,4 @@
-"""A real browser, Debian's Chromium, at the service."""
+"""Drives Chromium by keyboard against a running server, and checks what every page must fulfil."""
 
 import os
 import shutil
@@ -19,8 +19,6 @@ CHROMIUM, DRIVER = (
     shutil.which(name, path=f"{os.environ['PATH']}:/usr/lib/chromium")
     for name in ("chromium", "chromedriver")
 )
-
-
 requires_chromium = pytest.mark.skipif(
     not (CHROMIUM and DRIVER),
     reason="chromium is not installed (Debian: apt install chromium chromium-driver)",
@@ -37,10 +35,8 @@ FLAGS = [
     "--disable-dev-shm-usage",
     "--hide-scrollbars",
 ]
-
-
-# Each element with text of its own: its tag, words and contrast (WCAG 2.2, 1.4.3), over the colour behind it.
 PHONE, DESKTOP = (320, 740), (1280, 900)
+# Tag, text and contrast with the background (WCAG 2.2, 1.4.3) of each element that contains text.
 CONTRASTS = """
 const rgb = text => text.match(/[\\d.]+/g).map(Number);
 const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
@@ -53,8 +49,6 @@ return [...document.querySelectorAll('body *')]
   .map(e => { const [a, b] = [light(rgb(getComputedStyle(e).color)), light(behind(e))].sort((x, y) => y - x);
     return [e.tagName, e.textContent.trim().slice(0, 40), (a + 0.05) / (b + 0.05)]; });
 """
-
-
 FOCUS_RING = """
 const style = getComputedStyle(document.activeElement);
 return [style.outlineStyle, parseFloat(style.outlineWidth)];
@@ -68,11 +62,11 @@ class Browser(Chrome):
         self.get(self.served.url + path)
 
     def press(self, *keys: str) -> None:
-        """Into whatever has the focus, as a keyboard does."""
+        """Type into the focused element."""
         self.switch_to.active_element.send_keys(*keys)
 
     def tab_to(self, name: str) -> None:
-        """Tab until the focus is on the field of that name, seeing where it is at each stop."""
+        """Press Tab until the field of that name has the focus; each focused element must show a focus ring."""
         for _ in range(10):
             if self.switch_to.active_element.get_attribute("name") == name:
                 return
@@ -80,7 +74,7 @@ class Browser(Chrome):
             style, width = self.execute_script(FOCUS_RING)
             assert style != "none"
             assert width >= 2
-        raise AssertionError(f"no way to {name} by keyboard")
+        raise AssertionError(f"{name} is not reachable by keyboard")
 
     def arrive(self, path: str) -> None:
         assert wait_until(lambda: self.current_url.endswith(path), within=5), self.current_url
@@ -89,8 +83,8 @@ class Browser(Chrome):
         (heading,) = self.find_elements(By.TAG_NAME, "h1")
         return heading.text
 
-    def look(self, name: str) -> None:
-        """What holds for every page, in both sizes and both schemes."""
+    def check_page(self, name: str) -> None:
+        """Check what every page must fulfil, in both sizes and both colour schemes."""
         for scheme in ("light", "dark"):
             features = [{"name": "prefers-color-scheme", "value": scheme}]
             self.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
@@ -98,13 +92,13 @@ class Browser(Chrome):
                 screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
                 self.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
                 assert self.execute_script("return document.documentElement.scrollWidth") <= width
-                faint = [found for found in self.execute_script(CONTRASTS) if found[2] < 4.5]
-                assert faint == [], (scheme, faint)
+                low = [element for element in self.execute_script(CONTRASTS) if element[2] < 4.5]
+                assert low == [], (scheme, low)
                 if directory := os.environ.get("SCREENSHOTS"):
                     self.save_screenshot(str(Path(directory) / f"{name}-{scheme}-{width}.png"))
-        self._look_at_structure()
+        self._check_structure()
 
-    def _look_at_structure(self) -> None:
+    def _check_structure(self) -> None:
         assert self.heading()
         assert len(self.find_elements(By.TAG_NAME, "main")) == 1
         assert self.find_element(By.TAG_NAME, "html").get_attribute("lang") in {"en", "de"}
@@ -114,16 +108,16 @@ class Browser(Chrome):
                 assert self.find_element(By.ID, described).text
         for target in self.find_elements(By.CSS_SELECTOR, "input:not([type=hidden]), .button"):
             assert target.size["height"] >= 44
-        # of the Content-Security-Policy, of a missing file, of a password without its username; not
-        # Chromium's report of our own refusals
-        logged = [entry["message"] for entry in self.get_log("browser")]
-        assert [line for line in logged if " 400 " not in line] == []
+        # Chromium logs violations of the Content-Security-Policy, missing files and passwords without username.
+        # It also logs our 400 responses, which are expected.
+        messages = [entry["message"] for entry in self.get_log("browser")]
+        assert [message for message in messages if " 400 " not in message] == []
 
     def error_of(self, name: str) -> str:
-        """The words tied to a field that is marked as wrong."""
-        wrong = f"[name='{name}'][aria-invalid=true]"
-        assert wait_until(lambda: bool(self.find_elements(By.CSS_SELECTOR, wrong)), within=5)
-        field = self.find_element(By.CSS_SELECTOR, wrong)
+        """The error message of a field that is marked as invalid."""
+        invalid = f"[name='{name}'][aria-invalid=true]"
+        assert wait_until(lambda: bool(self.find_elements(By.CSS_SELECTOR, invalid)), within=5)
+        field = self.find_element(By.CSS_SELECTOR, invalid)
         described = str(field.get_attribute("aria-describedby")).split()
         assert self.title.startswith(("Error:", "Fehler:"))
         summary = self.find_element(By.CSS_SELECTOR, "[role=alert]")

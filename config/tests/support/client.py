@@ -1,3 +1,5 @@
+"""A JSON client for the API, on Django's test client."""
+
 import json
 from typing import Any
 
@@ -5,10 +7,10 @@ from django.test import Client
 
 
 class API(Client):
-    """A JSON client: `api.post("login", {...})`, with `token=` for a bearer."""
+    """`api.post("login", {...}, token=access_token)`; paths without a leading `/` are under /api/v1/auth/."""
 
     def call(self, method: str, path: str, body: Any = None, *, token: str = "", **headers: str) -> Any:
-        given = {"Authorization": f"Bearer {token}"} if token else {}
+        authorization = {"Authorization": f"Bearer {token}"} if token else {}
         if not path.startswith("/"):
             path = f"/api/v1/auth/{path}"
         return self.generic(
@@ -16,7 +18,7 @@ class API(Client):
             path,
             b"" if body is None else json.dumps(body).encode(),
             content_type="application/json",
-            headers=given | headers,
+            headers=authorization | headers,
         )
 
     def post(self, path: str, body: Any = None, **more: Any) -> Any:  # type: ignore[override]

@@ -1,3 +1,5 @@
+"""A password hasher for `counting_settings`."""
+
 import os
 import time
 

@@ -1,4 +1,4 @@
-"""The database of the tests, seen from outside of the service."""
+"""Superuser access to the database of the tests, its cleanup between tests, and a log of statements."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from tenancy.postgresql.base import DatabaseWrapper
 
 from .environment import DATABASE, server
 
-KEPT = {"django_migrations", "django_content_type", "auth_permission", "signing_keys"}
+KEPT_TABLES = {"django_migrations", "django_content_type", "auth_permission", "signing_keys"}
 
 
 def superuser_of(database: str) -> psycopg.Connection:
@@ -20,14 +20,14 @@ def superuser_of(database: str) -> psycopg.Connection:
 
 
 def wipe(*_: Any) -> None:
-    """Empty the tables as the superuser: the app role can't, so Django's flush would fail."""
+    """Empty the tables as the superuser. Django's flush would fail, because the app role may not truncate."""
     with superuser_of(DATABASE) as connection:
         connection.execute("SET client_min_messages = error")
         found = connection.execute(
             "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
             "AND relkind IN ('r', 'p') AND NOT relispartition"
         )
-        tables = [name for (name,) in found if name not in KEPT]
+        tables = [name for (name,) in found if name not in KEPT_TABLES]
         triggers = connection.execute(
             "SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE tgname LIKE '%_no_truncate'"
         ).fetchall()
@@ -41,18 +41,18 @@ def wipe(*_: Any) -> None:
 
 @contextmanager
 def statements() -> Iterator[list[str]]:
-    """The statements that are executed meanwhile, by Django's cursors and by `fetch_rows`."""
-    seen: list[str] = []
+    """The statements that Django's cursors and `fetch_rows` execute inside the block."""
+    executed: list[str] = []
 
     def execute(run: Any, sql: Any, *more: Any) -> Any:
-        seen.append(" ".join(str(sql).split()))
+        executed.append(" ".join(str(sql).split()))
         return run(sql, *more)
 
-    def call(self: DatabaseWrapper, sql: str, parameters: Any) -> Any:
-        seen.append(" ".join(sql.split()))
-        return execute_it(self, sql, parameters)
+    def fetch_rows(self: DatabaseWrapper, sql: str, parameters: Any) -> Any:
+        executed.append(" ".join(sql.split()))
+        return original(self, sql, parameters)
 
-    execute_it = DatabaseWrapper.fetch_rows
+    original = DatabaseWrapper.fetch_rows
     with connection.execute_wrapper(execute), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DatabaseWrapper, "fetch_rows", call)
-        yield seen
+        patch.setattr(DatabaseWrapper, "fetch_rows", fetch_rows)
+        yield executed

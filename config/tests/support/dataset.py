@@ -1,10 +1,10 @@
-"""A database as full as one in service, in seconds: for benchmarks, proofs and the tests of plans.
+"""Fills a database with realistic rows within seconds, for benchmarks, proofs and the tests of query plans.
 
     populate(connection, creators=100_000)
-    populate_book(connection, events=1_000_000, days=7)
+    populate_audit_log(connection, events=1_000_000, days=7)
 
-`connection` is a superuser's: no policy hides a row from it. The rows are made in the server, from a number each,
-so that every run has the same creators; constraints, references and digests hold as if the service had written them.
+`connection` is a superuser's, so that RLS does not apply. SQL derives each row from a number, so that every run has
+the same creators. Constraints, references and digests are valid, as if the service had written the rows.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -12,10 +12,10 @@ from uuid import UUID
 
 import psycopg
 
-# of each creator: sign-ins, tokens of a sign-in, end users, events
-SESSIONS, REFRESHES, VISITORS, EVENTS = 1, 2, 1, 2
+# of each creator: sessions, refresh tokens of a session, end-user sessions, audit events
+SESSIONS, REFRESHES, END_USERS, EVENTS = 1, 2, 1, 2
 
-# In pg_temp: they are gone with the connection.
+# pg_temp is dropped when the connection closes
 FUNCTIONS = """
 CREATE OR REPLACE FUNCTION pg_temp.id_at(at timestamptz, seed text) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
     SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || substr(md5(seed), 1, 3)
@@ -55,10 +55,10 @@ SELECT pg_temp.id_at(at + r * interval '1 hour', format('refresh %%s %%s %%s', n
 FROM generate_series(%(first)s::bigint, %(last)s) n, generate_series(1::bigint, %(sessions)s) s, generate_series(1::bigint, %(refreshes)s) r,
      LATERAL (SELECT %(now)s::timestamptz - s * interval '1 day' - n * interval '1 millisecond' AS at) t
 """
-VISITOR_ROWS = """
+END_USER_ROWS = """
 INSERT INTO user_sessions (id, creator_id, created_at, expires_at, metadata)
-SELECT pg_temp.id_at(at, format('visitor %%s %%s', n, v)), pg_temp.creator(n), at, at + interval '24 hours', '{"page": "/"}'
-FROM generate_series(%(first)s::bigint, %(last)s) n, generate_series(1::bigint, %(visitors)s) v,
+SELECT pg_temp.id_at(at, format('end user %%s %%s', n, v)), pg_temp.creator(n), at, at + interval '24 hours', '{"page": "/"}'
+FROM generate_series(%(first)s::bigint, %(last)s) n, generate_series(1::bigint, %(end_users)s) v,
      LATERAL (SELECT %(now)s::timestamptz - v * interval '1 hour' AS at) t
 """
 RESET_ROWS = """
@@ -71,8 +71,8 @@ INSERT INTO jwt_blacklist (id, creator_id, expires_at)
 SELECT pg_temp.id_at(%(now)s, 'access ' || n), pg_temp.creator(n), %(now)s + interval '1 hour'
 FROM generate_series(%(first)s::bigint, %(last)s) n WHERE n %% 10 = 1
 """
-# Of a hundred events: what wait_until to a service that is being attacked a little. Every third failure comes from
-# one of three addresses, at one of a hundred accounts that don't exist.
+# The events of a service under a weak attack: every third failed login comes from one of three addresses, and
+# tries one of a hundred accounts that do not exist.
 EVENT_ROWS = """
 WITH happened AS MATERIALIZED (
     SELECT n, at, pg_temp.id_at(at, 'event ' || n) AS id, type, hostile, decode(md5('salt ' || n), 'hex') AS salt,
@@ -102,27 +102,27 @@ RARE = [
     "session.ended", "profile.updated", "registration.requested", "email.verified", "password.reset_requested",
     "password.reset", "account.locked", "token.reused", "breach_check.failed", "password.check_failed",
 ]  # fmt: skip
-STORIES = (CREATORS, SESSION_ROWS, REFRESH_ROWS, VISITOR_ROWS, RESET_ROWS, BLACKLIST_ROWS)
+STATEMENTS = (CREATORS, SESSION_ROWS, REFRESH_ROWS, END_USER_ROWS, RESET_ROWS, BLACKLIST_ROWS)
 
 
 def populate(connection: psycopg.Connection, *, creators: int, already: int = 0) -> None:
-    """Fill every tenant table for creators `already + 1` to `creators`, with what they did.
+    """Fill every tenant table with rows of creators `already + 1` to `creators`.
 
-    VACUUM ANALYZE is the caller's, as in service it is autovacuum's. So is `SET session_replication_role = replica`,
-    which leaves out the foreign keys and halves the time.
+    The caller runs VACUUM ANALYZE afterwards. `SET session_replication_role = replica` before halves the time,
+    because it skips the foreign keys.
     """
-    facts = {
+    parameters = {
         "first": already + 1, "last": creators, "now": datetime.now(UTC).replace(microsecond=0),
-        "sessions": SESSIONS, "refreshes": REFRESHES, "visitors": VISITORS,
+        "sessions": SESSIONS, "refreshes": REFRESHES, "end_users": END_USERS,
     }  # fmt: skip
     connection.execute(FUNCTIONS.encode())
-    for story in STORIES:
-        connection.execute(story.encode(), facts)
+    for statement in STATEMENTS:
+        connection.execute(statement.encode(), parameters)
     events, before = EVENTS * (creators - already), EVENTS * already
-    populate_book(connection, events=events, creators=creators, already=before)
+    populate_audit_log(connection, events=events, creators=creators, already=before)
 
 
-def populate_book(
+def populate_audit_log(
     connection: psycopg.Connection,
     *,
     events: int,
@@ -131,18 +131,18 @@ def populate_book(
     failed_percent: int = 30,
     already: int = 0,
 ) -> None:
-    """Events evenly over the last `days`, in the order of their ids, of `creators` that need not exist."""
+    """Insert events spread evenly over the last `days`. Their `creators` need not exist."""
     until = datetime.now(UTC)
-    facts = {
+    parameters = {
         "first": already + 1, "last": already + events, "creators": creators, "failed": failed_percent,
         "since": until - timedelta(days=days), "until": until, "rare": RARE,
     }  # fmt: skip
     connection.execute(FUNCTIONS.encode())
-    connection.execute(EVENT_ROWS.encode(), facts)
+    connection.execute(EVENT_ROWS.encode(), parameters)
 
 
 def creator_of(connection: psycopg.Connection, number: int) -> UUID:
-    """The id of that creator."""
+    """The id of the creator with this number."""
     row = connection.execute("SELECT pg_temp.creator(%s)", [number]).fetchone()
     assert row
     return UUID(str(row[0]))

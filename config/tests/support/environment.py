@@ -1,6 +1,6 @@
-"""A PostgreSQL for the test run, and the environment of the settings.
+"""Pytest plugin that starts the PostgreSQL of the test run and sets the environment of the settings.
 
-A pytest plugin, since it must be loaded before pytest-django reads the settings (`-p` in pytest.ini).
+`-p` in pytest.ini loads it, because that happens before pytest-django reads the settings.
 """
 
 import os
@@ -36,7 +36,7 @@ def _environment() -> dict[str, str]:
     }
 
 
-# a developer's own environment must not change the tests
+# the developer's environment must not change the tests
 for _name in [name for name in os.environ if name.startswith(("JWT_", "RATE_LIMIT_", "PASSWORD_", "EMAIL_"))]:
     del os.environ[_name]
 if "PYTEST_XDIST_WORKER" not in os.environ:

@@ -1,4 +1,4 @@
-"""Servers that the service leans on, one's own of each: to be stopped, starved and put in between."""
+"""Starts the servers that the service depends on: PostgreSQL, Redis, PgBouncer, and PostgreSQL on a remote host."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ import redis as redis_py
 
 from config.launcher.instance import DATABASE_URLS, ROOT
 from config.launcher.postgres.cluster import EmbeddedPostgres
-from config.launcher.postgres.system import server_user
+from config.launcher.postgres.system_user import server_user
 from config.launcher.process import ManagedProcess, StopPolicy, wait_until
 
 from .environment import ROLES
@@ -33,12 +33,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def installed(program: str, package: str) -> str:
-    """The program's path; the test is skipped where it is missing."""
-    found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
-    if found is None:
+def find_program(program: str, package: str) -> str:
+    """The path of the program; skips the test if it is missing."""
+    path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
+    if path is None:
         pytest.skip(f"{program} is not installed (Debian: apt install {package})")
-    return found
+    return path
 
 
 def manage(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -50,17 +50,14 @@ def manage(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 @contextlib.contextmanager
 def own_postgres(place: Path, **settings: str) -> Iterator[tuple[EmbeddedPostgres, Env]]:
-    """A migrated cluster to itself, and the environment that leads to it.
-
-    Roles belong to a cluster, and so does whoever stops it.
-    """
+    """A separate, migrated cluster that a test may stop; yields the server and its database URLs."""
     with EmbeddedPostgres(place / "postgres", settings=settings) as server:
         server.ensure_database("auth", ROLES)
         users = (ROLES.app, ROLES.operator, ROLES.owner)
         env = {name: server.url(user, "auth") for name, user in zip(DATABASE_URLS, users, strict=True)}
         for command in ("migrate", "ensure_signing_key"):
-            done = manage(command, **env)
-            assert done.returncode == 0, done.stderr
+            result = manage(command, **env)
+            assert result.returncode == 0, result.stderr
         yield server, env
     shutil.rmtree(place, ignore_errors=True)
 
@@ -78,16 +75,16 @@ class Redis:
     def start(self) -> None:
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
         self.process = subprocess.Popen([self.program, *options], stdout=subprocess.DEVNULL)
-        assert wait_until(self._answers, within=10)
+        assert wait_until(self._is_ready, within=10)
 
-    def _answers(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as door:
-            door.sendall(b"PING\r\n")
-            return door.recv(16).startswith(b"+PONG")
+    def _is_ready(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as client:
+            client.sendall(b"PING\r\n")
+            return client.recv(16).startswith(b"+PONG")
         return False
 
     def lifetimes(self) -> list[int]:
-        """Seconds until each key is forgotten."""
+        """Seconds until each key expires."""
         client = redis_py.Redis(port=self.port)
         with contextlib.closing(client):
             return [int(client.ttl(key)) for key in client.scan_iter()]
@@ -96,17 +93,17 @@ class Redis:
         assert self.process
         self.process.send_signal(number)
 
-    def stop(self, how: int = signal.SIGTERM) -> None:
+    def stop(self, number: int = signal.SIGTERM) -> None:
         if self.process:
             self.send(signal.SIGCONT)
-            self.send(how)
+            self.send(number)
             self.process.wait()
             self.process = None
 
 
 @contextlib.contextmanager
 def own_redis() -> Iterator[Redis]:
-    server = Redis(installed("redis-server", "redis-server"), free_port())
+    server = Redis(find_program("redis-server", "redis-server"), free_port())
     server.start()
     try:
         yield server
@@ -114,30 +111,31 @@ def own_redis() -> Iterator[Redis]:
         server.stop()
 
 
-def prescribed(language: str, holding: str) -> str:
-    """The code block of docs/operations.md in which these words stand."""
+def documented_config(language: str, containing: str) -> str:
+    """The code block of docs/operations.md that contains a text."""
     text = (ROOT / "docs" / "operations.md").read_text()
-    (block,) = (one for one in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL) if holding in one)
+    blocks = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+    (block,) = (block for block in blocks if containing in block)
     return str(block)
 
 
 @contextlib.contextmanager
 def pgbouncer(server: EmbeddedPostgres, env: Env, **changes: str) -> Iterator[Env]:
-    """The PgBouncer of docs/operations.md before `server`; yields the URLs of `env` led through it."""
-    program, port = installed("pgbouncer", "pgbouncer"), free_port()
+    """PgBouncer before `server`, configured as in docs/operations.md; yields the URLs of `env` through it."""
+    program, port = find_program("pgbouncer", "pgbouncer"), free_port()
     urls = {name: urlsplit(env[name]) for name in ("DATABASE_URL", "OPERATOR_DATABASE_URL")}
-    user = server_user(server.cluster, lambda _line: None)
+    user = server_user(server.data, lambda _line: None)
     with tempfile.TemporaryDirectory(prefix="pgbouncer-") as directory:
         place = Path(directory)
-        known = [f'"{url.username}" "{unquote(str(url.password))}"\n' for url in urls.values()]
-        (place / "users.txt").write_text("".join(known))
-        ini = prescribed("ini", "[pgbouncer]").replace("auth = host=10.0.0.5 port=5432", "* = host={}")
+        users = [f'"{url.username}" "{unquote(str(url.password))}"\n' for url in urls.values()]
+        (place / "users.txt").write_text("".join(users))
+        ini = documented_config("ini", "[pgbouncer]").replace("auth = host=10.0.0.5 port=5432", "* = host={}")
         ini = ini.format(server.socket_directory).replace("6432", f"{port}\nunix_socket_dir =")
         for name, value in changes.items():
             ini = re.sub(f"{name} = .*", f"{name} = {value}", ini)
         (place / "pgbouncer.ini").write_text(ini.replace("/etc/pgbouncer", directory))
         for path in (place, *place.iterdir()):
-            user.own(path, 0o700)
+            user.chown(path, 0o700)
         log = place / "log"
         with log.open("wb") as output:
             stop_policy = StopPolicy(signal.SIGINT, 5, user.uid, user.gid)
@@ -155,7 +153,7 @@ def pgbouncer(server: EmbeddedPostgres, env: Env, **changes: str) -> Iterator[En
             child.stop()
 
 
-FAR = "10.250.77"
+REMOTE_NETWORK = "10.250.77"
 FORWARD = """
 import asyncio, sys
 
@@ -165,9 +163,9 @@ async def pump(source, sink):
         await sink.drain()
     sink.close()
 
-async def forward(*near):
-    far = await asyncio.open_unix_connection(sys.argv[1])
-    await asyncio.gather(pump(near[0], far[1]), pump(far[0], near[1]), return_exceptions=True)
+async def forward(*client):
+    server = await asyncio.open_unix_connection(sys.argv[1])
+    await asyncio.gather(pump(client[0], server[1]), pump(server[0], client[1]), return_exceptions=True)
 
 async def main():
     await (await asyncio.start_server(forward, "0.0.0.0", 5432)).serve_forever()
@@ -177,17 +175,17 @@ asyncio.run(main())
 
 
 @dataclass
-class FarHost:
-    """The server as if it stood on another machine, which can fall silent: nothing refuses, nothing answers."""
+class RemoteHost:
+    """PostgreSQL behind a network that can be cut: packets are lost, and no connection is refused."""
 
     namespace: str
     env: Env
 
-    def fall_silent(self) -> None:
-        ip("-n", self.namespace, "link", "set", "far", "down")
+    def cut_network(self) -> None:
+        ip("-n", self.namespace, "link", "set", "remote", "down")
 
-    def speak_again(self) -> None:
-        ip("-n", self.namespace, "link", "set", "far", "up")
+    def restore_network(self) -> None:
+        ip("-n", self.namespace, "link", "set", "remote", "up")
 
 
 def ip(*words: str) -> None:
@@ -195,29 +193,30 @@ def ip(*words: str) -> None:
 
 
 @contextlib.contextmanager
-def far_away(server: EmbeddedPostgres, env: Env) -> Iterator[FarHost]:
+def remote_host(server: EmbeddedPostgres, env: Env) -> Iterator[RemoteHost]:
+    """A network namespace from which a forwarder leads to `server`; skips the test if that is not allowed."""
     if os.geteuid() != 0:
-        pytest.skip("only root can make another host")
-    name = f"far-{os.getpid()}"
+        pytest.skip("only root can create a network namespace")
+    name = f"remote-{os.getpid()}"
     try:
         ip("netns", "add", name)
     except (OSError, subprocess.CalledProcessError):
-        pytest.skip("no network namespace can be made here")
+        pytest.skip("network namespaces are not available")
     try:
-        ip("link", "add", "near", "type", "veth", "peer", "name", "far", "netns", name)
-        ip("addr", "add", f"{FAR}.1/30", "dev", "near")
-        ip("link", "set", "near", "up")
-        ip("-n", name, "addr", "add", f"{FAR}.2/30", "dev", "far")
-        ip("-n", name, "link", "set", "far", "up")
+        ip("link", "add", "local", "type", "veth", "peer", "name", "remote", "netns", name)
+        ip("addr", "add", f"{REMOTE_NETWORK}.1/30", "dev", "local")
+        ip("link", "set", "local", "up")
+        ip("-n", name, "addr", "add", f"{REMOTE_NETWORK}.2/30", "dev", "remote")
+        ip("-n", name, "link", "set", "remote", "up")
         command = ["ip", "netns", "exec", name, sys.executable, "-c", FORWARD]
         child = ManagedProcess([*command, server.socket_directory / ".s.PGSQL.5432"], env=os.environ)
         urls = {key: urlsplit(env[key]) for key in ("DATABASE_URL", "OPERATOR_DATABASE_URL")}
         try:
-            assert wait_until(lambda: _listens(5432, f"{FAR}.2"), within=10)
-            yield FarHost(
+            assert wait_until(lambda: _listens(5432, f"{REMOTE_NETWORK}.2"), within=10)
+            yield RemoteHost(
                 name,
                 {
-                    key: f"postgres://{url.username}:{url.password}@{FAR}.2:5432{url.path}"
+                    key: f"postgres://{url.username}:{url.password}@{REMOTE_NETWORK}.2:5432{url.path}"
                     for key, url in urls.items()
                 },
             )

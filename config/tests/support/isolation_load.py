@@ -1,4 +1,4 @@
-"""Two servers, and many tenants at once, each of whom must see only its own data."""
+"""Mixed requests of many tenants to two servers; each response must show only data of its own tenant."""
 
 import http.client
 import json
@@ -34,31 +34,32 @@ def served(
         env["REDIS_URL"] = running.enter_context(own_redis()).url
         env |= {"DJANGO_SETTINGS_MODULE": "config.tests.support.counting_settings", "HASH_MARKS": str(marks)}
         env |= {"HASH_SECONDS": "0.1", "LOG_LEVEL": "INFO"}
-        env["PORT"] = str(free_port())  # one for both: the kernel deals the connections out
+        env["PORT"] = str(free_port())  # the same for both: the kernel distributes the connections
         services = [
             running.enter_context(serving(tmp_path_factory.mktemp("served"), workers=2, **env))
             for _ in range(2)
         ]
         yield services[0]
         logs = [service.log.read_text() for service in services]
-    assert all("audit.requests" in log for log in logs), "one of them did nothing"
+    assert all("audit.requests" in log for log in logs), "one server got no requests"
     assert not any("Traceback" in log for log in logs)
 
 
+TENANTS = 50
 MARK = re.compile(r"tenant-\d+-[0-9a-f]{8}")
 
 
 @dataclass
 class Tenant:
-    """Everything that is theirs bears their mark: address, name, user agent, visitors."""
+    """A tenant whose data all contains its mark: email, name, user agent and end-user sessions."""
 
     mark: str
     person: Person
     access: str = ""
-    visitors: list[str] = field(default_factory=list)
+    end_user_sessions: list[str] = field(default_factory=list)
 
 
-def settle_tenants(served: Served, count: int) -> list[Tenant]:
+def create_tenants(served: Served, count: int) -> list[Tenant]:
     tenants = []
     for number in range(count):
         mark = f"tenant-{number}-{secrets.token_hex(4)}"
@@ -70,33 +71,35 @@ def settle_tenants(served: Served, count: int) -> list[Tenant]:
 
 
 def mixed_requests(served: Served, tenants: Sequence[Tenant], count: int, seed: int) -> Counter[str]:
-    """So many requests of all tenants in turn over few connections; how often each door showed its owner."""
-    chance, seen = random.Random(seed), Counter[str]()
+    """Send `count` random requests over one connection; per endpoint, how many responses showed the tenant's mark."""
+    rng, seen = random.Random(seed), Counter[str]()
     connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
     for _ in range(count):
-        tenant, other = chance.sample(tenants, 2)
-        method, path, body = chance.choice(_questions(tenant, other))
+        tenant, other = rng.sample(tenants, 2)
+        method, path, body = rng.choice(_possible_requests(tenant, other))
         headers = {"Authorization": f"Bearer {tenant.access}", "User-Agent": tenant.mark}
-        headers |= {"Content-Type": "application/json", "X-Forwarded-For": f"10.0.0.{chance.randrange(250)}"}
+        headers |= {"Content-Type": "application/json", "X-Forwarded-For": f"10.0.0.{rng.randrange(250)}"}
         connection.request(method, path, json.dumps(body) if body else None, headers)
-        answer = connection.getresponse()
-        text = answer.read().decode()
+        response = connection.getresponse()
+        text = response.read().decode()
         shown = set(MARK.findall(text))
         assert shown <= {tenant.mark}, (method, path, text)
         if method == "DELETE":
-            assert answer.status == 404, (path, text)
+            assert response.status == 404, (path, text)
         else:
-            assert answer.status < 300, (method, path, answer.status, text)
-        if answer.status == 201:
-            tenant.visitors.append(json.loads(text)["session_id"])
+            assert response.status < 300, (method, path, response.status, text)
+        if response.status == 201:
+            tenant.end_user_sessions.append(json.loads(text)["session_id"])
         seen[f"{method} {path.rpartition('/')[2]}"] += bool(shown)
     connection.close()
     return seen
 
 
-def _questions(tenant: Tenant, other: Tenant) -> list[tuple[str, str, Any]]:
+def _possible_requests(tenant: Tenant, other: Tenant) -> list[tuple[str, str, Any]]:
     visit = {"creator": str(tenant.person.id), "metadata": {"of": tenant.mark}}
-    foreign = [("DELETE", f"/api/v1/end-users/sessions/{one}", None) for one in other.visitors[-1:]]
+    foreign = [
+        ("DELETE", f"/api/v1/end-users/sessions/{session}", None) for session in other.end_user_sessions[-1:]
+    ]
     return [
         ("GET", "/api/v1/auth/me", None),
         ("PATCH", "/api/v1/auth/me", {"display_name": f"{tenant.mark} {secrets.token_hex(2)}"}),
@@ -104,20 +107,17 @@ def _questions(tenant: Tenant, other: Tenant) -> list[tuple[str, str, Any]]:
         ("GET", "/api/v1/audit/events", None),
         ("GET", "/api/v1/end-users/sessions", None),
         *foreign,
-        *([] if len(tenant.visitors) > 5 else [("POST", "/api/v1/end-users/sessions", visit)]),
+        *([] if len(tenant.end_user_sessions) > 5 else [("POST", "/api/v1/end-users/sessions", visit)]),
     ]
 
 
-def prove_isolation(served: Served, count: int) -> None:
-    tenants, threads = settle_tenants(served, TENANTS), 8
+def assert_isolated(served: Served, count: int) -> None:
+    tenants, threads = create_tenants(served, TENANTS), 8
     with ThreadPoolExecutor(threads) as pool:
-        ask = partial(mixed_requests, served, tenants, count // threads)
-        seen = sum(pool.map(ask, range(threads)), Counter[str]())
-    doors = {"GET me", "PATCH me", "GET sessions", "GET events"}
-    assert doors <= {door for door, times in seen.items() if times}, seen  # they do show their owner
-
-
-TENANTS = 50
+        send = partial(mixed_requests, served, tenants, count // threads)
+        seen = sum(pool.map(send, range(threads)), Counter[str]())
+    expected = {"GET me", "PATCH me", "GET sessions", "GET events"}
+    assert expected <= {endpoint for endpoint, count in seen.items() if count}, seen
 
 
 def log_in(served: Served, person: Person, **more: Any) -> Any:

@@ -1,4 +1,7 @@
-"""The service as `make run` runs it, on the database of the tests."""
+"""Runs the launcher's services, server and mail worker, on the database of the tests.
+
+`live_server` runs the server alone.
+"""
 
 import http.client
 import os
@@ -7,29 +10,29 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from config.launcher import main
+from config.launcher import services
 from config.launcher.instance import DATABASE_URLS, Instance
 from config.launcher.process import wait_until
+
+from .external_servers import free_port
 
 SECRETS = ("SECRET_KEY", *DATABASE_URLS)
 
 
 @contextmanager
-def live_service(data_dir: Path, **env: str) -> Iterator[str]:
-    """Server and mail worker; yields the base URL. `env` goes on top of the tests' environment."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        port = int(held.getsockname()[1])
+def launched_service(data_dir: Path, **env: str) -> Iterator[str]:
+    """Run server and mail worker; yields the base URL. `env` overrides the tests' environment."""
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     address = (socket.AF_INET, "127.0.0.1")
     (data_dir / "metrics").mkdir(exist_ok=True)
     instance = Instance("127.0.0.1", address, port, data_dir, url, given=os.environ)
-    facts = {name: os.environ[name] for name in SECRETS} | {"LOG_LEVEL": "ERROR", "PUBLIC_URL": url} | env
+    secrets = {name: os.environ[name] for name in SECRETS} | {"LOG_LEVEL": "ERROR", "PUBLIC_URL": url} | env
     with ExitStack() as running:
-        for service in (main.mail_worker(instance, facts), main.server(instance, facts)):
+        for service in (services.mail_worker(instance, secrets), services.server(instance, secrets)):
             assert service
             running.enter_context(service)
-        assert wait_until(lambda: main.readiness(instance) == "200", within=60)
+        assert wait_until(lambda: services.get_readiness(instance) == "200", within=60)
         yield url
 
 

@@ -1,4 +1,7 @@
-"""The service as it is run: granian with worker processes, on a port of its own, over the tests' database."""
+"""Runs the server alone (granian with worker processes) on a free port, on the database of the tests.
+
+`launched_service` also runs the mail worker, as the launcher does.
+"""
 
 import contextlib
 import http.client
@@ -20,12 +23,11 @@ from config.launcher.process import ManagedProcess
 
 from .external_servers import free_port
 
-STANDARD_LIMITS = {
-    f"RATE_LIMIT_{scope.upper()}": "" for scope in settings.RATE_LIMITS
-}  # an empty variable is an unset one
+# an empty variable counts as not set
+STANDARD_LIMITS = {f"RATE_LIMIT_{scope.upper()}": "" for scope in settings.RATE_LIMITS}
 NO_LIMITS = {f"RATE_LIMIT_{scope.upper()}": "1000000/m" for scope in settings.RATE_LIMITS}
 FULL_COST = {"ARGON2_MEMORY_COST": "65536", "ARGON2_TIME_COST": "3", "ARGON2_PARALLELISM": "4"}
-PATIENCE_SECONDS = 60
+TIMEOUT_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,14 @@ class Reply:
 
     @property
     def code(self) -> str:
-        """Of a problem; "" for any other answer, a proxy's own among them."""
+        """The `code` of a problem response; "" for other responses."""
         is_problem = self.headers.get("content-type") == "application/problem+json"
         return str(self.json()["code"]) if is_problem else ""
 
 
 @dataclass(frozen=True)
 class Served:
-    """A running service. One proxy is trusted, so that a test speaks from any address it likes."""
+    """A running server. It trusts one proxy, so that `ip` sets the client address of a request."""
 
     port: int
     log: Path
@@ -60,16 +62,17 @@ class Served:
         self, method: str, path: str, body: Any = None, *, ip: str = "", token: str = "", **headers: str
     ) -> Reply:
         data = b"" if body is None else json.dumps(body).encode()
-        sent = {"Content-Type": "application/json", "Connection": "close", **headers}
+        request_headers = {"Content-Type": "application/json", "Connection": "close", **headers}
         if ip:
-            sent["X-Forwarded-For"] = ip
+            request_headers["X-Forwarded-For"] = ip
         if token:
-            sent["Authorization"] = f"Bearer {token}"
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
+            request_headers["Authorization"] = f"Bearer {token}"
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_SECONDS)
         try:
-            connection.request(method, path if path.startswith("/") else f"/api/v1/auth/{path}", data, sent)
-            answer = connection.getresponse()
-            return Reply(answer.status, answer.read(), {k.lower(): v for k, v in answer.getheaders()})
+            url = path if path.startswith("/") else f"/api/v1/auth/{path}"
+            connection.request(method, url, data, request_headers)
+            response = connection.getresponse()
+            return Reply(response.status, response.read(), {k.lower(): v for k, v in response.getheaders()})
         finally:
             connection.close()
 
@@ -77,29 +80,29 @@ class Served:
         return self.call("POST", path, body, **more)
 
     def send(self, start: bytes, *lines: bytes, body: bytes = b"") -> Reply:
-        """A request as these bytes: its first line without the version, its header lines."""
+        """Send a raw request: its first line without the version, and its header lines."""
         head = [start + b" HTTP/1.1", b"Host: localhost", b"Connection: close", *lines]
-        with socket.create_connection(("127.0.0.1", self.port), PATIENCE_SECONDS) as client:
+        with socket.create_connection(("127.0.0.1", self.port), TIMEOUT_SECONDS) as client:
             client.sendall(b"\r\n".join([*head, b"", body]))
-            answer = http.client.HTTPResponse(client, method=start.partition(b" ")[0].decode("latin-1"))
-            answer.begin()
-            return Reply(answer.status, answer.read(), {k.lower(): v for k, v in answer.getheaders()})
+            response = http.client.HTTPResponse(client, method=start.partition(b" ")[0].decode("latin-1"))
+            response.begin()
+            return Reply(response.status, response.read(), {k.lower(): v for k, v in response.getheaders()})
 
     def workers(self) -> list[int]:
-        """The ids of the processes that answer requests: granian's children."""
-        found = subprocess.run(
+        """The process ids of granian's workers."""
+        ps = subprocess.run(
             ["ps", "-o", "pid=", "--ppid", str(self.child.pid)], capture_output=True, check=False
         )
-        return [int(line) for line in found.stdout.split()]
+        return [int(line) for line in ps.stdout.split()]
 
 
 @contextlib.contextmanager
 def serving(
     directory: Path, *, workers: int = 4, application: str = "config.wsgi:application", **env: str
 ) -> Iterator[Served]:
-    """Start the service and wait until it answers; `env` is added to the tests' environment."""
+    """Start the server and wait until it is ready. `env` overrides the tests' environment."""
     port = int(env.pop("PORT", 0)) or free_port()
-    facts: Mapping[str, str] = {
+    environ: Mapping[str, str] = {
         **os.environ,
         **STANDARD_LIMITS,
         "OWNER_DATABASE_URL": "",
@@ -111,32 +114,25 @@ def serving(
     }
     command = [sys.executable, "-m", "config.launcher.granian", "--interface", "wsgi", application]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
-    command += [
-        "--blocking-threads",
-        facts["WORKER_THREADS"],
-        "--http",
-        "1",
-        "--no-ws",
-        "--respawn-failed-workers",
-    ]
-    command += ["--log-level", "error"]
+    command += ["--blocking-threads", environ["WORKER_THREADS"], "--http", "1", "--no-ws"]
+    command += ["--respawn-failed-workers", "--log-level", "error"]
     log = directory / f"served-{port}.log"
     with log.open("wb") as output:
-        child = ManagedProcess(command, env=facts, cwd=ROOT, output=output)
+        child = ManagedProcess(command, env=environ, cwd=ROOT, output=output)
     try:
         served = Served(port, log, child)
-        _await(served)
+        _wait_until_ready(served)
         yield served
     finally:
         child.stop()
 
 
-def _await(served: Served) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+def _wait_until_ready(served: Served) -> None:
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while time.monotonic() < deadline and served.child.poll() is None:
         with contextlib.suppress(OSError, http.client.HTTPException):
             if served.call("GET", "/readyz").status == 200:
                 return
         time.sleep(0.02)
-    message = f"the service did not start: {served.log.read_text()[-2000:]}"
+    message = f"the server did not start: {served.log.read_text()[-2000:]}"
     raise AssertionError(message)

@@ -1,8 +1,9 @@
-"""Load from one process that hardly takes any of the cores it shares with the service: kept sockets, one loop.
+"""Measures throughput and latency with one process and one event loop, to leave the cores to the service.
 
-A story is what is said over one connection: a generator that gives a request and is handed the answer.
+A scenario is a generator for one connection: it yields requests and receives the response to each.
 """
 
+import itertools
 import json
 import math
 import re
@@ -16,8 +17,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-Story = Generator[bytes, bytes, None]
-WARM_SECONDS = 0.5  # unmeasured: then what is under way at the start weighs as much as what is at the end
+Scenario = Generator[bytes, bytes, None]
+WARMUP_SECONDS = 0.5  # not measured
 LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
 REFRESH = re.compile(rb'"refresh": ?"([^"]+)"')
 
@@ -29,31 +30,31 @@ def request(method: str, path: str, body: Any = None, *, token: str = "") -> byt
     return head.encode() + b"\r\n" + data
 
 
-def asking(requests: Iterable[bytes], status: int = 200) -> Story:
-    for one in requests:
-        answer = yield one
-        assert answer.startswith(b"HTTP/1.1 %d " % status), answer
+def sending(requests: Iterable[bytes], status: int = 200) -> Scenario:
+    for data in requests:
+        response = yield data
+        assert response.startswith(b"HTTP/1.1 %d " % status), response
 
 
-def rotating(refresh_tokens: Iterable[str]) -> Story:
-    """Each token is spent in its turn, and its successor waits for the next."""
-    waiting = deque(refresh_tokens)
+def refreshing(refresh_tokens: Iterable[str]) -> Scenario:
+    """Use the tokens in turn; each is replaced by its successor."""
+    tokens = deque(refresh_tokens)
     while True:
-        answer = yield request("POST", "refresh", {"refresh": waiting.popleft()})
-        given = REFRESH.search(answer)
-        assert given, answer
-        waiting.append(given[1].decode())
+        response = yield request("POST", "refresh", {"refresh": tokens.popleft()})
+        successor = REFRESH.search(response)
+        assert successor, response
+        tokens.append(successor[1].decode())
 
 
-def is_whole(answer: bytes) -> bool:
-    head, _, body = answer.partition(b"\r\n\r\n")
+def is_complete(response: bytes) -> bool:
+    head, _, body = response.partition(b"\r\n\r\n")
     length = LENGTH.search(head)
     return len(body) >= int(length[1]) if length else body.endswith(b"0\r\n\r\n")  # the last chunk
 
 
 @dataclass(frozen=True)
-class Pace:
-    """Answers a second, and how many milliseconds the middle one and the hundredth slowest took."""
+class Measurement:
+    """Responses per second, and the 50th and 99th percentile of their times in milliseconds."""
 
     per_second: float
     p50: float = math.nan
@@ -61,54 +62,57 @@ class Pace:
 
 
 @dataclass
-class Line:
-    """A kept connection, on which the next request follows the last answer."""
+class Connection:
+    """A persistent connection that sends the next request after each response."""
 
     port: int
-    story: Story
+    scenario: Scenario
     milliseconds: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.socket = socket.create_connection(("127.0.0.1", self.port), timeout=60)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.next = next(self.story)
+        self.next = next(self.scenario)
 
-    def ask(self) -> None:
-        self.asked = time.perf_counter()
+    def send(self) -> None:
+        self.sent_at = time.perf_counter()
         self.socket.sendall(self.next)
 
-    def hear(self, begun: float, end: float) -> None:
-        """Take the answer; it counts if it came in time."""
-        answer = self.socket.recv(65536)
-        while not is_whole(answer):
+    def receive(self, start: float, end: float) -> None:
+        """Receive a response; it counts if it arrives between `start` and `end`."""
+        response = self.socket.recv(65536)
+        while not is_complete(response):
             more = self.socket.recv(65536)
-            assert more, answer
-            answer += more
+            assert more, response
+            response += more
         now = time.perf_counter()
-        if begun <= now < end:
-            self.milliseconds.append((now - self.asked) * 1000)
-        self.next = self.story.send(answer)
+        if start <= now < end:
+            self.milliseconds.append((now - self.sent_at) * 1000)
+        self.next = self.scenario.send(response)
 
 
-def press(port: int, *crowds: Sequence[Story], seconds: float) -> list[Pace]:
-    """Every story of every crowd at once; the pace of each crowd."""
+def measure(port: int, *groups: Sequence[Scenario], seconds: float) -> list[Measurement]:
+    """Run all scenarios of all groups at the same time; one measurement for each group."""
     with ExitStack() as opened, selectors.DefaultSelector() as ready:
-        groups = [[Line(port, story) for story in crowd] for crowd in crowds]
-        begun = time.perf_counter() + WARM_SECONDS
-        for line in (line for group in groups for line in group):
-            opened.enter_context(line.socket)
-            ready.register(line.socket, selectors.EVENT_READ, line)
-            line.ask()
+        connections = [[Connection(port, scenario) for scenario in group] for group in groups]
+        start = time.perf_counter() + WARMUP_SECONDS
+        for connection in itertools.chain.from_iterable(connections):
+            opened.enter_context(connection.socket)
+            ready.register(connection.socket, selectors.EVENT_READ, connection)
+            connection.send()
         while ready.get_map():
             for key, _ in ready.select():
-                key.data.hear(begun, begun + seconds)
-                if time.perf_counter() < begun + seconds:
-                    key.data.ask()
+                key.data.receive(start, start + seconds)
+                if time.perf_counter() < start + seconds:
+                    key.data.send()
                 else:
                     ready.unregister(key.fileobj)
-    return [pace([one for line in group for one in line.milliseconds], seconds) for group in groups]
+    return [
+        summarize([ms for connection in group for ms in connection.milliseconds], seconds)
+        for group in connections
+    ]
 
 
-def pace(milliseconds: Sequence[float], seconds: float) -> Pace:
-    hundredths = statistics.quantiles(milliseconds, n=100, method="inclusive")
-    return Pace(len(milliseconds) / seconds, hundredths[49], hundredths[98])
+def summarize(milliseconds: Sequence[float], seconds: float) -> Measurement:
+    percentiles = statistics.quantiles(milliseconds, n=100, method="inclusive")
+    return Measurement(len(milliseconds) / seconds, percentiles[49], percentiles[98])

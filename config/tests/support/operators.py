@@ -19,7 +19,7 @@ from .accounts import Person, make_creator
 
 
 def make_operator(email: str, role: str = "superuser", *, with_app: bool = True) -> Person:
-    """Staff in the group `role` ("support", "security"), a superuser, or with no rights ("")."""
+    """Create staff in the group `role` ("support", "security"), a "superuser", or staff without rights ("")."""
     person = make_creator(email, is_staff=True, is_superuser=role == "superuser")
     with using_alias(OPERATOR):
         ensure_roles(apps.get_app_config("auth"), using=OPERATOR, apps=apps)  # tests truncate the groups

@@ -1,4 +1,4 @@
-"""`pytest -p config.tests.support.pooled`: any test, with PgBouncer before its database and its counters in Redis."""
+"""Pytest plugin (`-p config.tests.support.pooled`): runs tests through PgBouncer, with counters in Redis."""
 
 import os
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 from .environment import server
 from .external_servers import own_redis, pgbouncer
 
-ABOUT_THE_TABLE = {  # in which counters are without Redis
+SKIPPED = {  # tests of the counter table in PostgreSQL
     "test_a_request_is_counted_in_one_statement",
     "test_counter_expires_soon_after_its_window",
     "test_counters_reveal_neither_address_nor_network",
@@ -20,15 +20,15 @@ ABOUT_THE_TABLE = {  # in which counters are without Redis
     "test_without_counters_limited_endpoints_refuse",
 }
 _running = ExitStack()
-# fifty threads at once are more than a server has
-_behind = pgbouncer(server, dict(os.environ), query_wait_timeout="20")
-os.environ.update(_running.enter_context(_behind))
+# fifty threads need longer for the pool's connections than a server's threads
+_urls = pgbouncer(server, dict(os.environ), query_wait_timeout="20")
+os.environ.update(_running.enter_context(_urls))
 os.environ["REDIS_URL"] = _running.enter_context(own_redis()).url
 
 
 @pytest.fixture(autouse=True)
-def counts_begin_anew() -> Iterator[None]:
-    """The tables are wiped after each test; Redis is not among them."""
+def clear_counters() -> Iterator[None]:
+    """The cleanup of the database after each test does not include Redis."""
     from django.core.cache import cache  # needs the settings
 
     yield
@@ -36,7 +36,7 @@ def counts_begin_anew() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items[:] = [item for item in items if getattr(item, "originalname", "") not in ABOUT_THE_TABLE]
+    items[:] = [item for item in items if getattr(item, "originalname", "") not in SKIPPED]
 
 
 def pytest_unconfigure() -> None:

@@ -1,7 +1,6 @@
-"""How much a proof does: all that it promises, or in its short form as much as a few minutes allow.
+"""Chooses the length of a `prove_*.py` test: full, or short for `make prove SHORT=1`.
 
-`make prove SHORT=1`, a part of `.ci/run`, has fewer rounds of everything. Nor does it ask for speed: a machine that
-builds does not measure.
+The short form does fewer rounds and does not check speed, because a build machine does not measure well.
 """
 
 import os
@@ -12,4 +11,5 @@ IS_SHORT = os.environ.get("PROVE_SHORT", "") not in {"", "0"}
 
 
 def whole(amount: Amount, *, short: Amount) -> Amount:
+    """`amount` for the whole proof, `short` for the short form."""
     return short if IS_SHORT else amount

@@ -1,4 +1,4 @@
-"""Loaded by schemathesis itself: who it is at which door. Each case gets a session of its own."""
+"""Authentication for schemathesis, which loads this module. Each test case gets a new session."""
 
 import os
 from typing import Any
@@ -27,13 +27,13 @@ def access_token() -> str:
     return sessions.token_pair(start.token, now=now).access
 
 
-def visitor() -> str:
+def end_user_session() -> str:
     return end_users.open_session(creator=CREATOR, metadata={}).session
 
 
-MAKERS = {
+TOKENS = {
     "accessToken": access_token,
-    "endUserSession": visitor,
+    "endUserSession": end_user_session,
     "apiKey": lambda: os.environ["TESTED_API_KEY"],
 }
 
@@ -41,9 +41,9 @@ MAKERS = {
 @schemathesis.auth(refresh_interval=None)
 class Bearer:
     def get(self, case: Any, context: Any) -> str | None:
-        asked = case.operation.definition.raw.get("security", [])
-        scheme = next((name for one in asked for name in one), None)
-        return MAKERS[scheme]() if scheme else None
+        security = case.operation.definition.raw.get("security", [])
+        scheme = next((name for requirement in security for name in requirement), None)
+        return TOKENS[scheme]() if scheme else None
 
     def set(self, case: Any, data: str | None, context: Any) -> None:
         if data:
