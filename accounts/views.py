@@ -201,7 +201,7 @@ def confirm_email_change(request: HttpRequest, uid: str, token: str) -> HttpResp
 def undo_email_change(request: HttpRequest, uid: str, token: str) -> HttpResponse:
     """Only a POST with the box ticked undoes the change: mail scanners may submit a form without fields.
 
-    The password is not required, because a thief may have changed it.
+    The password is not required, because an attacker may have changed it.
     """
     form = UndoForm(_post_data(request))
     if request.method == "POST" and form.is_valid():

@@ -96,7 +96,7 @@ MIDDLEWARE = [
     "accounts.middleware.HTMLMiddlewareStack",
     "tenancy.middleware.TenantMiddleware",
 ]
-HTML_MIDDLEWARE = [  # runs for every path outside /api/v1/
+HTML_MIDDLEWARE = [  # runs forevery path outside /api/v1/
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -186,7 +186,7 @@ EMAIL_VERIFICATION_TOKEN_LIFETIME = timedelta(
     hours=env.integer("EMAIL_VERIFICATION_TOKEN_EXPIRE_HOURS", 24, maximum=720)
 )
 
-AUDIT_RETENTION_MONTHS = env.integer("AUDIT_RETENTION_MONTHS", 0, minimum=0, maximum=1200)  # 0: for ever
+AUDIT_RETENTION_MONTHS = env.integer("AUDIT_RETENTION_MONTHS", 0, minimum=0, maximum=1200)  # 0: forever
 if 0 < AUDIT_RETENTION_MONTHS < 3:  # noqa: PLR2004
     invalid_setting("AUDIT_RETENTION_MONTHS", "takes 0 (keep everything) or at least 3")
 

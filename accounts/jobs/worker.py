@@ -1,7 +1,7 @@
 """The worker process: runs queued jobs and maintenance.
 
 The queue is django-tasks' table. Its own worker has no retries, never resumes the jobs of a killed worker and
-keeps arguments (addresses) for ever. This worker retries failed jobs with a growing delay, requeues the jobs
+keeps arguments (addresses) forever. This worker retries failed jobs with a growing delay, requeues the jobs
 of killed workers and erases the arguments of finished jobs.
 """
 

@@ -59,7 +59,7 @@ class CreatorManager(BaseUserManager["Creator"]):
     def end_links(self, creator_id: UUID) -> None:
         """A recovery step: of earlier one-time links, only those that undo a change of address stay valid.
 
-        While the password must be reset, this changes nothing: a thief must not end the link to the reset.
+        While the password must be reset, this changes nothing: an attacker must not end the link to the reset.
         """
         self.filter(pk=creator_id, must_reset_password=False).update(
             recovery_generation=models.F("recovery_generation") + 1
@@ -91,7 +91,7 @@ class Creator(AbstractBaseUser, PermissionsMixin):
     created_at = models.DateTimeField(auto_now_add=True)
     # counts the recovery steps: a one-time link works only in the generation that it was issued in
     recovery_generation = models.PositiveIntegerField(default=0, db_default=0)
-    # set when a change of address is undone: a thief may know the password, so it allows only a sign-in
+    # set when a change of address is undone: an attacker may know the password, so it allows only a sign-in
     must_reset_password = models.BooleanField(default=False, db_default=False)
 
     USERNAME_FIELD = "email"

@@ -3,7 +3,7 @@
 Rules for the recovery of a stolen account (docs/one-time-links.md):
 
 - At most one change is pending. A newer request supersedes it.
-- An undo link stays valid whatever the present user of the account does, because that may be a thief.
+- An undo link stays valid whatever the present user of the account does, because that may be an attacker.
 - Undoing a change undoes all later ones. Moving back to an address that an undo could restore is that undo.
 - After an undo the password must be reset, because the person who requested the change knows it.
 """
@@ -158,7 +158,7 @@ def can_undo(uid: str, token: str) -> bool:
 def undo_change(*, uid: str, token: str, client: ClientInfo) -> link_tokens.Link:
     """Restore the address from before the change, undo later changes, and end all sessions and other links.
 
-    Returns a link that resets the password. It is not mailed, because a thief could delay the email by using
+    Returns a link that resets the password. It is not mailed, because an attacker could delay the email by using
     up the limit, and the user of an undo link has already shown access to the mailbox.
 
     Raises InvalidLinkError: the link is invalid, or another account has the address.

@@ -229,7 +229,7 @@ def test_creator_sees_the_reason_but_not_the_operator(
     is_open(browser, ada)
     (event,) = events_seen_by(api, ada)
     assert event["type"] == "account.viewed"
-    assert event["summary"] == f"Support looked at your account: {REASON}"
+    assert event["summary"] == f"Support viewed your account: {REASON}"
     assert event["detail"] == {"reason": REASON}
     assert event["ip_address"] is None
     assert event["user_agent"] == ""

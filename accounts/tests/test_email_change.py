@@ -118,7 +118,7 @@ def test_delayed_notice_goes_to_the_address_of_its_event(
 def test_sign_out_everywhere_cancels_a_concurrent_request(
     ada: Person, monkeypatch: pytest.MonkeyPatch, superuser: psycopg.Connection
 ) -> None:
-    """A thief's request is verifying the password while the owner ends all sessions."""
+    """A attacker's request is verifying the password while the owner ends all sessions."""
     caller = sessions.caller_of(AccessToken.verified(ada.access))
 
     def meanwhile(**account: Any) -> Any:
@@ -266,16 +266,16 @@ def test_password_must_be_reset_after_an_undo(api: API, ada: Person, moved: Any)
     assert undone.status_code == 302
     reset = undone["Location"]
     assert "your account has its old email address" in browser.get(reset).content.decode()
-    thief = log_in(api, ada.email).json()["access"]  # the thief knows the password
+    attacker = log_in(api, ada.email).json()["access"]  # the attacker knows the password
     for path, body in {
         "email/change": {"new_email": "mallory@example.com", "password": PASSWORD},
         "password/change": {"current_password": PASSWORD, "new_password": NEW},
         "me/delete": {"password": PASSWORD},
     }.items():
-        refused = api.post(path, body, token=thief)
+        refused = api.post(path, body, token=attacker)
         assert (refused.status_code, refused.json()["code"]) == (403, "invalid_credentials"), path
         assert "reset the password first" in refused.json()["detail"]
-    assert api.post("logout/all", token=thief).status_code == 204  # ends no reset link
+    assert api.post("logout/all", token=attacker).status_code == 204  # ends no reset link
     done = browser.post(reset, {"new_password": NEW, "new_password_again": NEW})
     assert done.status_code == 302
     assert log_in(api, ada.email).status_code == 401
@@ -316,7 +316,7 @@ def test_recovery_step_cancels_concurrent_requests(
     path: str,
     event: str,
 ) -> None:
-    """A thief's request is verifying the password while the owner recovers the account."""
+    """A attacker's request is verifying the password while the owner recovers the account."""
 
     def meanwhile(**account: Any) -> Any:
         outcome = verify(**account)
@@ -334,7 +334,7 @@ def test_recovery_step_cancels_concurrent_requests(
     monkeypatch.setattr(lockout, "verify_password", meanwhile)
     body = {
         "email/change": {"new_email": "mallory@example.com", "password": PASSWORD},
-        "password/change": {"current_password": PASSWORD, "new_password": "a sentence of the thief's"},
+        "password/change": {"current_password": PASSWORD, "new_password": "a sentence of the attacker's"},
         "me/delete": {"password": PASSWORD},
     }[path]
     assert api.post(path, body, token=ada.access).status_code == 401

@@ -38,7 +38,7 @@ THEFTS = {
         "Ada moves to the first address",
         "Ada resets the password",
     ],
-    "recovery steps of the thief": [
+    "recovery steps of the attacker": [
         "Mallory moves to the first address",
         "Mallory resets the password",
         "Mallory signs out everywhere",
@@ -64,7 +64,7 @@ PREREQUISITES = {
 
 
 @pytest.mark.parametrize("between", STEPS_BEFORE_RESET)
-def test_thief_gains_nothing_between_undo_and_reset(case: Callable[[], Case], between: str) -> None:
+def test_attacker_gains_nothing_between_undo_and_reset(case: Callable[[], Case], between: str) -> None:
     theft = ["Mallory moves to the first address"]
     assert_ada_recovers(case(), theft, undo_first=True, between=[between])
 

@@ -185,7 +185,7 @@ def test_a_deployment_has_nothing_to_warn_of() -> None:
     assert [code for code in found if not code.startswith("drf_spectacular.")] == [], done.stderr
 
 
-def test_a_database_without_its_tables_is_told(fresh: psycopg.Connection) -> None:
+def test_a_database_without_its_tables_is_reported(fresh: psycopg.Connection) -> None:
     done = manage("check", "--database", "default")
     assert done.returncode == 1
     assert "(tenancy.E003) table creators does not exist" in done.stderr

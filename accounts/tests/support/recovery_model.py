@@ -1,4 +1,4 @@
-"""A model of account theft: a thief and the owner take steps in any order, then the owner recovers the account.
+"""A model of account theft: an attacker and the owner take steps in any order, then the owner recovers the account.
 
 - Mallory knows the password that Ada has at the start, has a session, and reads the mailboxes MALLORYS.
 - Ada reads the mailboxes ADAS. The first of them is the address that her account has at the start.
@@ -291,7 +291,7 @@ def assert_ada_recovers(
 
 @pytest.fixture
 def case(run_jobs: Callable[[], int], settings: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Case]:
-    """Lockout and email limits are off: they would only hinder the thief."""
+    """Lockout and email limits are off: they would only hinder the attacker."""
     no_lockout(settings)
     for name in ("MAILS_FROM_ONE_NETWORK", "MAILS_TO_ONE_ADDRESS"):
         monkeypatch.setattr(limits, name, 1_000_000)

