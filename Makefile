@@ -28,7 +28,7 @@ lint: $(VENV)/requirements-dev.installed
 	@$(BIN)/python -m ruff format --check .
 	@$(SETTINGS) $(BIN)/python -m mypy .
 	@$(BIN)/lint-imports
-	@.ci/check-words
+	@$(BIN)/python .ci/check-words
 
 # Benchmarks and long proofs are files that `make test` does not collect.
 bench: $(VENV)/requirements-dev.installed
