@@ -1,6 +1,7 @@
 """Pages for creators: plain HTML forms over the same services as the API."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import wraps
 from typing import Any
 
@@ -31,6 +32,7 @@ from .exceptions import (
 )
 from .forms import NewPasswordForm, PasswordForm, PasswordResetForm, UndoForm, VerifyEmailForm
 from .ratelimits import limits
+from .ratelimits.slots import hashing_slot
 from .services import email_change, email_verification, password_reset, profile
 
 Page = Callable[..., HttpResponse]
@@ -45,12 +47,8 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     return render(request, "403_csrf.html", status=403)
 
 
-def page(scope: str, *, hashes: bool | None = None) -> Callable[[Page], Page]:
-    """A page whose POST shares the rate limit of its API endpoint.
-
-    `hashes`: whether a POST hashes a password (None: as the API endpoint does).
-    """
-    needs_slot = scope in limits.SLOW_DOORS if hashes is None else hashes
+def page(scope: str, *, hashes_passwords: bool = False) -> Callable[[Page], Page]:
+    """A page whose POST shares the rate limit of its API endpoint."""
 
     def decorate(view: Page) -> Page:
         protected = csrf_protect(view)
@@ -65,7 +63,7 @@ def page(scope: str, *, hashes: bool | None = None) -> Callable[[Page], Page]:
                 if request.method != "POST":
                     return protected(request, *args, **kwargs)
                 limits.check_rate(request, scope)
-                with limits.hashing_slot(needs_slot):
+                with hashing_slot() if hashes_passwords else nullcontext():
                     return protected(request, *args, **kwargs)
             except (RateLimitedError, AccountLockedError) as error:
                 return _later(request, "rate_limited", 429, error.retry_after)
@@ -105,7 +103,7 @@ def _email_of(uid: str, token: str) -> str:
     return profile.email_of(link_tokens.read(uid, token).creator_id)
 
 
-@page("email_verify")
+@page("email_verify", hashes_passwords=True)
 def verify_email(request: HttpRequest, uid: str, token: str) -> HttpResponse:
     """A GET only looks; the POST with the password spends the link."""
     form = VerifyEmailForm(_posted(request))
@@ -144,7 +142,7 @@ def password_reset_done(request: HttpRequest) -> HttpResponse:
     return render(request, "accounts/password_reset_done.html", context)
 
 
-@page("password_reset_confirm")
+@page("password_reset_confirm", hashes_passwords=True)
 def reset_password(request: HttpRequest, uid: str, token: str) -> HttpResponse:
     """A GET only looks; the POST with a good password spends the link."""
     form = NewPasswordForm(_posted(request))
@@ -180,7 +178,7 @@ def reset_done(request: HttpRequest) -> HttpResponse:
     return render(request, "accounts/reset_done.html")
 
 
-@page("default", hashes=True)
+@page("default", hashes_passwords=True)
 def confirm_email_change(request: HttpRequest, uid: str, token: str) -> HttpResponse:
     """Only a POST with the password moves the account: a mail scanner may press a bare button."""
     change = email_change.pending_change(uid, token)

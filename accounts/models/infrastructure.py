@@ -102,7 +102,7 @@ class LockoutLimits(models.Model):
 
 
 class Counter(models.Model):
-    """A rate limit's count in its window; see counters.py."""
+    """A rate limit's count in its window; see ratelimits/cache.py."""
 
     key = models.CharField(primary_key=True, max_length=255)
     value = models.BigIntegerField()

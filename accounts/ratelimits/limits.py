@@ -1,23 +1,19 @@
-"""How often, and how many at once: requests at a scope per client network, mails to an address.
+"""Rate limits: requests per scope and client network, mails per address, exports per creator.
 
-django-ratelimit counts; here are its quirks' opposites: an unreadable address is a client like any
-other, a counter store that is gone refuses (LimitsUnavailableError), and whoever waits for as long as
-Retry-After says is in the next window.
+django-ratelimit counts, with three differences: a client whose address cannot be parsed is limited like
+any other; if the counter store fails, requests are refused (LimitsUnavailableError); `Retry-After` points
+past the end of the window.
 """
 
 import ipaddress
 import logging
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.core.cache import cache
 from django_ratelimit.core import get_usage
 
-from accounts.exceptions import BusyError, LimitsUnavailableError, RateLimitedError
+from accounts.exceptions import LimitsUnavailableError, RateLimitedError
 from audit.encryption import keyed_digest
 from audit.requests.client_info import ClientInfo, client_info
 
@@ -25,65 +21,49 @@ from .cache import STORE_ERRORS
 
 logger = logging.getLogger(__name__)
 IPV6_PREFIX = 64
-HOUR = 3600
+HOUR = 3600  # seconds
 MAILS_FROM_ONE_NETWORK = 5  # an hour, of each kind, to one address
 MAILS_TO_ONE_ADDRESS = 20  # an hour, of each kind
 EXPORTS_AN_HOUR = 10  # of one creator
-SLOW_DOORS = {
-    "login", "register", "email_verify", "password_change", "password_reset_confirm", "password_validate"
-}  # fmt: skip
-RESERVED_THREADS = 2  # threads of a worker
-_slots = threading.BoundedSemaphore(max(1, settings.WORKER_THREADS - RESERVED_THREADS))
 
 
-@contextmanager
-def _counting() -> Iterator[None]:
-    """Whatever the counter store fails with: a scope that can't count stays shut."""
-    try:
-        yield
-    except STORE_ERRORS as error:
-        logger.warning("rate limits unavailable", extra={"error": type(error).__name__})
-        raise LimitsUnavailableError from error
-
-
-@_counting()
 def check_rate(request: Any, scope: str) -> None:
-    """Count a request at `scope`, whatever its method.
+    """Count a request in `scope`, whatever its method.
 
     Raises:
-        RateLimitedError: the client's network has had its share of this window.
-        LimitsUnavailableError: nobody can tell.
+        RateLimitedError: the client's network has used up this window.
+        LimitsUnavailableError: the counter store failed.
 
     """
-    usage = get_usage(
-        request, group=scope, key=_network_key, rate=settings.RATE_LIMITS[scope], increment=True
-    )
-    if usage is None or not usage["should_limit"]:
-        return
-    if usage["limit"] == 0:
-        raise LimitsUnavailableError
-    raise RateLimitedError(max(1, usage["time_left"] + 1))  # the window's last second belongs to it
+    _check(scope, network_of(client_info(request)), settings.RATE_LIMITS[scope])
 
 
-@contextmanager
-def hashing_slot(needed: bool) -> Iterator[None]:  # noqa: FBT001
-    """A slot for a request that hashes, calls HaveIBeenPwned or waits on the lockout.
+def allows_mail(kind: str, email: str, client: ClientInfo) -> bool:
+    """Count a mail of this kind to this address; False if it must not be sent.
 
-    Such requests hold a thread of the server for up to seconds; some threads are always left to the others.
+    Known and unknown addresses count alike. A flood from one network cannot use up the limit of the address.
 
     Raises:
-        BusyError: no slot is free.
+        LimitsUnavailableError: the counter store failed.
 
     """
-    if not needed:
-        yield
-        return
-    if not _slots.acquire(blocking=False):
-        raise BusyError
     try:
-        yield
-    finally:
-        _slots.release()
+        _check(f"mail {kind} network", f"{email} {network_of(client)}", f"{MAILS_FROM_ONE_NETWORK}/h")
+        _check(f"mail {kind}", email, f"{MAILS_TO_ONE_ADDRESS}/h")
+    except RateLimitedError:
+        return False
+    return True
+
+
+def check_export(creator_id: UUID) -> None:
+    """Count an export of the creator's data.
+
+    Raises:
+        RateLimitedError: there were too many within the hour.
+        LimitsUnavailableError: the counter store failed.
+
+    """
+    _check("export", str(creator_id), f"{EXPORTS_AN_HOUR}/h")
 
 
 def network_of(client: ClientInfo) -> str:
@@ -96,46 +76,16 @@ def network_of(client: ClientInfo) -> str:
     return str(ipaddress.ip_network((address, IPV6_PREFIX), strict=False))
 
 
-def _network_key(group: str, request: Any) -> str:
-    return _unnamed(network_of(client_info(request)))
-
-
-def _unnamed(text: str) -> str:
-    """What the counters know of an address: the app's role can read them, and plain digests be guessed."""
-    return keyed_digest("accounts.limits", text)
-
-
-@_counting()
-def allows_mail(kind: str, email: str, client: ClientInfo) -> bool:
-    """Count a mail of this kind to this address; False once it has had enough this hour.
-
-    Known and unknown addresses count alike. Whoever floods from one network can't use up the
-    address's share for its owner. Raises LimitsUnavailableError where nobody can tell.
-    """
-    if _count("mail", kind, email, network_of(client)) > MAILS_FROM_ONE_NETWORK:
-        return False
-    return _count("mail", kind, email) <= MAILS_TO_ONE_ADDRESS
-
-
-@_counting()
-def check_export(creator_id: UUID) -> None:
-    """Count an export of all that is held about the creator.
-
-    Raises:
-        RateLimitedError: there were EXPORTS_AN_HOUR.
-        LimitsUnavailableError: nobody can tell.
-
-    """
-    if _count("export", str(creator_id)) > EXPORTS_AN_HOUR:
-        raise RateLimitedError(HOUR)
-
-
-def _count(kind: str, *what: str) -> int:
-    """How often within the hour that the first began, this time included."""
-    key = f"{kind}:{_unnamed(' '.join(what))}"
-    if cache.add(key, 1, HOUR):
-        return 1
+def _check(group: str, value: str, rate: str) -> None:
+    # the app role can read the counters, and plain digests of addresses could be guessed
+    digest = keyed_digest("accounts.limits", value)
     try:
-        return cache.incr(key)
-    except ValueError:  # its hour has just ended
-        return 1
+        usage = get_usage(None, group=group, key=lambda *_: digest, rate=rate, increment=True)
+    except STORE_ERRORS as error:
+        logger.warning("rate limits unavailable", extra={"error": type(error).__name__})
+        raise LimitsUnavailableError from error
+    if not usage["should_limit"]:
+        return
+    if usage["limit"] == 0:  # the store gave no count
+        raise LimitsUnavailableError
+    raise RateLimitedError(max(1, usage["time_left"] + 1))  # the window includes its last second

@@ -78,7 +78,7 @@ def test_database_that_goes_away_meanwhile_leaves_no_json_and_one_line(
     with pytest.raises(ValueError, match="Expecting"):
         json.loads(begun + b"".join(parts))
     (line,) = [record for record in caplog.records if record.name == exports.__name__]
-    assert (line.message, line.exc_info) == ("export broken off", None)
+    assert (line.message, line.exc_info) == ("export aborted", None)
     connection.close()
 
 
@@ -86,5 +86,5 @@ def test_so_many_exports_an_hour_and_no_more(api: API, ada: Person, bob: Person)
     answers: list[Any] = [api.get("me/export", token=ada.access) for _ in range(limits.EXPORTS_AN_HOUR + 1)]
     assert [answer.status_code for answer in answers] == [200] * limits.EXPORTS_AN_HOUR + [429]
     assert answers[-1].json()["code"] == "rate_limited"
-    assert int(answers[-1]["Retry-After"]) == 3600
+    assert 1 <= int(answers[-1]["Retry-After"]) <= 3600
     assert api.get("me/export", token=bob.access).status_code == 200

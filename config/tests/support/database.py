@@ -8,7 +8,6 @@ import psycopg
 import pytest
 from django.db import connection
 
-from accounts.ratelimits import cache
 from tenancy.postgresql.base import DatabaseWrapper
 
 from .environment import DATABASE, server
@@ -38,7 +37,6 @@ def wipe(*_: Any) -> None:
             connection.execute(f"TRUNCATE {', '.join(tables)} CASCADE".encode())
             for table, trigger in triggers:
                 connection.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}".encode())
-    cache._met.clear()  # this process remembers some of the rows
 
 
 @contextmanager

@@ -10,14 +10,13 @@ from .environment import server
 from .external_servers import own_redis, pgbouncer
 
 ABOUT_THE_TABLE = {  # in which counters are without Redis
-    "test_counts_that_were_lost_begin_anew",
-    "test_counters_tell_neither_address_nor_network",
-    "test_doors_behind_a_bearer_need_no_counter",
-    "test_expired_counters_are_cleared_away",
-    "test_key_that_was_met_is_counted_in_one_statement",
-    "test_mails_come_again_after_an_hour",
-    "test_only_so_many_keys_are_remembered",
-    "test_without_counters_the_doors_stay_shut",
+    "test_counting_restarts_if_the_counters_are_lost",
+    "test_counters_reveal_neither_address_nor_network",
+    "test_authenticated_get_needs_no_counter",
+    "test_expired_counters_are_deleted",
+    "test_each_request_is_counted_in_one_statement",
+    "test_counter_expires_after_its_window",
+    "test_limits_fail_closed",
 }
 _running = ExitStack()
 # fifty threads at once are more than a server has
