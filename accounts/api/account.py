@@ -1,4 +1,4 @@
-"""Doors to what owners may do with the account itself."""
+"""Export, deletion and change of address of one's own account."""
 
 from django.http import HttpResponseBase
 from rest_framework.request import Request
@@ -16,28 +16,29 @@ from .base import LimitedView, PublicView, validated
 from .exports import ExportResponse
 from .openapi import operation
 
-CHANGE_ANSWER = "A mail with a link is on its way to the new address."
-ASKED_AGAIN = (WrongPasswordError, AccountLockedError)
+CHANGE_DETAIL = "A mail with a link is on its way to the new address."
+PASSWORD_ERRORS = (WrongPasswordError, AccountLockedError)
 
 
 @owns_transactions
 class ExportView(APIView):
-    """All that is held about you, but for secrets and their digests."""
+    """All data of your account, except secrets and their digests."""
 
     @operation(RateLimitedError, responses={200: ExportResponse})
     def get(self, request: Request) -> HttpResponseBase:
-        return exports.answer(data_export.export(caller(request), client=client_info(request)))
+        return exports.export_response(data_export.export(caller(request), client=client_info(request)))
 
 
 class DeleteView(LimitedView):
-    """Delete your account and all that belongs to it.
+    """Delete your account and its data.
 
     Its audit events stay, without personal data.
     """
 
     limit = "password_change"
+    hashes_passwords = True
 
-    @operation(*ASKED_AGAIN, request=serializers.PasswordRequest, responses={204: None})
+    @operation(*PASSWORD_ERRORS, request=serializers.PasswordRequest, responses={204: None})
     def post(self, request: Request) -> Response:
         data = validated(serializers.PasswordRequest, request)
         account_deletion.delete_account(caller(request), **data, client=client_info(request))
@@ -45,24 +46,26 @@ class DeleteView(LimitedView):
 
 
 class EmailChangeView(LimitedView):
-    """Ask for another e-mail address.
+    """Change your e-mail address.
 
-    A link goes to the new one; a notice, with an undo of seven days, to the old one.
+    The new address gets a link to confirm it. The old address gets a notice with a link to undo the change
+    within seven days.
     """
 
     limit = "password_change"
+    hashes_passwords = True
 
     @operation(
-        *ASKED_AGAIN, request=serializers.EmailChangeRequest, responses={202: serializers.DetailResponse}
+        *PASSWORD_ERRORS, request=serializers.EmailChangeRequest, responses={202: serializers.DetailResponse}
     )
     def post(self, request: Request) -> Response:
         data = validated(serializers.EmailChangeRequest, request)
         email_change.request_change(caller(request), **data, client=client_info(request))
-        return Response({"detail": CHANGE_ANSWER}, status=202)
+        return Response({"detail": CHANGE_DETAIL}, status=202)
 
 
 class EmailChangeConfirmView(PublicView):
-    """Move to the new e-mail address with the link's uid and token."""
+    """Confirm the new e-mail address with the uid and token of the link."""
 
     @operation(InvalidLinkError, request=serializers.LinkRequest, responses={204: None})
     def post(self, request: Request) -> Response:

@@ -1,84 +1,60 @@
-"""What the doors are made of."""
+"""Base classes of the API views."""
 
 from contextlib import ExitStack
+from functools import cache
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
 from accounts.ratelimits import limits
+from accounts.ratelimits.slots import hashing_slot
 from tenancy.middleware import owns_transactions
-
-from .problems import problem_for
-
-_json = JSONRenderer()
 
 
 @owns_transactions
 class LimitedView(APIView):
-    """A door that counts its callers, before anything else is looked at."""
+    """Counts each request in the rate limit `limit`, before authentication and validation."""
 
     limit = "default"
-    is_counted = False
+    unlimited_methods: tuple[str, ...] = ()
+    hashes_passwords = False  # whether a request needs a slot
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        with ExitStack() as self.place:
+        with ExitStack() as self.stack:
             return super().dispatch(request, *args, **kwargs)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        self.count(request)
-        self.place.enter_context(limits.hashing_slot(self.limit in limits.SLOW_DOORS))
-        super().initial(request, *args, **kwargs)
-
-    def count(self, request: Any) -> None:
-        """Once, whichever way the request is answered."""
-        if not self.is_counted:
+        if request.method not in self.unlimited_methods:
             limits.check_rate(request, self.limit)
-            self.is_counted = True
+        if self.hashes_passwords:
+            self.stack.enter_context(hashing_slot())
+        super().initial(request, *args, **kwargs)
 
 
 class PublicView(LimitedView):
-    """A door without a lock: no bearer is read, and rubbish in its place does no harm."""
+    """Needs no authentication and reads no bearer token, not even a malformed one."""
 
-    authentication_classes = ()
+    authentication_classes: tuple[type[BaseAuthentication], ...] = ()
     permission_classes = ()
 
 
-class FastPathView(APIView):
-    """A door that is asked so often that DRF's part, a sixth of the work, is worth its sparing.
-
-    Who comes as expected gets what `fast_response` gives; None sends the rest DRF's way, to the same answers.
-    """
-
-    def fast_response(self, request: HttpRequest) -> dict[str, Any] | None:
-        raise NotImplementedError
-
-    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            body = self.fast_response(request)
-        except Exception as error:
-            refused = problem_for(request, error)
-            if refused is None:
-                raise
-            return refused
-        if body is None:
-            return super().dispatch(request, *args, **kwargs)
-        return HttpResponse(_json.render(body), content_type=_json.media_type)
-
-
 class InfrastructureView(APIView):
-    """For machines around the service: no caller, one form of answer."""
+    """For health checks and other machines: no caller and no rate limit."""
 
     authentication_classes: tuple[type[BaseAuthentication], ...] = ()
     permission_classes = ()
 
 
 def validated(serializer: type[Serializer], request: Request) -> dict[str, Any]:
-    form = serializer(data=request.data)
-    form.is_valid(raise_exception=True)
-    data: dict[str, Any] = form.validated_data
+    """The validated body. Raises DRF's ValidationError."""
+    data: dict[str, Any] = _shared(serializer).run_validation(request.data)
     return data
+
+
+@cache
+def _shared(serializer: type[Serializer]) -> Serializer:
+    """One instance for all requests: `run_validation` keeps no state, and making the fields is slow."""
+    return serializer()

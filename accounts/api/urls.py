@@ -3,7 +3,7 @@ from django.urls import path
 from . import account, introspection, sessions, views
 
 auth_patterns = [
-    path("me", views.MeView.as_view()),  # asked most
+    path("me", views.MeView.as_view()),  # the most requested is matched first
     path("register", views.RegisterView.as_view()),
     path("email/verify", views.VerifyEmailView.as_view()),
     path("email/verify/resend", views.ResendVerificationView.as_view()),
