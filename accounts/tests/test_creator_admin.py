@@ -21,7 +21,7 @@ from accounts.tests.support.creator_pages import (
     record_justification,
     says,
 )
-from accounts.tests.support.end_users import visit
+from accounts.tests.support.end_users import open_session
 from accounts.tests.support.flows import log_in
 from config.tests.support.accounts import Person, make_creator
 from config.tests.support.client import API
@@ -254,7 +254,7 @@ def test_operators_book_knows_who(
 def test_record_shows_state_sessions_locks_events_and_visitors(
     api: API, ada: Person, browser: Client
 ) -> None:
-    visit(api, ada)
+    open_session(api, ada)
     for _ in range(5):
         log_in(api, ada.email, "wrong")
     record_justification(browser, ada)
@@ -269,7 +269,7 @@ def test_record_shows_state_sessions_locks_events_and_visitors(
 def test_record_holds_no_secret(
     api: API, ada: Person, browser: Client, superuser: psycopg.Connection
 ) -> None:
-    session = visit(api, ada)["session"]
+    session = open_session(api, ada)["session"]
     record_justification(browser, ada)
     seen = browser.get(page_of(ada)).content.decode() + browser.get(LIST).content.decode()
     ((encoded,),) = superuser.execute("SELECT password FROM creators WHERE id = %s", [ada.id]).fetchall()

@@ -20,11 +20,12 @@ from django.test import Client
 
 from accounts.passwords import argon2id
 from accounts.passwords.hashers import Argon2Hasher
-from accounts.ratelimits import limits
+from accounts.ratelimits import slots
 from accounts.services import password_hashing
 from config.tests.support.accounts import PASSWORD, Person
 from config.tests.support.client import API
 from config.tests.support.live_server import serving
+from config.tests.support.urls import hashing_bodies
 
 pytestmark = pytest.mark.no_database
 
@@ -212,20 +213,11 @@ def test_two_hash_at_a_time_behind_the_requests(monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture
 def one_place(monkeypatch: pytest.MonkeyPatch) -> threading.BoundedSemaphore:
     places = threading.BoundedSemaphore(1)
-    monkeypatch.setattr(limits, "_slots", places)
+    monkeypatch.setattr(slots, "_slots", places)
     return places
 
 
-SLOW = {
-    "register": {"email": EMAIL, "password": PASSWORD},
-    "login": {"email": EMAIL, "password": PASSWORD},
-    "email/verify": {"uid": "x", "token": "x", "password": PASSWORD},
-    "password/validate": {"password": PASSWORD},
-    "password/reset/confirm": {"uid": "x", "token": "x", "new_password": PASSWORD},
-    "password/change": {"current_password": PASSWORD, "new_password": f"{PASSWORD} too"},
-    "me/delete": {"password": PASSWORD},
-    "email/change": {"new_email": "ada@new.example.com", "password": PASSWORD},
-}
+SLOW = hashing_bodies()
 
 
 @pytest.mark.django_db(transaction=True, databases="__all__")

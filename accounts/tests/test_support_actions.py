@@ -22,9 +22,9 @@ from accounts.tests.support.creator_pages import (
     record_justification,
     says,
 )
-from accounts.tests.support.end_users import DOOR, visit
+from accounts.tests.support.end_users import SESSIONS, open_session
 from accounts.tests.support.flows import all_at_once, confirm, events, link_in, log_in, sign_up
-from accounts.tests.support.resource_servers import ask
+from accounts.tests.support.resource_servers import post_token
 from audit.requests.client_info import ClientInfo
 from config.tests.support.accounts import PASSWORD, Person, make_creator, sign_in
 from config.tests.support.client import API
@@ -233,7 +233,7 @@ def test_reset_mails_to_one_address_are_not_many(ada: Person, opened: Client, ru
 def test_deactivated_means_dead_everywhere_and_nothing_comes_back(
     api: API, ada: Person, bob: Person, opened: Client, run_jobs: Any
 ) -> None:
-    visitor, bobs = visit(api, ada)["session"], visit(api, bob)["session"]
+    visitor, bobs = open_session(api, ada)["session"], open_session(api, bob)["session"]
     api.post("password/reset", {"email": ada.email})
     run_jobs()
     uid, token = link_in(mail.outbox.pop())
@@ -242,18 +242,18 @@ def test_deactivated_means_dead_everywhere_and_nothing_comes_back(
     def is_dead() -> None:
         assert api.get("me", token=ada.access).status_code == 401
         assert api.post("refresh", {"refresh": ada.refresh}).status_code == 401
-        assert api.get(f"{DOOR}/current", token=visitor).status_code == 401
+        assert api.get(f"{SESSIONS}/current", token=visitor).status_code == 401
         link = {"uid": uid, "token": token, "new_password": "another lovely sentence"}
         assert api.post("password/reset/confirm", link).status_code == 400
 
     is_dead()
     assert log_in(api, ada.email).status_code == 401
-    assert api.post(DOOR, {"creator": str(ada.id)}).status_code == 404
+    assert api.post(SESSIONS, {"creator": str(ada.id)}).status_code == 404
     assert "The account is active again." in do(opened, ada, "reactivate")
     is_dead()
     assert log_in(api, ada.email).status_code == 200
     assert api.get("me", token=bob.access).status_code == 200
-    assert api.get(f"{DOOR}/current", token=bobs).status_code == 200
+    assert api.get(f"{SESSIONS}/current", token=bobs).status_code == 200
     run_jobs()
     (message,) = mail.outbox
     assert "Our support deactivated your account" in message.body
@@ -353,7 +353,7 @@ def test_deletion_wants_the_address_typed(ada: Person, opened: Client, superuser
 def test_of_a_deleted_account_stays_the_book_without_personal_data(
     api: API, ada: Person, bob: Person, olga: Person, opened: Client, superuser: psycopg.Connection
 ) -> None:
-    visit(api, ada)
+    open_session(api, ada)
     log_in(api, ada.email, "wrong")
     do(opened, ada, "delete", typed=ada.email)
     for table in ("sessions", "refresh_tokens", "user_sessions", "security_notices"):
@@ -424,11 +424,11 @@ def test_key_is_revoked_for_good(
     olga: Person,
     superuser: psycopg.Connection,
 ) -> None:
-    assert ask(api, "introspect", key[0], ada.access).status_code == 200
+    assert post_token(api, "introspect", key[0], ada.access).status_code == 200
     assert "the shop" in says(browser.get(KEYS))
     assert "the shop" in says(browser.get(key[1]))
     assert "The key is revoked." in says(browser.post(key[1], follow=True))
-    assert ask(api, "introspect", key[0], ada.access).status_code == 401
+    assert post_token(api, "introspect", key[0], ada.access).status_code == 401
     assert "api_key.revoked" in events(superuser, of=olga.id)
     assert key[1] not in browser.get(KEYS).content.decode()
     before = len(events(superuser))

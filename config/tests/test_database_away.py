@@ -14,7 +14,8 @@ from accounts.tokens.keys import invalidate_key_ring
 from config.tests.support.accounts import Person
 from config.tests.support.client import API
 from config.tests.support.environment import DATABASE, server
-from config.tests.support.requests import DOORS, assert_problem
+from config.tests.support.requests import assert_problem
+from config.tests.support.urls import POST_BODIES
 from tenancy.postgresql.base import DatabaseWrapper
 
 
@@ -45,7 +46,7 @@ def test_every_door_says_when_to_come_back(ada: Person) -> None:
     api = API(raise_request_exception=False)
     invalidate_key_ring()
     with log_lines() as lines:
-        for door, body in DOORS.items():
+        for door, body in POST_BODIES.items():
             connections.close_all()
             assert_away(api.post(door, body, token=ada.access), door)
         for path in ("me", "sessions", "/api/v1/audit/events", "/.well-known/jwks.json"):

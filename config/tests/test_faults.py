@@ -18,7 +18,7 @@ from config.launcher.process import wait_until
 from config.tests.support.consistency_load import Life, answers, assert_books_balance, load, settle
 from config.tests.support.external_servers import Env, Redis, far_away, own_postgres, own_redis, pgbouncer
 from config.tests.support.live_server import NO_LIMITS, Served, serving
-from config.tests.support.requests import DOORS
+from config.tests.support.urls import POST_BODIES
 
 pytestmark = [pytest.mark.slow, pytest.mark.no_database]
 AWAY_SECONDS = 2
@@ -179,7 +179,7 @@ def test_full_disk_refuses_and_loses_nothing(small_disk: Path, tmp_path: Path) -
         with serving(tmp_path, workers=2, **NO_LIMITS, **env) as served, busy(served, lives):
             ballast = fill(small_disk)
             assert wait_until(lambda: any(answer.status == 503 for answer in answers(lives)), within=30)
-            for door in DOORS:  # each has numbers of its own, and they want room
+            for door in POST_BODIES:  # each has numbers of its own, and they want room
                 assert served.post(door, {}).status in {400, 401, 503}
             time.sleep(AWAY_SECONDS)
             ballast.unlink()
