@@ -1,4 +1,4 @@
-"""One class a fact, without HTTP; `api/problems.py` has their status codes."""
+"""Errors of the services. `api/problems.py` maps them to HTTP status codes."""
 
 import math
 from datetime import datetime
@@ -6,46 +6,50 @@ from typing import ClassVar
 
 from django.utils import timezone
 
-RETRY_AFTER = 2  # seconds, for a 429 or 503 that gives no time of its own
+RETRY_AFTER = 2  # seconds; the default for 429 and 503
 
 
 class AccountsError(Exception):
-    """What a service refuses; `code` is what the API answers."""
+    """An error with a problem `code` and `detail` (RFC 9457)."""
 
     code: ClassVar[str]
     detail: ClassVar[str]
 
 
+class AdminError(AccountsError):
+    """An error that occurs in the admin site only, so it has no problem."""
+
+
 class InvalidCredentialsError(AccountsError):
-    """Unknown, wrong, unverified, deactivated, staff: nobody can tell which."""
+    """Unknown account, wrong password, unverified, deactivated or staff: the caller is not told which."""
 
     code = "invalid_credentials"
     detail = "E-mail or password is wrong."
 
 
 class InvalidTokenError(AccountsError):
-    """A bearer or refresh token that does not verify, or whose session is over."""
+    """A bearer or refresh token that is invalid, or whose session has ended."""
 
     code = "invalid_token"
     detail = "The token is invalid or has expired."
 
 
 class TokenReusedError(AccountsError):
-    """A spent refresh token was shown again; its session has ended."""
+    """A used refresh token was used again; its session has ended."""
 
     code = "token_reused"
     detail = "This refresh token was used before; its session has been ended."
 
 
 class InvalidLinkError(AccountsError):
-    """A mailed token that is unknown, spent or expired."""
+    """A mailed token that is unknown, used or expired."""
 
     code = "invalid_token"
     detail = "The link is invalid or has expired."
 
 
 class WeakPasswordError(AccountsError):
-    """A password that the validators refuse; `errors` has (code, sentence) pairs, `field` its name."""
+    """A password that the validators refuse. `errors` has (code, message) pairs."""
 
     code = "invalid_input"
     detail = "The password is too weak."
@@ -57,48 +61,42 @@ class WeakPasswordError(AccountsError):
 
 
 class NoSigningKeyError(AccountsError):
-    """No key can sign: an operator must run `ensure_signing_key` or mend SECRET_KEY."""
+    """No key can sign: an operator must run `ensure_signing_key` or restore SECRET_KEY."""
 
     code = "unavailable"
     detail = "The service can't issue tokens at the moment."
 
 
 class CreatorNotFoundError(AccountsError):
-    """There is no creator of this id who takes visitors."""
+    """There is no active creator with this id."""
 
     code = "not_found"
     detail = "There is no such creator."
 
 
-class JustificationRequiredError(AccountsError):
-    """An operator wants to see or change a creator's account and has not said why."""
-
-    code = "reason_required"
-    detail = "Say why first; the creator will read it."
+class JustificationRequiredError(AdminError):
+    """An operator wants to see or change a creator's account without a justification."""
 
 
-class AddressTakenError(AccountsError):
+class AddressTakenError(AdminError):
     """Another account has confirmed this e-mail address."""
-
-    code = "address_taken"
-    detail = "Another account has confirmed this e-mail address."
 
 
 class WrongPasswordError(AccountsError):
-    """The password of a signed-in creator, asked again, was wrong."""
+    """A signed-in creator entered a wrong password."""
 
     code = "invalid_credentials"
     detail = "The password is wrong."
 
 
 class PasswordMustBeResetError(WrongPasswordError):
-    """A change of address was undone, and a thief may know the password."""
+    """A change of address was undone, so an attacker may know the password."""
 
     detail = "A change of the e-mail address was undone, so reset the password first."
 
 
 class AccountLockedError(AccountsError):
-    """Too many wrong passwords; none is looked at before `until`."""
+    """Too many wrong passwords; no password is verified before `until`."""
 
     code = "account_locked"
     detail = "Too many failed attempts. Try again later, or reset the password."
@@ -114,7 +112,7 @@ class AccountLockedError(AccountsError):
 
 
 class RateLimitedError(AccountsError):
-    """The client may come back in `retry_after` seconds."""
+    """The client may try again in `retry_after` seconds."""
 
     code = "rate_limited"
     detail = "Too many requests."
@@ -125,15 +123,15 @@ class RateLimitedError(AccountsError):
 
 
 class BusyError(AccountsError):
-    """As many passwords are being looked at as the process can take."""
+    """No hashing slot is free."""
 
     code = "busy"
-    detail = "Too many are signing in at once. Try again in a moment."
+    detail = "Too many sign-ins at once. Try again in a moment."
     retry_after = 1
 
 
 class LimitsUnavailableError(AccountsError):
-    """The counters are gone, and a door that can't count stays shut."""
+    """The counter store failed. Rate limits fail closed."""
 
     code = "unavailable"
     detail = "The service is unavailable at the moment."

@@ -1,6 +1,7 @@
 """HTML pages for creators. They call the same services as the API."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import wraps
 from typing import Any
 
@@ -61,7 +62,7 @@ def page(scope: str, *, hashes_passwords: bool = False) -> Callable[[View], View
             try:
                 if request.method == "POST":
                     check_rate(request, scope)
-                with hashing_slot(hashes_passwords and request.method == "POST"):
+                with hashing_slot() if hashes_passwords and request.method == "POST" else nullcontext():
                     return protected(request, *args, **kwargs)
             except (RateLimitedError, AccountLockedError) as error:
                 return _try_later(request, "rate_limited", 429, error.retry_after)

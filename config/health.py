@@ -1,4 +1,4 @@
-"""Is the process alive, and is it ready to serve?"""
+"""Liveness and readiness."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document and its page."""
+"""The OpenAPI document and its Swagger UI page."""
 
 import threading
 from functools import cache
@@ -14,29 +14,29 @@ from rest_framework.negotiation import DefaultContentNegotiation
 
 from tenancy.middleware import owns_transactions
 
-# scripts from here, and the styles that Swagger UI writes into its page
+# Swagger UI loads its scripts from this service, and adds inline styles
 PAGE_POLICY = {"script-src": ["'self'"], "style-src": ["'unsafe-inline'"], "connect-src": ["'self'"]}
 
 
 @cache
 def _document() -> Any:
-    """The same for everybody: made once a process, in English."""
+    """The same for all clients: generated once per process, in English."""
     with translation.override("en"):
         generator = SchemaGenerator()  # type: ignore[no-untyped-call]
         return generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
 
 
-_making = threading.Lock()  # drf-spectacular loads its extensions once, and not for two threads at a time
+_lock = threading.Lock()  # drf-spectacular loads its extensions on first use, which is not thread-safe
 
 
-class OneDocument(SchemaGenerator):
+class CachedGenerator(SchemaGenerator):
     def get_schema(self, request: Any = None, public: bool = False) -> Any:  # noqa: FBT001, FBT002
-        with _making:
+        with _lock:
             return _document()
 
 
-class YamlOrJson(DefaultContentNegotiation):
-    """YAML if the client accepts neither (RFC 9110 § 12.5.1 leaves it to us)."""
+class YamlByDefault(DefaultContentNegotiation):
+    """YAML if the client accepts neither YAML nor JSON (allowed by RFC 9110 § 12.5.1)."""
 
     def select_renderer(self, request: Any, renderers: Any, format_suffix: Any = None) -> Any:
         try:
@@ -47,13 +47,13 @@ class YamlOrJson(DefaultContentNegotiation):
 
 @owns_transactions
 class DocumentView(SpectacularAPIView):
-    generator_class = OneDocument
-    content_negotiation_class = YamlOrJson
+    generator_class = CachedGenerator
+    content_negotiation_class = YamlByDefault
 
 
 @owns_transactions
 @method_decorator(csp_update(PAGE_POLICY), name="dispatch")
 class PageView(SpectacularSwaggerSplitView):
-    """Its script comes by a request of its own: no inline one is allowed."""
+    """Loads its script from a URL of its own; the policy allows no inline script."""
 
-    http_method_names = ["get", "head"]  # the page has no template for what DRF says of OPTIONS
+    http_method_names = ["get", "head"]  # DRF's OPTIONS response has no template here

@@ -1,4 +1,4 @@
-"""Endpoints of the account itself: export, deletion, change of the email address."""
+"""Export, deletion and change of address of one's own account."""
 
 from django.http import HttpResponseBase
 from rest_framework.request import Request
@@ -16,13 +16,13 @@ from .base import LimitedView, PublicView, validated
 from .exports import ExportResponse
 from .openapi import operation
 
-CHANGE_REQUESTED = "A mail with a link is on its way to the new address."
-REAUTHENTICATION_ERRORS = (WrongPasswordError, AccountLockedError)
+CHANGE_DETAIL = "A mail with a link is on its way to the new address."
+PASSWORD_ERRORS = (WrongPasswordError, AccountLockedError)
 
 
 @owns_transactions
 class ExportView(APIView):
-    """All data about you, without secrets and their digests."""
+    """All data of your account, except secrets and their digests."""
 
     @operation(RateLimitedError, responses={200: ExportResponse})
     def get(self, request: Request) -> HttpResponseBase:
@@ -30,7 +30,7 @@ class ExportView(APIView):
 
 
 class DeleteView(LimitedView):
-    """Delete your account and all its data.
+    """Delete your account and its data.
 
     Its audit events stay, without personal data.
     """
@@ -38,7 +38,7 @@ class DeleteView(LimitedView):
     limit = "password_change"
     hashes_passwords = True
 
-    @operation(*REAUTHENTICATION_ERRORS, request=serializers.PasswordRequest, responses={204: None})
+    @operation(*PASSWORD_ERRORS, request=serializers.PasswordRequest, responses={204: None})
     def post(self, request: Request) -> Response:
         data = validated(serializers.PasswordRequest, request)
         account_deletion.delete_account(caller(request), **data, client=client_info(request))
@@ -46,27 +46,26 @@ class DeleteView(LimitedView):
 
 
 class EmailChangeView(LimitedView):
-    """Request a change of the email address.
+    """Change your e-mail address.
 
-    A link is sent to the new address, and a notice with a link to undo the change (7 days) to the old one.
+    The new address gets a link to confirm it. The old address gets a notice with a link to undo the change
+    within seven days.
     """
 
     limit = "password_change"
     hashes_passwords = True
 
     @operation(
-        *REAUTHENTICATION_ERRORS,
-        request=serializers.EmailChangeRequest,
-        responses={202: serializers.DetailResponse},
+        *PASSWORD_ERRORS, request=serializers.EmailChangeRequest, responses={202: serializers.DetailResponse}
     )
     def post(self, request: Request) -> Response:
         data = validated(serializers.EmailChangeRequest, request)
         email_change.request_change(caller(request), **data, client=client_info(request))
-        return Response({"detail": CHANGE_REQUESTED}, status=202)
+        return Response({"detail": CHANGE_DETAIL}, status=202)
 
 
 class EmailChangeConfirmView(PublicView):
-    """Change the email address with the uid and token of the link."""
+    """Confirm the new e-mail address with the uid and token of the link."""
 
     @operation(InvalidLinkError, request=serializers.LinkRequest, responses={204: None})
     def post(self, request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""Bearer authentication. The token is verified once per request, for the middleware and DRF."""
+"""Bearer authentication. The token is verified once per request, for the middleware and for DRF."""
 
 from typing import Any
 from uuid import UUID
@@ -18,20 +18,20 @@ WWW_AUTHENTICATE = 'Bearer error="invalid_token"'
 
 
 def access_token_of(request: HttpRequest) -> AccessToken | None:
-    """The verified bearer token; None if there is none or it does not verify."""
+    """The verified bearer token; None if there is none or it is invalid."""
     if not hasattr(request, "access_token"):
-        request.access_token = _read(request)  # type: ignore[attr-defined]
+        request.access_token = _verified_token(request)  # type: ignore[attr-defined]
     token: AccessToken | None = request.access_token  # type: ignore[attr-defined]
     return token
 
 
 def bearer_of(request: HttpRequest) -> str:
-    """The token of `Authorization: Bearer`, or "" (RFC 6750 § 2.1)."""
+    """The token in `Authorization: Bearer` (RFC 6750 § 2.1), "" if there is none."""
     scheme, _, text = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
     return text.strip() if scheme.lower() == SCHEME else ""
 
 
-def _read(request: HttpRequest) -> AccessToken | None:
+def _verified_token(request: HttpRequest) -> AccessToken | None:
     text = bearer_of(request)
     if not text:
         return None
@@ -42,7 +42,7 @@ def _read(request: HttpRequest) -> AccessToken | None:
 
 
 def resolve_tenant(request: HttpRequest) -> UUID | None:
-    """For the middleware: the creator of the verified token. The admin ignores tokens."""
+    """The creator of the verified token, for TenantMiddleware. The admin ignores tokens."""
     if current_alias() == OPERATOR:
         return None
     token = access_token_of(request)

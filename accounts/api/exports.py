@@ -1,4 +1,4 @@
-"""The form of all that is held about a creator, and how it is sent: while it is read."""
+"""The serializers of a data export, and its streamed response."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from rest_framework.renderers import JSONRenderer
 from audit.api.views import AuditEventResponse
 
 logger = logging.getLogger(__name__)
-WHOLE = 2**20  # bytes up to which an answer is sent as one, with its length
+MAX_BUFFERED_BYTES = 2**20  # a longer export is streamed
 _json = JSONRenderer()
 
 
@@ -80,18 +80,18 @@ class ExportResponse(serializers.Serializer):
 
 
 def export_response(document: Mapping[str, Any]) -> HttpResponse | StreamingHttpResponse:
-    """In one piece if it is short, so that its status tells of a failure; else in pieces, as it is read."""
-    parts, begun, size = _written(document), [], 0
+    """Buffered if it is short, so that an error can still change the status; otherwise streamed."""
+    parts, buffer, size = _json_parts(document), [], 0
     for part in parts:
-        begun.append(part)
+        buffer.append(part)
         size += len(part)
-        if size > WHOLE:
-            return StreamingHttpResponse(_to_the_end(chain(begun, parts)), content_type=_json.media_type)
-    return HttpResponse(b"".join(begun), content_type=_json.media_type)
+        if size > MAX_BUFFERED_BYTES:
+            return StreamingHttpResponse(_until_error(chain(buffer, parts)), content_type=_json.media_type)
+    return HttpResponse(b"".join(buffer), content_type=_json.media_type)
 
 
-def _written(document: Mapping[str, Any]) -> Iterator[bytes]:
-    """JSON text; an iterator of pages becomes one array."""
+def _json_parts(document: Mapping[str, Any]) -> Iterator[bytes]:
+    """JSON text; an iterator of lists becomes one array."""
     for number, (name, value) in enumerate(document.items()):
         yield (b"," if number else b"{") + _json.render(name) + b":"
         if isinstance(value, Iterator):
@@ -101,16 +101,16 @@ def _written(document: Mapping[str, Any]) -> Iterator[bytes]:
     yield b"}"
 
 
-def _array(pages: Iterator[list[Any]]) -> Iterator[bytes]:
+def _array(chunks: Iterator[list[Any]]) -> Iterator[bytes]:
     yield b"["
-    for number, page in enumerate(pages):
-        yield (b"," if number else b"") + _json.render(page)[1:-1]
+    for number, chunk in enumerate(chunks):
+        yield (b"," if number else b"") + _json.render(chunk)[1:-1]
     yield b"]"
 
 
-def _to_the_end(parts: Iterator[bytes]) -> Iterator[bytes]:
-    """Without the database the body ends before its last brace: it is no JSON, and not taken for all."""
+def _until_error(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """If the database fails, end the body early. Without its last brace it is not valid JSON."""
     try:
         yield from parts
     except (OperationalError, InterfaceError) as error:
-        logger.warning("export broken off", extra={"error": type(error).__name__})
+        logger.warning("export aborted", extra={"error": type(error).__name__})

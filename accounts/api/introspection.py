@@ -1,4 +1,4 @@
-"""Endpoints for resource servers, which authenticate with an API key (RFC 7662, RFC 7009)."""
+"""Endpoints for resource servers, which authenticate by API key: RFC 7662 and RFC 7009."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ class ResourceServerView(APIView):
 
 
 class IntrospectView(ResourceServerView):
-    """Whether a token is active, and its claims (RFC 7662)."""
+    """Introspect a token: whether it is active, and whose it is (RFC 7662)."""
 
     @operation(request=FORM, responses={200: serializers.IntrospectResponse})
     def post(self, request: Request) -> Response:
@@ -48,7 +48,7 @@ class IntrospectView(ResourceServerView):
 
 
 class RevokeView(ResourceServerView):
-    """Revoke a token (RFC 7009). A refresh token ends its session."""
+    """Revoke a token; revoking a refresh token ends its session (RFC 7009)."""
 
     @operation(request=FORM, responses={200: dict})
     def post(self, request: Request) -> Response:

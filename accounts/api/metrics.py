@@ -1,4 +1,4 @@
-"""The door for Prometheus."""
+"""The metrics endpoint for Prometheus."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ from .introspection import APIKeyAuthentication
 from .openapi import APIKeyScheme, operation
 
 LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
-# what Prometheus, curl and browsers send of their own accord; any other may be a proxy's
-ORDINARY = {
+# headers that Prometheus, curl and browsers send; any other may be a proxy's
+CLIENT_HEADERS = {
     "accept", "accept-encoding", "accept-language", "authorization", "cache-control", "connection",
     "content-length", "content-type", "cookie", "dnt", "host", "if-modified-since", "if-none-match",
     "keep-alive", "pragma", "priority", "referer", "te", "upgrade-insecure-requests", "user-agent",
@@ -25,17 +25,20 @@ ORDINARY = {
 
 
 def is_from_this_machine(request: Request) -> bool:
-    """By itself and through no proxy; one that adds no header can't be seen, so there is a setting."""
+    """Whether the request comes from loopback and not through a proxy.
+
+    A proxy that adds no header cannot be detected; for that case there is the setting.
+    """
     names = {name.lower() for name in request.headers}
     return (
         settings.METRICS_FROM_LOOPBACK
         and request.META.get("REMOTE_ADDR") in LOOPBACK
-        and all(name in ORDINARY or name.startswith("sec-") for name in names)
+        and all(name in CLIENT_HEADERS or name.startswith("sec-") for name in names)
     )
 
 
 class ScraperAuthentication(APIKeyAuthentication):
-    """A request from the machine itself needs no API key, if the setting allows it."""
+    """A request from this machine needs no API key, unless METRICS_FROM_LOOPBACK is off."""
 
     def authenticate(self, request: Request) -> tuple[Any, str]:
         if is_from_this_machine(request):
@@ -45,9 +48,9 @@ class ScraperAuthentication(APIKeyAuthentication):
 
 @owns_transactions
 class MetricsView(InfrastructureView):
-    """Numbers for Prometheus, added up over all processes.
+    """Metrics for Prometheus, summed over all processes.
 
-    Without an API key only from the machine itself, through no proxy, and if METRICS_FROM_LOOPBACK allows it.
+    Needs an API key, except from this machine without a proxy, if METRICS_FROM_LOOPBACK is on.
     """
 
     authentication_classes = (ScraperAuthentication,)

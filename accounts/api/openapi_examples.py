@@ -1,4 +1,4 @@
-"""Examples for the documentation, one for each name that a field can have."""
+"""Examples for the OpenAPI document, by field name. Tests send them as well-formed bodies."""
 
 from http import HTTPStatus
 from typing import Any
@@ -55,7 +55,7 @@ def problem(status: int, code: str, detail: str) -> dict[str, Any]:
 
 
 def add_examples(result: Any, generator: Any, **context: Any) -> Any:
-    """drf-spectacular's hook: fields of one name share an example."""
+    """Give each field its example (a postprocessing hook of drf-spectacular)."""
     for schema in result["components"]["schemas"].values():
         for name, field in schema.get("properties", {}).items():
             if name in BY_NAME and "$ref" not in field and "enum" not in field:

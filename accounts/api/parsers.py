@@ -6,28 +6,26 @@ from typing import Any
 from rest_framework.exceptions import ParseError, UnsupportedMediaType
 from rest_framework.parsers import JSONParser
 
-DEEPEST = 64  # objects and arrays in one another
+MAX_DEPTH = 64  # of nested objects and arrays
 
 
 class StrictJSONParser(JSONParser):
-    """RFC 8259 in UTF-8: no NaN, no lone surrogates, no number beyond a float, no nesting without end."""
+    """RFC 8259 in UTF-8: no NaN, no lone surrogates, no number beyond a float, limited nesting."""
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         if (media_type or "").partition(";")[0].strip().lower() != self.media_type:
             raise UnsupportedMediaType(media_type or "")  # application/* would match
-        return parsed(stream.read())
+        try:
+            return _parsed(stream.read().decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise ParseError from error
 
 
-def parsed(body: bytes) -> Any:
-    """Raises ParseError."""
-    try:
-        text = body.decode("utf-8")
-        data = json.loads(text, parse_constant=_refuse, parse_float=_finite)
-        _measure(data)
-        if "\\u" in text:
-            json.dumps(data, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise ParseError from error
+def _parsed(text: str) -> Any:
+    data = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    _check_depth(data)
+    if "\\u" in text:
+        json.dumps(data, ensure_ascii=False).encode()  # fails for lone surrogates
     return data
 
 
@@ -43,13 +41,13 @@ def _finite(text: str) -> float:
     return number
 
 
-def _measure(data: Any) -> None:
+def _check_depth(data: Any) -> None:
     level = [data]
-    for _ in range(DEEPEST + 1):
-        level = [child for one in level for child in _children(one)]
+    for _ in range(MAX_DEPTH + 1):
+        level = [child for value in level for child in _children(value)]
         if not level:
             return
-    _refuse("so deep a nesting")
+    _refuse("deeper nesting")
 
 
 def _children(data: Any) -> Iterable[Any]:

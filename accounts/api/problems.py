@@ -1,4 +1,4 @@
-"""RFC 9457 answers: the one table from exceptions to status codes."""
+"""RFC 9457 problems: the table from exceptions to status codes."""
 
 import sys
 from http import HTTPStatus
@@ -14,7 +14,7 @@ from accounts import exceptions as accounts
 from accounts.ratelimits.cache import REDIS_ERRORS
 from audit.requests.metrics import DATABASE_ERRORS
 
-# exception → (status, code, detail); None takes the exception's own
+# exception → (status, code, detail); None means the attribute of the exception
 TABLE: dict[type[Exception], tuple[int, str | None, str | None]] = {
     accounts.InvalidCredentialsError: (401, None, None),
     accounts.InvalidTokenError: (401, None, None),
@@ -77,9 +77,9 @@ def problem(
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
-    """DRF's hook. None, and so a 500, for what the table doesn't know.
+    """DRF's hook. Returns None, which makes it a 500, for an exception that is not in the table.
 
-    DRF asks who is calling before it looks at the method; an unknown one is 405 for strangers too.
+    DRF authenticates before it checks the method; an unknown method is 405 for anonymous callers too.
     """
     method, allowed = context["request"].method, context["view"].allowed_methods
     if isinstance(error, accounts.InvalidTokenError | drf.NotAuthenticated) and method not in allowed:
@@ -91,11 +91,11 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
 
 
 def problem_for(request: Any, error: Exception) -> HttpResponse | None:
-    """The problem of an exception; None where the table does not know it."""
+    """The problem for an exception; None if it is not in the table."""
     if isinstance(error, DatabaseError | InterfaceError):
         DATABASE_ERRORS.labels(type(error).__name__).inc()
-    known = any(kind in TABLE for kind in type(error).__mro__)
-    return problem_response(request, error) if known else None
+    is_known = any(kind in TABLE for kind in type(error).__mro__)
+    return problem_response(request, error) if is_known else None
 
 
 def problem_response(request: Any, error: Exception) -> HttpResponse:
@@ -105,7 +105,7 @@ def problem_response(request: Any, error: Exception) -> HttpResponse:
 
 
 def problem_facts(error: type[Exception]) -> tuple[int, str, str]:
-    """Status, code and sentence of an exception that the table knows."""
+    """Status, code and detail of an exception in the table."""
     status, code, detail = next(TABLE[kind] for kind in error.__mro__ if kind in TABLE)
     return status, code or error.code, detail or error.detail  # type: ignore[attr-defined]
 
@@ -119,13 +119,13 @@ def _errors(error: Exception) -> list[dict[str, str]]:
 
 
 def _flatten_errors(field: str, details: Any) -> Any:
-    """DRF's nested details as one list; `a.b` names a field within a field."""
+    """DRF's nested details as a flat list; `a.b` is field `b` of field `a`."""
     if isinstance(details, dict) and details.keys() == {"message", "code"}:
         yield {"field": field, "code": str(details["code"]), "detail": str(details["message"])}
     elif isinstance(details, dict):
         for name, inner in details.items():
-            own = "" if name == "non_field_errors" else str(name)
-            yield from _flatten_errors(".".join(part for part in (field, own) if part), inner)
+            inner_field = "" if name == "non_field_errors" else str(name)
+            yield from _flatten_errors(".".join(filter(None, (field, inner_field))), inner)
     else:
         for inner in details:
             yield from _flatten_errors(field, inner)
@@ -151,10 +151,10 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     error = sys.exc_info()[1]
-    known = problem_for(request, error) if isinstance(error, Exception) else None
+    response = problem_for(request, error) if isinstance(error, Exception) else None
     if _wants_html(request):
-        page = render(request, "500.html", status=known.status_code if known else 500)
-        if known and known.has_header("Retry-After"):
-            page["Retry-After"] = known["Retry-After"]
+        page = render(request, "500.html", status=response.status_code if response else 500)
+        if response and response.has_header("Retry-After"):
+            page["Retry-After"] = response["Retry-After"]
         return page
-    return known or problem(request, 500, "internal_error", "Something went wrong on our side.")
+    return response or problem(request, 500, "internal_error", "Something went wrong on our side.")

@@ -1,4 +1,4 @@
-"""The form of what comes in and goes out; no rules, no saving."""
+"""Request and response bodies: their form only. Rules and saving are in the services."""
 
 import json
 from typing import Any
@@ -6,6 +6,7 @@ from uuid import UUID
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+from rest_framework.validators import ProhibitSurrogateCharactersValidator
 
 from accounts.email_addresses import canonical_email, display_email
 from accounts.models import Session
@@ -15,12 +16,18 @@ from accounts.sql import Caller
 
 
 class Text(serializers.CharField):
-    """A JSON string, taken as it is; a number or a truth value is none."""
+    """A JSON string, not trimmed. Unlike CharField it refuses numbers and booleans."""
 
     def __init__(self, *, trim_whitespace: bool = False, **options: Any) -> None:
         if not options.get("allow_blank"):
             options.setdefault("min_length", 1)  # for the schema
         super().__init__(trim_whitespace=trim_whitespace, **options)
+        # the parsers refuse surrogates already, and this validator loops over the characters in Python
+        self.validators = [
+            validator
+            for validator in self.validators
+            if not isinstance(validator, ProhibitSurrogateCharactersValidator)
+        ]
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
@@ -34,7 +41,7 @@ class Password(Text):
 
 
 class Id(serializers.UUIDField):
-    """A UUID in a JSON string. DRF would take a number, and true for 1."""
+    """A UUID in a JSON string. DRF would accept a number, and true as 1."""
 
     def to_internal_value(self, data: Any) -> UUID:
         if not isinstance(data, str):
@@ -44,7 +51,7 @@ class Id(serializers.UUIDField):
 
 @extend_schema_field({"type": "string", "format": "email", "maxLength": 254})
 class Address(Text):
-    """An address in any spelling; the value is its stored form."""
+    """An e-mail address; the value is its canonical form."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(trim_whitespace=True, **options)
@@ -130,13 +137,13 @@ class OpenEndUserSessionRequest(serializers.Serializer):
         if stored_bytes(value) > METADATA_BYTES:
             raise serializers.ValidationError("At most 4 KiB.", code="max_length")
         text = json.dumps(value, ensure_ascii=False)
-        if r"\u0000" in text.replace(r"\\", ""):  # a NUL, not a backslash and some letters
+        if r"\u0000" in text.replace(r"\\", ""):  # an escaped NUL, not an escaped backslash before "u0000"
             raise serializers.ValidationError("NUL is not allowed.", code="null_characters_not_allowed")
         return value
 
 
 class OpenEndUserSessionResponse(serializers.Serializer):
-    session = serializers.CharField(help_text="The visitor's bearer token.")
+    session = serializers.CharField(help_text="The end user's bearer token.")
     session_id = serializers.UUIDField()
     expires_at = serializers.DateTimeField()
 
@@ -152,15 +159,15 @@ class EndUserSessionResponse(serializers.Serializer):
 class SessionResponse(serializers.Serializer):
     id = serializers.UUIDField()
     created_at = serializers.DateTimeField()
-    last_used_at = serializers.DateTimeField(help_text="Sign-in or refresh.")
+    last_used_at = serializers.DateTimeField(help_text="The last sign-in or refresh.")
     ip_address = serializers.IPAddressField(allow_null=True)
     user_agent = serializers.CharField()
     device = serializers.CharField()
     current = serializers.SerializerMethodField()
 
     def get_current(self, session: Session) -> bool:
-        own: bool = session.pk == self.context["request"].user.session_id
-        return own
+        is_current: bool = session.pk == self.context["request"].user.session_id
+        return is_current
 
 
 class IntrospectResponse(serializers.Serializer):
@@ -179,7 +186,7 @@ class TokenPairResponse(serializers.Serializer):
     access = serializers.CharField()
     refresh = serializers.CharField()
     token_type = serializers.CharField(default="Bearer")
-    expires_in = serializers.IntegerField(help_text="Seconds the access token lives.")
+    expires_in = serializers.IntegerField(help_text="Seconds until the access token expires.")
     refresh_expires_in = serializers.IntegerField(help_text="Seconds until the session ends.")
 
 
@@ -191,7 +198,7 @@ class ProfileResponse(serializers.Serializer):
     created_at = serializers.DateTimeField()
     last_login_at = serializers.DateTimeField(allow_null=True)
     email_undeliverable = serializers.BooleanField(
-        required=False, help_text="True if mail to the address comes back; otherwise absent."
+        required=False, help_text="True if mail to the address bounces; otherwise absent."
     )
 
 
@@ -199,7 +206,7 @@ _PROFILE = tuple(ProfileResponse().fields)
 
 
 def profile_of(caller: Caller) -> dict[str, Any]:
-    """What ProfileResponse describes, without the machinery: every request of every client asks for it."""
+    """A ProfileResponse, built without the serializer because `me` is the most requested endpoint."""
     profile = {name: getattr(caller, name) for name in _PROFILE} | {"email": display_email(caller.email)}
     if not caller.email_undeliverable:
         del profile["email_undeliverable"]
@@ -207,7 +214,7 @@ def profile_of(caller: Caller) -> dict[str, Any]:
 
 
 class JWK(serializers.Serializer):
-    """RFC 7517: the public half of a key; which other members it has depends on `kty`."""
+    """A public key (RFC 7517). Its other members depend on `kty`."""
 
     kty = serializers.CharField()
     kid = serializers.CharField()

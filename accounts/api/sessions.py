@@ -1,18 +1,16 @@
-"""Endpoints of a creator's sessions, and of the sessions of a creator's end users."""
+"""Endpoints for the sessions of a creator and of the creator's end users."""
 
 from typing import Any
 from uuid import UUID
 
 from django.http import Http404
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.exceptions import CreatorNotFoundError, InvalidTokenError
-from accounts.ratelimits.limits import check_rate
 from accounts.services import end_users, sessions
 from accounts.tokens.jwt import EndUserToken
 from audit.api.pagination import NewestFirst
@@ -22,12 +20,12 @@ from tenancy.middleware import owns_transactions
 
 from . import serializers
 from .authentication import WWW_AUTHENTICATE, bearer_of, caller
-from .base import validated
+from .base import LimitedView, validated
 from .openapi import operation
 
 
 class SessionsView(ListAPIView):
-    """Your sessions, the newest first."""
+    """Your sessions, newest first."""
 
     pagination_class = NewestFirst
     serializer_class = serializers.SessionResponse
@@ -41,47 +39,41 @@ class SessionsView(ListAPIView):
 
 
 class SessionView(APIView):
-    """End one of your sessions. Its tokens stop working at once."""
+    """End one of your sessions; its tokens are invalid at once."""
 
     @operation(responses={204: None})
     def delete(self, request: Request, session_id: UUID) -> Response:
-        own = {"creator_id": caller(request).id, "session_id": session_id}
-        if not sessions.end_session(**own, client=client_info(request)):
+        ended = sessions.end_session(
+            creator_id=caller(request).id, session_id=session_id, client=client_info(request)
+        )
+        if not ended:
             raise Http404
         return Response(status=204)
 
 
-@owns_transactions
-class EndUserSessionsView(ListAPIView):
-    """GET: a creator lists the sessions of its end users. POST: a client without a token opens one."""
+class EndUserSessionsView(LimitedView, ListAPIView):
+    """POST is public and limited; GET needs a creator's token."""
 
     limit = "end_user_session"
-    unlimited = ("GET",)
+    unlimited_methods = ("GET",)
     pagination_class = NewestFirst
     serializer_class = serializers.EndUserSessionResponse
 
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        if request.method not in self.unlimited:
-            check_rate(request, self.limit)
-        if request.method not in self.allowed_methods:  # before authentication
-            raise MethodNotAllowed(str(request.method))
-        super().initial(request, *args, **kwargs)
-
     def get_authenticators(self) -> list[BaseAuthentication]:
-        return [] if self._is_open() else super().get_authenticators()
+        return [] if self._is_public() else super().get_authenticators()
 
     def get_permissions(self) -> Any:
-        return [] if self._is_open() else super().get_permissions()
+        return [] if self._is_public() else super().get_permissions()
 
-    def _is_open(self) -> bool:
-        return getattr(self.request, "method", None) == "POST"  # the OpenAPI generator has no request
+    def _is_public(self) -> bool:
+        return getattr(self.request, "method", None) == "POST"  # there is no request for the schema
 
     def get_queryset(self) -> Any:
         return end_users.live_sessions(caller(self.request).id)
 
     @operation(responses={200: serializers.EndUserSessionResponse(many=True)})
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """The live sessions of your end users, the newest first."""
+        """The live sessions of your end users, newest first."""
         with tenant_scope(caller(request).id):
             return super().get(request, *args, **kwargs)
 
@@ -101,14 +93,16 @@ class EndUserSessionView(APIView):
 
     @operation(responses={204: None})
     def delete(self, request: Request, session_id: UUID) -> Response:
-        own = {"creator_id": caller(request).id, "session_id": session_id}
-        if not end_users.end_session(**own, client=client_info(request)):
+        ended = end_users.end_session(
+            creator_id=caller(request).id, session_id=session_id, client=client_info(request)
+        )
+        if not ended:
             raise Http404
         return Response(status=204)
 
 
 class EndUserAuthentication(BaseAuthentication):
-    """The token of an end user's session; a creator's token is refused."""
+    """Accepts an end user's token, not a creator's."""
 
     def authenticate(self, request: Request) -> tuple[Any, EndUserToken] | None:
         text = bearer_of(request._request)

@@ -59,7 +59,7 @@ class CreatorManager(BaseUserManager["Creator"]):
     def end_links(self, creator_id: UUID) -> None:
         """A recovery step: of earlier one-time links, only those that undo a change of address stay valid.
 
-        While the password must be reset, this changes nothing: an attacker must not end the link to the reset.
+        While the password must be reset, this changes nothing: an attacker must not end the reset link.
         """
         self.filter(pk=creator_id, must_reset_password=False).update(
             recovery_generation=models.F("recovery_generation") + 1

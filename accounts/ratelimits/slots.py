@@ -1,8 +1,4 @@
-"""Concurrency slots for requests that hash, call HaveIBeenPwned or wait for the lockout.
-
-Such a request holds a thread of the server for up to seconds. There are fewer slots than threads, so other
-requests are always served.
-"""
+"""Slots for requests that hold a server thread for up to seconds."""
 
 import threading
 from collections.abc import Iterator
@@ -12,21 +8,18 @@ from django.conf import settings
 
 from accounts.exceptions import BusyError
 
-RESERVED_THREADS = 2  # of each process
+RESERVED_THREADS = 2  # of each process, for all other requests
 _slots = threading.BoundedSemaphore(max(1, settings.WORKER_THREADS - RESERVED_THREADS))
 
 
 @contextmanager
-def hashing_slot(needed: bool) -> Iterator[None]:  # noqa: FBT001
-    """Hold a slot, if one is needed.
+def hashing_slot() -> Iterator[None]:
+    """A slot for a request that hashes, calls HaveIBeenPwned or waits on the lockout.
 
     Raises:
         BusyError: no slot is free.
 
     """
-    if not needed:
-        yield
-        return
     if not _slots.acquire(blocking=False):
         raise BusyError
     try:

@@ -158,8 +158,8 @@ def can_undo(uid: str, token: str) -> bool:
 def undo_change(*, uid: str, token: str, client: ClientInfo) -> link_tokens.Link:
     """Restore the address from before the change, undo later changes, and end all sessions and other links.
 
-    Returns a link that resets the password. It is not mailed, because an attacker could delay the email by using
-    up the limit, and the user of an undo link has already shown access to the mailbox.
+    Returns a link that resets the password. It is not mailed: an attacker could use up the limit and so delay
+    the email, and the user of an undo link has already shown access to the mailbox.
 
     Raises InvalidLinkError: the link is invalid, or another account has the address.
     """

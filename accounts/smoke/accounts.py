@@ -1,4 +1,4 @@
-"""Whom the smoke test plays, the links it makes instead of reading mail, and how all of it goes away."""
+"""The accounts of the smoke test, and its links (it cannot read mail)."""
 
 import secrets
 import time
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from axes.models import AccessAttempt
+from django.db.models import QuerySet
 from django_tasks_db.models import DBTaskResult
 
 from accounts import link_tokens
@@ -13,10 +14,10 @@ from accounts.mail.links import issue_change_link, issue_reset_link, issue_verif
 from accounts.models import ApiKey, Creator, EmailChange, EmailChangeToken, EmailVerificationToken
 from accounts.services.api_keys import create_api_key
 
-from .client import require
+from .client import CheckFailed, require
 
-DOMAIN = "smoke.invalid"  # RFC 2606: no mail can reach it
-WORKER_SECONDS = 20  # for the worker to write a mail
+DOMAIN = "smoke.invalid"  # undeliverable (RFC 2606)
+WORKER_SECONDS = 20  # to wait for a mail
 
 
 def _address(name: str) -> str:
@@ -35,39 +36,39 @@ class SmokeAccount:
 
     @property
     def access(self) -> str:
-        require(self.pair, "nobody could sign in")
+        require(self.pair, f"{self.email} is not signed in")
         return str(self.pair["access"])
 
     @property
     def refresh(self) -> str:
-        require(self.pair, "nobody could sign in")
+        require(self.pair, f"{self.email} is not signed in")
         return str(self.pair["refresh"])
 
-    def row(self) -> Creator:
-        row = Creator.objects.filter(email=self.email).first()
-        require(row, f"the sign-up of {self.email} is not in the database")
-        assert row is not None  # noqa: S101  for the type
-        return row
+    def creator(self) -> Creator:
+        creator = Creator.objects.filter(email=self.email).first()
+        if creator is None:
+            raise CheckFailed(f"the sign-up of {self.email} is not in the database")
+        return creator
 
 
 @dataclass
 class SmokeAccounts:
-    """Ada and Bob sign up; the addresses are known to nobody else. `key` is a resource server's."""
+    """Ada and Bob sign up. `new_email` is Ada's after its change; `unknown_email` has no account."""
 
     ada: SmokeAccount = field(default_factory=lambda: SmokeAccount(_address("ada")))
     bob: SmokeAccount = field(default_factory=lambda: SmokeAccount(_address("bob")))
-    stranger: str = field(default_factory=lambda: _address("stranger"))
-    new_address: str = field(default_factory=lambda: _address("ada-anew"))
+    unknown_email: str = field(default_factory=lambda: _address("unknown"))
+    new_email: str = field(default_factory=lambda: _address("ada-new"))
     key_name: str = field(default_factory=lambda: f"smoke {secrets.token_hex(8)}")
 
     def __post_init__(self) -> None:
-        self.addresses = [self.ada.email, self.bob.email, self.stranger, self.new_address]
+        self.addresses = [self.ada.email, self.bob.email, self.unknown_email, self.new_email]
 
-    def make_key(self) -> str:
+    def create_api_key(self) -> str:
         return str(create_api_key(self.key_name))
 
-    def leave(self) -> None:
-        """Nothing of theirs stays but the audit rows."""
+    def delete(self) -> None:
+        """Delete all rows that the smoke test made, except audit events."""
         creators = Creator.objects.filter(email__in=self.addresses)
         creators._raw_delete(creators.db)  # the database cascades
         ApiKey.objects.filter(name=self.key_name).delete()
@@ -76,34 +77,32 @@ class SmokeAccounts:
             DBTaskResult.objects.filter(args_kwargs__args__contains=[address]).delete()
 
 
-def verification_link(person: SmokeAccount) -> link_tokens.Link:
-    return issue_verification_link(person.row())
+def verification_link(account: SmokeAccount) -> link_tokens.Link:
+    return issue_verification_link(account.creator())
 
 
-def reset_link(person: SmokeAccount) -> link_tokens.Link:
-    return issue_reset_link(person.row())
+def reset_link(account: SmokeAccount) -> link_tokens.Link:
+    return issue_reset_link(account.creator())
 
 
-def wait_for_mail(person: SmokeAccount) -> None:
-    """The worker mints a token of its own when it writes the mail."""
-    tokens = EmailVerificationToken.objects.filter(creator=person.row())
-    require(_happens(tokens.exists), f"no mail was written in {WORKER_SECONDS} s: does the worker run?")
+def wait_for_mail(account: SmokeAccount) -> None:
+    """Wait for the token that the worker issues when it writes the mail."""
+    _wait_for_row(EmailVerificationToken.objects.filter(creator=account.creator()))
 
 
-def change_links(person: SmokeAccount) -> tuple[link_tokens.Link, link_tokens.Link]:
-    """Links to confirm and to undo the pending change of address, beside those that the worker mailed."""
-    written = EmailChangeToken.objects.filter(creator=person.row(), purpose=EmailChangeToken.Purpose.UNDO)
-    require(_happens(written.exists), f"no mail was written in {WORKER_SECONDS} s: does the worker run?")
-    change = EmailChange.objects.get(creator=person.row(), confirmed_at=None, superseded_at=None)
+def change_links(account: SmokeAccount) -> tuple[link_tokens.Link, link_tokens.Link]:
+    """New links to confirm and to undo the pending change of address."""
+    creator = account.creator()
+    _wait_for_row(EmailChangeToken.objects.filter(creator=creator, purpose=EmailChangeToken.Purpose.UNDO))
+    change = EmailChange.objects.get(creator=creator, confirmed_at=None, superseded_at=None)
     confirm = issue_change_link(change, EmailChangeToken.Purpose.CONFIRM, change.expires_at)
     undo = issue_change_link(change, EmailChangeToken.Purpose.UNDO, change.undo_expires_at)
     return confirm, undo
 
 
-def _happens(fact: Any) -> bool:
+def _wait_for_row(rows: QuerySet) -> None:
     deadline = time.monotonic() + WORKER_SECONDS
-    while not fact():
+    while not rows.exists():
         if time.monotonic() > deadline:
-            return False
+            raise CheckFailed(f"no mail was written in {WORKER_SECONDS} s: is the worker running?")
         time.sleep(0.2)
-    return True

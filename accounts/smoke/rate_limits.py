@@ -1,27 +1,34 @@
-"""Sends empty bodies to an endpoint of every rate limit until it responds 429."""
+"""Sends empty bodies to every limited endpoint until it responds 429."""
 
 from django.conf import settings
 
-from accounts.api.urls import limited_paths
+from accounts.api.endpoints import Endpoint, endpoints
 
-from .client import Service, code_of, require
+from .client import CheckFailed, Client, code_of, require
 
-MAX_REQUESTS = 500  # in one window; a higher limit counts as none
-
-
-def rate_limits_enforced(service: Service) -> None:
-    for scope, path in limited_paths().items():
-        rate = settings.RATE_LIMITS[scope]
-        limit = int(rate.partition("/")[0])
-        require(limit <= MAX_REQUESTS, f"the rate limit of {scope} is {rate}: as good as off")
-        _require_refusal(service, scope, path, limit)
+MAX_REQUESTS = 500  # a higher limit counts as none
 
 
-def _require_refusal(service: Service, scope: str, path: str, limit: int) -> None:
-    """Within twice the limit, since a window may end in between."""
-    for _ in range(2 * limit + 1):
-        response = service.send("POST", path, {})
+def check_rate_limits(client: Client) -> None:
+    for scope, rate in settings.RATE_LIMITS.items():
+        require(_limit_of(scope) <= MAX_REQUESTS, f"the rate limit of {scope} is {rate}, which is too high")
+    for endpoint in endpoints():
+        if endpoint.limit and endpoint.method == "POST":
+            _check_limit(client, endpoint, endpoint.limit)
+
+
+def _limit_of(scope: str) -> int:
+    return int(settings.RATE_LIMITS[scope].partition("/")[0])
+
+
+def _check_limit(client: Client, endpoint: Endpoint, scope: str) -> None:
+    """Send up to twice the limit, because a new window may start in between."""
+    requests = 2 * _limit_of(scope) + 1
+    for _ in range(requests):
+        response = client.send(endpoint.method, endpoint.path, {})
         if code_of(response) == "rate_limited":
-            require(int(response.headers["Retry-After"]) >= 1, f"{scope}: Retry-After is below 1")
+            require(int(response.headers["Retry-After"]) >= 1, f"{endpoint.path}: Retry-After is below 1")
             return
-    require(False, f"the rate limit of {scope} is off: {2 * limit + 1} requests at once and no 429")  # noqa: FBT003
+    raise CheckFailed(
+        f"the rate limit of {scope} is off: {requests} requests to {endpoint.path} without a 429"
+    )

@@ -1,4 +1,4 @@
-"""Taking everything along, leaving, and moving to another address."""
+"""Export, deletion, and change of address."""
 
 import re
 from typing import Any
@@ -24,12 +24,12 @@ def mails(settings: Any) -> list[Any]:
 
 
 def link(message: Any, page: str) -> tuple[str, str]:
-    found = re.search(rf"/{page}/([^/\s]+)/([^/\s]+)/", str(message.body))
-    assert found, message.body
-    return found[1], found[2]
+    match = re.search(rf"/{page}/([^/\s]+)/([^/\s]+)/", str(message.body))
+    assert match, message.body
+    return match[1], match[2]
 
 
-def test_export_holds_what_is_held_and_no_secret(api: API, ada: Person, bob: Person) -> None:
+def test_export_has_the_account_data_and_no_secret(api: API, ada: Person, bob: Person) -> None:
     api.post("/api/v1/end-users/sessions", {"creator": str(ada.id), "metadata": {"x": 1}})
     response = api.get("me/export", token=ada.access)
     data = response.json()
@@ -42,7 +42,7 @@ def test_export_holds_what_is_held_and_no_secret(api: API, ada: Person, bob: Per
         assert secret not in text
 
 
-def test_deleted_account_leaves_events_without_a_person(
+def test_deleted_account_leaves_events_without_personal_data(
     api: API, ada: Person, bob: Person, superuser: Any
 ) -> None:
     api.post("login", {"email": ada.email, "password": ada.password})
@@ -51,39 +51,39 @@ def test_deleted_account_leaves_events_without_a_person(
     assert api.get("me", token=ada.access).status_code == 401
     assert api.post("login", {"email": ada.email, "password": ada.password}).status_code == 401
     for table in ("sessions", "refresh_tokens", "user_sessions", "audit_personal_data", "jwt_blacklist"):
-        found = superuser.execute(f"SELECT count(*) FROM {table} WHERE creator_id = %s", [ada.id])
-        assert found.fetchone() == ((1,) if table == "audit_personal_data" else (0,)), table
-    left = superuser.execute(
+        rows = superuser.execute(f"SELECT count(*) FROM {table} WHERE creator_id = %s", [ada.id])
+        assert rows.fetchone() == ((1,) if table == "audit_personal_data" else (0,)), table
+    remaining = superuser.execute(
         "SELECT coalesce(host(ip_address), ''), user_agent, email FROM audit_personal_data WHERE creator_id = %s",
         [ada.id],
     ).fetchone()
-    assert left == ("", "", "")
+    assert remaining == ("", "", "")
     types = superuser.execute("SELECT type FROM audit_logs WHERE creator_id = %s", [ada.id]).fetchall()
     assert ("login.succeeded",) in types
     assert ("account.deleted",) in types
     assert api.get("me", token=bob.access).status_code == 200
 
 
-def test_sign_in_under_way_while_the_account_is_deleted_leaves_no_person_behind(
+def test_sign_in_during_deletion_leaves_no_personal_data(
     api: API, ada: Person, superuser: Any, run_jobs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def deleted_meanwhile(**account: Any) -> Any:
+    def verify_during_deletion(**account: Any) -> Any:
         outcome = verify(**account)
         with tenant_scope(ada.id):
             account_deletion.delete_account_rows(ada.id)
         return outcome
 
     verify = lockout.verify_password
-    monkeypatch.setattr(lockout, "verify_password", deleted_meanwhile)
+    monkeypatch.setattr(lockout, "verify_password", verify_during_deletion)
     assert api.post("login", {"email": ada.email, "password": "wrong"}).status_code == 401
-    left = "SELECT count(*) FROM audit_personal_data WHERE creator_id = %s AND email <> ''"
-    assert superuser.execute(left, [ada.id]).fetchone() == (1,)
+    remaining = "SELECT count(*) FROM audit_personal_data WHERE creator_id = %s AND email <> ''"
+    assert superuser.execute(remaining, [ada.id]).fetchone() == (1,)
     superuser.execute("UPDATE django_tasks_database_dbtaskresult SET run_after = now()")
     assert run_jobs() == 1
-    assert superuser.execute(left, [ada.id]).fetchone() == (0,)
+    assert superuser.execute(remaining, [ada.id]).fetchone() == (0,)
 
 
-def test_wrong_passwords_at_the_owners_doors_count_towards_the_lock(api: API, ada: Person) -> None:
+def test_wrong_passwords_of_a_signed_in_creator_lock_the_account(api: API, ada: Person) -> None:
     for n in range(5):
         path, body = [("me/delete", {}), ("email/change", {"new_email": "new@example.com"})][n % 2]
         assert api.post(path, body | {"password": "wrong"}, token=ada.access).status_code == 403
@@ -97,7 +97,7 @@ def change(api: API, ada: Person, new_email: str = "Countess@example.com") -> No
     assert api.post("email/change", body, token=ada.access).status_code == 202
 
 
-def test_address_changes_when_the_new_one_confirms(api: API, ada: Person, run_jobs: Any) -> None:
+def test_address_changes_when_the_new_one_is_confirmed(api: API, ada: Person, run_jobs: Any) -> None:
     change(api, ada)
     run_jobs()
     to_new, to_old = mail.outbox
@@ -112,7 +112,7 @@ def test_address_changes_when_the_new_one_confirms(api: API, ada: Person, run_jo
     assert api.generic("GET", page).status_code == 400
 
 
-def test_old_address_undoes_the_change_and_throws_everybody_out(api: API, ada: Person, run_jobs: Any) -> None:
+def test_undo_restores_the_address_and_ends_all_sessions(api: API, ada: Person, run_jobs: Any) -> None:
     change(api, ada)
     run_jobs()
     uid, token = link(mail.outbox[0], "email-change")
@@ -129,14 +129,14 @@ def test_old_address_undoes_the_change_and_throws_everybody_out(api: API, ada: P
 
 
 def test_change_page_asks_for_the_password(api: API, ada: Person, run_jobs: Any) -> None:
-    """Some mail scanners press buttons, but none knows the password."""
+    """Some mail scanners submit forms, but they do not know the password."""
     change(api, ada)
     run_jobs()
     uid, token = link(mail.outbox[0], "email-change")
     page = f"/account/email-change/{uid}/{token}/"
-    shown = browser.get(page).content.decode()
-    assert 'value="countess@example.com" autocomplete="username"' in shown
-    assert ada.email not in shown  # had the new address been mistyped, a stranger would read it
+    html = browser.get(page).content.decode()
+    assert 'value="countess@example.com" autocomplete="username"' in html
+    assert ada.email not in html  # a stranger may read it if the new address was mistyped
     for body in ({}, {"password": ""}, {"password": "wrong"}):
         assert browser.post(page, body).status_code == 400, body
     assert api.get("me", token=ada.access).json()["email"] == ada.email
@@ -144,9 +144,7 @@ def test_change_page_asks_for_the_password(api: API, ada: Person, run_jobs: Any)
     assert api.get("me", token=ada.access).json()["email"] == "countess@example.com"
 
 
-def test_wrong_passwords_on_the_change_page_count_towards_the_lockout(
-    api: API, ada: Person, run_jobs: Any
-) -> None:
+def test_wrong_passwords_on_the_change_page_lock_the_account(api: API, ada: Person, run_jobs: Any) -> None:
     change(api, ada)
     run_jobs()
     uid, token = link(mail.outbox[0], "email-change")
@@ -159,16 +157,14 @@ def test_wrong_passwords_on_the_change_page_count_towards_the_lockout(
     assert api.post("login", {"email": ada.email, "password": PASSWORD}).status_code == 429
 
 
-def test_taken_address_gets_no_link_and_tells_nobody(
-    api: API, ada: Person, bob: Person, run_jobs: Any
-) -> None:
+def test_taken_address_gets_no_link(api: API, ada: Person, bob: Person, run_jobs: Any) -> None:
     change(api, ada, bob.email)
     run_jobs()
     to_bob = next(message for message in mail.outbox if message.to == [bob.email])
     assert "email-change" not in to_bob.body
 
 
-def test_address_taken_in_the_meantime_ends_the_link(api: API, ada: Person, run_jobs: Any) -> None:
+def test_link_is_invalid_if_the_address_was_taken(api: API, ada: Person, run_jobs: Any) -> None:
     change(api, ada)
     run_jobs()
     uid, token = link(mail.outbox[0], "email-change")

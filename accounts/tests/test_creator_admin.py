@@ -23,7 +23,7 @@ from accounts.tests.support.creator_pages import (
     record_justification,
     text_of,
 )
-from accounts.tests.support.end_users import visit
+from accounts.tests.support.end_users import open_session
 from accounts.tests.support.flows import log_in
 from config.tests.support.accounts import Person, make_creator
 from config.tests.support.client import API
@@ -267,7 +267,7 @@ def test_operators_event_has_both_ids(
 
 # --- detail ------------------------------------------------------------------------------------
 def test_detail_shows_state_sessions_lockouts_and_events(api: API, ada: Person, browser: Client) -> None:
-    visit(api, ada)
+    open_session(api, ada)
     for _ in range(5):
         log_in(api, ada.email, "wrong")
     record_justification(browser, ada)
@@ -282,7 +282,7 @@ def test_detail_shows_state_sessions_lockouts_and_events(api: API, ada: Person, 
 def test_detail_contains_no_secret(
     api: API, ada: Person, browser: Client, superuser: psycopg.Connection
 ) -> None:
-    session = visit(api, ada)["session"]
+    session = open_session(api, ada)["session"]
     record_justification(browser, ada)
     text = browser.get(page_of(ada)).content.decode() + browser.get(LIST).content.decode()
     ((encoded,),) = superuser.execute("SELECT password FROM creators WHERE id = %s", [ada.id]).fetchall()

@@ -74,7 +74,7 @@ def test_interrupted_export_is_invalid_json_and_logged(
     with pytest.raises(ValueError, match="Expecting"):
         json.loads(first + b"".join(parts))
     (line,) = [record for record in caplog.records if record.name == exports.__name__]
-    assert (line.message, line.exc_info) == ("export broken off", None)
+    assert (line.message, line.exc_info) == ("export aborted", None)
     connection.close()
 
 

@@ -28,7 +28,7 @@ from config.tests.support.accounts import PASSWORD, Person, make_creator
 from config.tests.support.client import API
 from config.tests.support.environment import ROOT
 from config.tests.support.live_server import serving
-from config.tests.support.requests import BODIES, HASHING
+from config.tests.support.urls import hashing_bodies
 
 pytestmark = pytest.mark.no_database
 
@@ -266,8 +266,8 @@ def test_endpoints_that_hash_are_busy_without_a_free_slot(
     api: API, ada: Person, one_slot: threading.BoundedSemaphore
 ) -> None:
     one_slot.acquire()
-    for path in HASHING:
-        refused = api.post(path, BODIES[path], token=ada.access)
+    for path, body in hashing_bodies().items():
+        refused = api.post(path, body, token=ada.access)
         assert (refused.status_code, refused.json()["code"]) == (503, "busy"), path
         assert int(refused["Retry-After"]) >= 1
     page = Client().post("/account/reset/x/y/", {"new_password": PASSWORD})
@@ -276,8 +276,8 @@ def test_endpoints_that_hash_are_busy_without_a_free_slot(
     assert api.get("me", token=ada.access).status_code == 200
     assert api.post("password/reset", {"email": EMAIL}).status_code == 202
     one_slot.release()
-    for path in HASHING:
-        assert api.post(path, BODIES[path], token=ada.access).status_code != 503, path
+    for path, body in hashing_bodies().items():
+        assert api.post(path, body, token=ada.access).status_code != 503, path
     assert one_slot.acquire(blocking=False)  # each has released its slot
 
 

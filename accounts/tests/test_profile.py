@@ -1,4 +1,4 @@
-"""Who am I: what creators see of themselves, and the one thing they change there."""
+"""The profile of the caller, and the change of its display name."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from config.tests.support.accounts import Person
 from config.tests.support.client import API
 
 
-def test_me_says_what_the_contract_says(api: API, ada: Person) -> None:
+def test_me_has_the_fields_of_the_contract(api: API, ada: Person) -> None:
     response = api.get("me", token=ada.access)
     me = response.json()
     assert set(me) == {"id", "email", "display_name", "email_verified", "created_at", "last_login_at"}
@@ -20,14 +20,14 @@ def test_me_says_what_the_contract_says(api: API, ada: Person) -> None:
     assert response["Cache-Control"] == "no-store"
 
 
-def test_nobody_reads_me_without_a_bearer(api: API, ada: Person) -> None:
+def test_me_needs_a_bearer(api: API, ada: Person) -> None:
     for method in (api.get, api.patch):
         response = method("me")
         assert response.status_code == 401
         assert response["WWW-Authenticate"] == 'Bearer error="invalid_token"'
 
 
-def test_new_name_stays(api: API, ada: Person, bob: Person, superuser: psycopg.Connection) -> None:
+def test_new_name_is_saved(api: API, ada: Person, bob: Person, superuser: psycopg.Connection) -> None:
     name = "Ada Königin von Lovelace 🌸"
     response = api.patch("me", {"display_name": name}, token=ada.access)
     assert (response.status_code, response.json()["display_name"]) == (200, name)
@@ -42,7 +42,7 @@ def test_name_may_be_empty(api: API, ada: Person) -> None:
     assert api.patch("me", {"display_name": ""}, token=ada.access).json()["display_name"] == ""
 
 
-def test_everything_else_in_a_patch_is_ignored(
+def test_other_fields_of_a_patch_are_ignored(
     api: API, ada: Person, bob: Person, superuser: psycopg.Connection
 ) -> None:
     select = "SELECT * FROM creators ORDER BY id"
@@ -64,19 +64,19 @@ def test_everything_else_in_a_patch_is_ignored(
     ["x" * 101, "A\0da", None, True, ["Ada"], {"a": 1}],
     ids=["long", "NUL", "null", "bool", "list", "map"],
 )  # fmt: skip
-def test_impossible_name_is_refused_by_name(api: API, ada: Person, name: Any) -> None:
+def test_invalid_name_is_refused(api: API, ada: Person, name: Any) -> None:
     response = api.patch("me", {"display_name": name}, token=ada.access)
     assert response.status_code == 400
-    assert [one["field"] for one in response.json()["errors"]] == ["display_name"]
+    assert [error["field"] for error in response.json()["errors"]] == ["display_name"]
     assert api.get("me", token=ada.access).json()["display_name"] == "Ada"
 
 
-def test_longest_name_fits(api: API, ada: Person) -> None:
+def test_longest_name_is_accepted(api: API, ada: Person) -> None:
     name = "🌸" * 100
     assert api.patch("me", {"display_name": name}, token=ada.access).json()["display_name"] == name
 
 
-def test_deactivated_and_deleted_creators_are_out_at_the_next_request(
+def test_deactivated_or_deleted_creator_is_refused_at_once(
     api: API, ada: Person, bob: Person, superuser: psycopg.Connection
 ) -> None:
     superuser.execute("UPDATE creators SET is_active = false WHERE id = %s", [ada.id])
@@ -87,16 +87,16 @@ def test_deactivated_and_deleted_creators_are_out_at_the_next_request(
         assert api.patch("me", {"display_name": "x"}, token=person.access).status_code == 401
 
 
-def test_staff_made_by_force_are_out_at_the_api(api: API, ada: Person, superuser: psycopg.Connection) -> None:
+def test_staff_are_refused(api: API, ada: Person, superuser: psycopg.Connection) -> None:
     superuser.execute("UPDATE creators SET is_staff = true WHERE id = %s", [ada.id])
     assert api.get("me", token=ada.access).status_code == 401
     assert api.post("refresh", {"refresh": ada.refresh}).status_code == 401
 
 
-def test_answers_say_how_long_they_are(api: API, ada: Person) -> None:
-    """One that doesn't goes out in chunks, which costs the server and some clients more."""
-    answers = [api.get("me", token=ada.access), api.get("me"), api.get("nowhere"), api.post("login", {})]
-    assert [answer.status_code for answer in answers] == [200, 401, 404, 400]
-    for answer in answers:
-        assert answer["Content-Length"] == str(len(answer.content))
+def test_responses_have_a_content_length(api: API, ada: Person) -> None:
+    """Without it the server sends chunks, which is slower."""
+    responses = [api.get("me", token=ada.access), api.get("me"), api.get("nowhere"), api.post("login", {})]
+    assert [response.status_code for response in responses] == [200, 401, 404, 400]
+    for response in responses:
+        assert response["Content-Length"] == str(len(response.content))
     assert "Content-Length" not in api.post("logout/all", {}, token=ada.access)

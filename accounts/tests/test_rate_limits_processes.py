@@ -17,7 +17,7 @@ from config.tests.support.live_server import Served, serving
 
 pytestmark = pytest.mark.slow
 BURST = 60
-UNUSED = iter(range(60_000))
+UNUSED_ADDRESSES = iter(range(60_000))
 LIMITS = {"login": 10, "password/validate": 10, "refresh": 30}
 
 
@@ -36,10 +36,10 @@ def served(
         yield service
 
 
-def quiet_network() -> str:
-    """A new address whose window lasts a while yet: no burst shall straddle its edge."""
+def unused_address() -> str:
+    """A new address whose window does not end during a burst."""
     now = int(time.time())
-    for number in UNUSED:
+    for number in UNUSED_ADDRESSES:
         address = f"10.0.{number // 250}.{number % 250}"
         if _get_window(address, 60) - now > 40:
             return address
@@ -47,50 +47,48 @@ def quiet_network() -> str:
 
 
 @pytest.mark.parametrize(("path", "limit"), LIMITS.items())
-def test_of_a_burst_of_60_exactly_the_limit_passes(served: Served, path: str, limit: int) -> None:
-    address = quiet_network()
-    tricks = [address, f"203.0.113.9, {address}", f"::ffff:{address}", f" {address} "]
+def test_exactly_the_limit_of_a_burst_is_allowed(served: Served, path: str, limit: int) -> None:
+    address = unused_address()
+    spellings = [address, f"203.0.113.9, {address}", f"::ffff:{address}", f" {address} "]
 
-    def knock(number: int) -> bool:
-        return served.post(path, {}, ip=tricks[number % 4]).status != 429
+    def is_allowed(number: int) -> bool:
+        return served.post(path, {}, ip=spellings[number % 4]).status != 429
 
-    assert sum(all_at_once(BURST, knock)) == limit
+    assert sum(all_at_once(BURST, is_allowed)) == limit
 
 
 @pytest.mark.parametrize("name", ["X-Forwarded-For", "X_Forwarded_For", "X-Forwarded_For"])
 @pytest.mark.parametrize("is_last", [False, True])
-def test_forged_header_line_beside_the_proxys_own_does_not_evade(
-    served: Served, name: str, is_last: bool
-) -> None:
-    """Some proxies add a line of their own instead of a word to the client's; a CGI name has no hyphen."""
+def test_forged_header_line_does_not_evade_the_limit(served: Served, name: str, is_last: bool) -> None:
+    """Some proxies add a second header line, and CGI names cannot tell a hyphen from an underscore."""
     if is_last and name == "X-Forwarded-For":
-        pytest.skip("a proxy adds its own line at the end")
-    address = quiet_network()
+        pytest.skip("a proxy adds its line at the end")
+    address = unused_address()
 
-    def knock(number: int) -> int:
-        with socket.create_connection(("127.0.0.1", served.port), 10) as door:
+    def send(number: int) -> int:
+        with socket.create_connection(("127.0.0.1", served.port), 10) as connection:
             lines = [f"{name}: 203.0.113.{number}", f"X-Forwarded-For: {address}"]
-            door.sendall(
+            connection.sendall(
                 b"POST /api/v1/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n"
                 b"Content-Type: application/json\r\nConnection: close\r\n"
                 + "\r\n".join([*(lines[::-1] if is_last else lines), "", "{}"]).encode()
             )
-            return int(door.recv(64).split()[1])
+            return int(connection.recv(64).split()[1])
 
-    assert Counter(knock(number) for number in range(15)) == {400: 10, 429: 5}
+    assert Counter(send(number) for number in range(15)) == {400: 10, 429: 5}
 
 
-def test_without_redis_the_doors_stay_shut_and_open_again(
+def test_limits_fail_closed_without_redis_and_recover(
     django_db_setup: None, tmp_path: Path, redis: Redis
 ) -> None:
     with serving(tmp_path, workers=1, REDIS_URL=redis.url) as served:
         assert served.post("password/validate", {}, ip="192.0.2.1").status == 400
-        redis.send(signal.SIGSTOP)  # it hangs
-        assert_shut(served)
+        redis.send(signal.SIGSTOP)
+        assert_unavailable(served)
         redis.send(signal.SIGCONT)
         assert wait_until(lambda: served.post("refresh", {}, ip="192.0.2.2").status == 400, within=5)
         redis.stop()
-        assert_shut(served)
+        assert_unavailable(served)
         assert served.call("GET", "/healthz").status == 200
         redis.start()
         assert wait_until(lambda: served.post("refresh", {}, ip="192.0.2.3").status == 400, within=5)
@@ -98,11 +96,11 @@ def test_without_redis_the_doors_stay_shut_and_open_again(
         log = served.log.read_text()
     assert "Traceback" not in log
     assert "rate limits unavailable" in log
-    assert lifetimes  # and none for ever: a flood of addresses must not fill the memory
+    assert lifetimes  # all keys expire, so that a flood of addresses cannot fill the memory
     assert all(0 <= seconds <= 65 for seconds in lifetimes)
 
 
-def assert_shut(served: Served) -> None:
+def assert_unavailable(served: Served) -> None:
     started = time.monotonic()
     reply = served.post("password/validate", {"password": "x"}, ip="192.0.2.1")
     assert (reply.status, reply.code) == (503, "unavailable")

@@ -1,4 +1,4 @@
-"""The resource servers of docs/, each a real process beside the live service."""
+"""The example resource servers of docs/, each as a process beside the live service."""
 
 import http.client
 import subprocess
@@ -31,7 +31,7 @@ from accounts.tests.support.forged_tokens import (
 from config.launcher.process import wait_until
 from config.tests.support.accounts import PASSWORD, Person
 from config.tests.support.external_servers import free_port
-from config.tests.support.launched_service import launched_service
+from config.tests.support.launched_service import live_service
 from config.tests.support.live_server import Reply, Served
 from tenancy.context import OPERATOR, using_alias
 
@@ -43,40 +43,40 @@ PAUSE_SECONDS = 1.0
 
 @contextmanager
 def example(name: str, **env: str) -> Iterator[Callable[[str], Reply]]:
-    """Run it; yields what asks it with a token."""
+    """Run it; yields a function that sends it a token."""
     port = free_port()
     command: list[str | Path] = [sys.executable, "-W", "error", DOCS / name]
     process = subprocess.Popen(command, env=env | {"PORT": str(port), "PATH": ""})
 
-    def ask(token: str) -> Reply:
+    def send(token: str) -> Reply:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         try:
             connection.request("GET", "/", headers={"Authorization": f"Bearer {token}"} if token else {})
-            answer = connection.getresponse()
-            return Reply(answer.status, answer.read(), {k.lower(): v for k, v in answer.getheaders()})
+            reply = connection.getresponse()
+            return Reply(reply.status, reply.read(), {k.lower(): v for k, v in reply.getheaders()})
         finally:
             connection.close()
 
-    def listens() -> bool:
+    def is_listening() -> bool:
         try:
-            return ask("").status > 0
+            return send("").status > 0
         except OSError:
             return False
 
     try:
-        assert wait_until(listens, within=20)
-        yield ask
+        assert wait_until(is_listening, within=20)
+        yield send
     finally:
         process.terminate()
         process.wait(timeout=10)
 
 
-class Publisher(ThreadingHTTPServer):
-    """The service's keys, by way of somebody who counts and who can be away."""
+class KeyProxy(ThreadingHTTPServer):
+    """Passes on the service's JWKS, counts the requests, and can be unavailable."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(("127.0.0.1", 0), _Passing)
-        self.source, self.fetches, self.away = f"{url}/.well-known/jwks.json", 0, False
+        super().__init__(("127.0.0.1", 0), _KeyProxyHandler)
+        self.source, self.fetches, self.is_unavailable = f"{url}/.well-known/jwks.json", 0, False
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -88,12 +88,12 @@ class Publisher(ThreadingHTTPServer):
         super().server_close()
 
 
-class _Passing(BaseHTTPRequestHandler):
-    server: Publisher
+class _KeyProxyHandler(BaseHTTPRequestHandler):
+    server: KeyProxy
 
     def do_GET(self) -> None:
         self.server.fetches += 1
-        if self.server.away:
+        if self.server.is_unavailable:
             self.send_error(503)
             return
         with urllib.request.urlopen(self.server.source, timeout=5) as answer:
@@ -108,7 +108,7 @@ class _Passing(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def service(ada: Person, tmp_path: Path) -> Iterator[str]:
-    with launched_service(tmp_path) as url:
+    with live_service(tmp_path) as url:
         yield url
 
 
@@ -125,23 +125,23 @@ def key(service: str) -> str:
 
 
 @pytest.fixture
-def verifier(service: str) -> Iterator[tuple[Callable[[str], Reply], Publisher]]:
+def verifier(service: str) -> Iterator[tuple[Callable[[str], Reply], KeyProxy]]:
     with ExitStack() as running:
-        publisher = running.enter_context(Publisher(service))
-        env = {"ACCOUNTS": service, "KEYS_URL": publisher.url, "PAUSE_SECONDS": str(PAUSE_SECONDS)}
-        yield running.enter_context(example("verify_by_keys.py", **env)), publisher
+        proxy = running.enter_context(KeyProxy(service))
+        env = {"ACCOUNTS": service, "KEYS_URL": proxy.url, "PAUSE_SECONDS": str(PAUSE_SECONDS)}
+        yield running.enter_context(example("verify_by_keys.py", **env)), proxy
 
 
 def log_in(call: Any, person: Person) -> Any:
-    answer = call("POST", "login", {"email": person.email, "password": PASSWORD})
-    assert answer.status == 200, answer
-    return answer.json()
+    reply = call("POST", "login", {"email": person.email, "password": PASSWORD})
+    assert reply.status == 200, reply
+    return reply.json()
 
 
-def no_good(call: Any, person: Person, pair: Any) -> dict[str, str]:
+def invalid_tokens(call: Any, person: Person, pair: Any) -> dict[str, str]:
     access = pair["access"]
     header, claims = unpack(access)
-    visit = call("POST", "/api/v1/end-users/sessions", {"creator": str(person.id)}).json()
+    end_user = call("POST", "/api/v1/end-users/sessions", {"creator": str(person.id)}).json()
     return {
         "none": "",
         "rubbish": "rubbish",
@@ -158,100 +158,100 @@ def no_good(call: Any, person: Person, pair: Any) -> dict[str, str]:
         "several audiences": claims_with(aud=[claims["aud"], "https://elsewhere.example"])(access),
         "without a type": claims_without("token_type")(access),
         "refresh": pair["refresh"],
-        "visitor's session": visit["session"],
+        "end user's session": end_user["session"],
     }
 
 
-def assert_refuses(ask: Callable[[str], Reply], tokens: dict[str, str]) -> None:
-    for why, token in tokens.items():
-        answer = ask(token)
-        assert (answer.status, answer.json()) == (401, {"code": "invalid_token"}), why
-        assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"', why
+def assert_refuses(send: Callable[[str], Reply], tokens: dict[str, str]) -> None:
+    for case, token in tokens.items():
+        reply = send(token)
+        assert (reply.status, reply.json()) == (401, {"code": "invalid_token"}), case
+        assert reply.headers["www-authenticate"] == 'Bearer error="invalid_token"', case
 
 
-def test_verifier_lets_the_creator_in_and_no_other_token(verifier: Any, call: Any, ada: Person) -> None:
-    ask, _ = verifier
+def test_verifier_accepts_only_the_access_token(verifier: Any, call: Any, ada: Person) -> None:
+    send, _ = verifier
     pair = log_in(call, ada)
-    assert ask(pair["access"]).json() == {"creator": str(ada.id)}
-    assert_refuses(ask, no_good(call, ada, pair))
+    assert send(pair["access"]).json() == {"creator": str(ada.id)}
+    assert_refuses(send, invalid_tokens(call, ada, pair))
     assert call("POST", "logout/all", token=pair["access"]).status == 204
-    assert ask(pair["access"]).status == 200  # as it says: until `exp` it can't know
+    assert send(pair["access"]).status == 200  # documented: it accepts the token until `exp`
 
 
-def test_verifier_survives_a_rotation(
+def test_verifier_accepts_a_rotated_key(
     verifier: Any, call: Any, ada: Person, superuser: psycopg.Connection
 ) -> None:
-    ask, _ = verifier
+    send, _ = verifier
     old = log_in(call, ada)["access"]
-    assert ask(old).status == 200
+    assert send(old).status == 200
     with using_alias(OPERATOR):
         kid = signing_keys.rotate_signing_key()
-    superuser.execute(
-        "UPDATE signing_keys SET activates_at = now() WHERE kid = %s", [kid]
-    )  # by hand, at once
-    news: list[str] = []
+    superuser.execute("UPDATE signing_keys SET activates_at = now() WHERE kid = %s", [kid])
+    new_tokens: list[str] = []
 
-    def signs() -> bool:
-        news.append(log_in(call, ada)["access"])
-        return bool(unpack(news[-1])[0]["kid"] == kid)
+    def new_key_signs() -> bool:
+        new_tokens.append(log_in(call, ada)["access"])
+        return bool(unpack(new_tokens[-1])[0]["kid"] == kid)
 
     try:
-        assert wait_until(signs, within=10)
-        assert wait_until(lambda: ask(news[-1]).status == 200, within=10)
-        assert ask(old).status == 200
+        assert wait_until(new_key_signs, within=10)
+        assert wait_until(lambda: send(new_tokens[-1]).status == 200, within=10)
+        assert send(old).status == 200
     finally:
         superuser.execute("UPDATE signing_keys SET expires_at = NULL WHERE kid <> %s", [kid])
         superuser.execute("DELETE FROM signing_keys WHERE kid = %s", [kid])
 
 
-def test_verifier_is_not_driven_to_fetch_by_unknown_keys(verifier: Any, call: Any, ada: Person) -> None:
-    ask, publisher = verifier
+def test_unknown_keys_do_not_cause_a_fetch_each(verifier: Any, call: Any, ada: Person) -> None:
+    send, proxy = verifier
     access = log_in(call, ada)["access"]
     header, claims = unpack(access)
-    began = time.monotonic()
+    started = time.monotonic()
     for number in range(100):
-        assert ask(signed(header | {"kid": f"made up {number}"}, claims, FOREIGN)).status == 401
-    assert publisher.fetches <= 1 + (time.monotonic() - began) / PAUSE_SECONDS
-    before = publisher.fetches
-    assert [ask(access).status for _ in range(20)] == [200] * 20
-    assert publisher.fetches == before
+        assert send(signed(header | {"kid": f"unknown {number}"}, claims, FOREIGN)).status == 401
+    assert proxy.fetches <= 1 + (time.monotonic() - started) / PAUSE_SECONDS
+    before = proxy.fetches
+    assert [send(access).status for _ in range(20)] == [200] * 20
+    assert proxy.fetches == before
 
 
-def test_verifier_needs_no_answer_once_it_has_the_keys(verifier: Any, call: Any, ada: Person) -> None:
-    ask, publisher = verifier
+def test_verifier_works_without_the_service_once_it_has_the_keys(
+    verifier: Any, call: Any, ada: Person
+) -> None:
+    send, proxy = verifier
     access = log_in(call, ada)["access"]
-    publisher.away = True
-    answer = ask(access)
-    assert (answer.status, answer.json()) == (503, {"code": "unavailable"})
-    assert int(answer.headers["retry-after"]) >= 1
-    publisher.away = False
-    assert wait_until(lambda: ask(access).status == 200, within=10)
-    publisher.away = True
+    proxy.is_unavailable = True
+    reply = send(access)
+    assert (reply.status, reply.json()) == (503, {"code": "unavailable"})
+    assert int(reply.headers["retry-after"]) >= 1
+    proxy.is_unavailable = False
+    assert wait_until(lambda: send(access).status == 200, within=10)
+    proxy.is_unavailable = True
     time.sleep(PAUSE_SECONDS)
     unknown = signed(unpack(access)[0] | {"kid": "unknown"}, unpack(access)[1])
-    assert [ask(unknown).status, ask(access).status] == [401, 200]
+    assert [send(unknown).status, send(access).status] == [401, 200]
 
 
-def test_introspecting_server_notices_an_ended_session_at_once(
+def test_introspecting_server_refuses_an_ended_session_at_once(
     service: str, call: Any, key: str, ada: Person
 ) -> None:
-    with example("introspect.py", ACCOUNTS=service, API_KEY=key) as ask:
+    with example("introspect.py", ACCOUNTS=service, API_KEY=key) as send:
         pair = log_in(call, ada)
-        assert ask(pair["access"]).json() == {"creator": str(ada.id)}
-        assert_refuses(ask, no_good(call, ada, pair))
-        assert ask(pair["access"]).status == 200
+        assert send(pair["access"]).json() == {"creator": str(ada.id)}
+        assert_refuses(send, invalid_tokens(call, ada, pair))
+        assert send(pair["access"]).status == 200
         assert call("POST", "logout", {"refresh": pair["refresh"]}).status == 204
-        assert_refuses(ask, {"ended": pair["access"]})
+        assert_refuses(send, {"ended": pair["access"]})
 
 
-def test_introspecting_server_judges_nobody_when_its_own_key_is_refused(
+def test_introspecting_server_is_unavailable_if_its_key_is_refused(
     service: str, call: Any, key: str, ada: Person
 ) -> None:
-    with example("introspect.py", ACCOUNTS=service, API_KEY=key) as ask:
+    with example("introspect.py", ACCOUNTS=service, API_KEY=key) as send:
         access = log_in(call, ada)["access"]
-        assert ask(access).status == 200
+        assert send(access).status == 200
         with using_alias(OPERATOR):
             revoke_api_key("the shop")
-        answer = ask(access)
-        assert (answer.status, answer.json()) == (503, {"code": "unavailable"})
-        assert int(answer.headers["retry-after"]) >= 1
+        reply = send(access)
+        assert (reply.status, reply.json()) == (503, {"code": "unavailable"})
+        assert int(reply.headers["retry-after"]) >= 1

@@ -1,4 +1,4 @@
-"""Sessions: seen and ended from any of them, and capped."""
+"""Sessions are listed, ended and limited in number."""
 
 from datetime import timedelta
 from typing import Any
@@ -15,11 +15,11 @@ FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.
 def log_in(api: API, person: Person, **headers: str) -> dict[str, Any]:
     response = api.post("login", {"email": person.email, "password": person.password}, **headers)
     assert response.status_code == 200, response.content
-    found: dict[str, Any] = response.json()
-    return found
+    pair: dict[str, Any] = response.json()
+    return pair
 
 
-def test_list_names_device_address_and_the_current_one(api: API, ada: Person, bob: Person) -> None:
+def test_list_has_device_address_and_current_session(api: API, ada: Person, bob: Person) -> None:
     access = log_in(api, ada, **{"User-Agent": FIREFOX})["access"]
     page = api.get("sessions", token=access).json()
     assert set(page) == {"next", "previous", "results"}
@@ -37,7 +37,7 @@ def test_list_names_device_address_and_the_current_one(api: API, ada: Person, bo
     assert [row["current"] for row in page["results"]] == [True, False]
 
 
-def test_pages_follow_each_other_by_public_url(api: API, ada: Person, settings: Any) -> None:
+def test_page_links_use_the_public_url(api: API, ada: Person, settings: Any) -> None:
     for _ in range(60):
         sign_in(ada)
     page = api.get("sessions", token=ada.access).json()
@@ -49,7 +49,7 @@ def test_pages_follow_each_other_by_public_url(api: API, ada: Person, settings: 
 
 
 @pytest.mark.parametrize("cursor", ["x", "cD1hYmM=", "cD0wMDAwMDAwMC0="])
-def test_made_up_cursor_is_refused(api: API, ada: Person, cursor: str) -> None:
+def test_invalid_cursor_is_refused(api: API, ada: Person, cursor: str) -> None:
     from urllib.parse import quote
 
     response = api.get(f"sessions?cursor={quote(cursor)}", token=ada.access)
@@ -57,10 +57,10 @@ def test_made_up_cursor_is_refused(api: API, ada: Person, cursor: str) -> None:
     assert response.json()["errors"][0]["field"] == "cursor"
 
 
-def test_ended_session_loses_refresh_and_access_at_once(api: API, ada: Person) -> None:
+def test_tokens_of_an_ended_session_are_invalid_at_once(api: API, ada: Person) -> None:
     other = log_in(api, ada)
-    found = api.get("sessions", token=other["access"]).json()["results"]
-    other_id = next(row["id"] for row in found if row["current"])
+    rows = api.get("sessions", token=other["access"]).json()["results"]
+    other_id = next(row["id"] for row in rows if row["current"])
     assert api.delete(f"sessions/{other_id}", token=ada.access).status_code == 204
     assert api.get("me", token=other["access"]).status_code == 401
     assert api.post("refresh", {"refresh": other["refresh"]}).json()["code"] == "invalid_token"
@@ -69,20 +69,20 @@ def test_ended_session_loses_refresh_and_access_at_once(api: API, ada: Person) -
 
 
 def test_other_tenants_session_is_not_found(api: API, ada: Person, bob: Person) -> None:
-    of_bob = api.get("sessions", token=bob.access).json()["results"][0]["id"]
-    response = api.delete(f"sessions/{of_bob}", token=ada.access)
+    bobs_session = api.get("sessions", token=bob.access).json()["results"][0]["id"]
+    response = api.delete(f"sessions/{bobs_session}", token=ada.access)
     assert (response.status_code, response.json()["code"]) == (404, "not_found")
     assert api.get("me", token=bob.access).status_code == 200
 
 
-def test_cap_ends_the_oldest(api: API, ada: Person, settings: Any) -> None:
+def test_session_limit_ends_the_oldest(api: API, ada: Person, settings: Any) -> None:
     settings.MAX_SESSIONS_PER_CREATOR = 2
     second = log_in(api, ada)["access"]
     third = log_in(api, ada)["access"]
     assert [api.get("me", token=t).status_code for t in (ada.access, second, third)] == [401, 200, 200]
 
 
-def test_idle_session_is_over(api: API, ada: Person, settings: Any, superuser: Any) -> None:
+def test_idle_session_expires(api: API, ada: Person, settings: Any, superuser: Any) -> None:
     settings.SESSION_IDLE_LIFETIME = timedelta(days=7)
     superuser.execute(
         "UPDATE sessions SET last_used_at = %s", [timezone.now() - timedelta(days=7) + timedelta(seconds=30)]

@@ -21,9 +21,9 @@ from accounts.tests.support.creator_pages import (
     record_justification,
     text_of,
 )
-from accounts.tests.support.end_users import DOOR, visit
+from accounts.tests.support.end_users import SESSIONS, open_session
 from accounts.tests.support.flows import all_at_once, confirm, events, link_in, log_in, sign_up
-from accounts.tests.support.resource_servers import ask
+from accounts.tests.support.resource_servers import post_token
 from audit.events import Event
 from audit.requests.client_info import ClientInfo
 from config.tests.support.accounts import PASSWORD, Person, make_creator, sign_in
@@ -241,7 +241,7 @@ def test_reset_mails_are_rate_limited(ada: Person, justified: Client, run_jobs: 
 def test_reactivation_restores_no_session_or_link(
     api: API, ada: Person, bob: Person, justified: Client, run_jobs: Any
 ) -> None:
-    end_user, bobs = visit(api, ada)["session"], visit(api, bob)["session"]
+    end_user, bobs = open_session(api, ada)["session"], open_session(api, bob)["session"]
     api.post("password/reset", {"email": ada.email})
     run_jobs()
     uid, token = link_in(mail.outbox.pop())
@@ -250,18 +250,18 @@ def test_reactivation_restores_no_session_or_link(
     def assert_revoked() -> None:
         assert api.get("me", token=ada.access).status_code == 401
         assert api.post("refresh", {"refresh": ada.refresh}).status_code == 401
-        assert api.get(f"{DOOR}/current", token=end_user).status_code == 401
+        assert api.get(f"{SESSIONS}/current", token=end_user).status_code == 401
         link = {"uid": uid, "token": token, "new_password": "another lovely sentence"}
         assert api.post("password/reset/confirm", link).status_code == 400
 
     assert_revoked()
     assert log_in(api, ada.email).status_code == 401
-    assert api.post(DOOR, {"creator": str(ada.id)}).status_code == 404
+    assert api.post(SESSIONS, {"creator": str(ada.id)}).status_code == 404
     assert "The account is active again." in perform(justified, ada, "reactivate")
     assert_revoked()
     assert log_in(api, ada.email).status_code == 200
     assert api.get("me", token=bob.access).status_code == 200
-    assert api.get(f"{DOOR}/current", token=bobs).status_code == 200
+    assert api.get(f"{SESSIONS}/current", token=bobs).status_code == 200
     run_jobs()
     (message,) = mail.outbox
     assert "Our support deactivated your account" in message.body
@@ -370,7 +370,7 @@ def test_deletion_requires_the_typed_address(
 def test_deletion_keeps_events_without_personal_data(
     api: API, ada: Person, bob: Person, olga: Person, justified: Client, superuser: psycopg.Connection
 ) -> None:
-    visit(api, ada)
+    open_session(api, ada)
     log_in(api, ada.email, "wrong")
     perform(justified, ada, "delete", typed=ada.email)
     for table in ("sessions", "refresh_tokens", "user_sessions", "security_notices"):
@@ -444,11 +444,11 @@ def test_revoked_key_stops_working(
     olga: Person,
     superuser: psycopg.Connection,
 ) -> None:
-    assert ask(api, "introspect", key[0], ada.access).status_code == 200
+    assert post_token(api, "introspect", key[0], ada.access).status_code == 200
     assert "the shop" in text_of(browser.get(KEYS))
     assert "the shop" in text_of(browser.get(key[1]))
     assert "The key is revoked." in text_of(browser.post(key[1], follow=True))
-    assert ask(api, "introspect", key[0], ada.access).status_code == 401
+    assert post_token(api, "introspect", key[0], ada.access).status_code == 401
     assert "api_key.revoked" in events(superuser, of=olga.id)
     assert key[1] not in browser.get(KEYS).content.decode()
     before = len(events(superuser))

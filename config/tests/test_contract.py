@@ -1,4 +1,4 @@
-"""The contract's table of calls, row by row: who sends what, and what comes back."""
+"""The public contract, row by row: a caller, a body and the expected response."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ from accounts.tests.support.flows import link_in
 from config.tests.support.accounts import PASSWORD, Person, make_creator, sign_in
 from config.tests.support.client import API
 from config.tests.support.live_server import serving
-from config.tests.support.urls import endpoints
+from config.tests.support.urls import endpoint_names
 from tenancy.context import OPERATOR, using_alias
 
 ADA, BOB, ZOE, NOBODY = "ada@example.com", "bob@example.com", "zoe@example.com", "nobody@example.com"
@@ -27,7 +27,7 @@ DETAIL, PAGE = {"detail"}, {"next", "previous", "results"}
 PAIR = {"access", "refresh", "token_type", "expires_in", "refresh_expires_in"}
 PROFILE = {"id", "email", "display_name", "email_verified", "created_at", "last_login_at"}
 SESSION = {"id", "created_at", "last_used_at", "ip_address", "user_agent", "device", "current"}
-VISITOR = {"id", "creator", "created_at", "expires_at", "metadata"}
+END_USER = {"id", "creator", "created_at", "expires_at", "metadata"}
 OPENED = {"session", "session_id", "expires_at"}
 EVENT = {"id", "at", "type", "summary", "ip_address", "user_agent", "request_id", "detail"}
 EXPORT = {
@@ -35,15 +35,15 @@ EXPORT = {
 }  # fmt: skip
 LIVE = {"active", "sub", "sid", "exp", "iat", "jti", "token_type", "iss", "aud"}
 PROBLEM = {"type", "title", "status", "detail", "code", "request_id"}
-ASKED_AGAIN: list[Any] = [
+PASSWORD_ROWS: list[Any] = [
     ("ada", {"password": WRONG}, 403, "invalid_credentials"),
     ("ada", {"password": PASSWORD}, 429, "account_locked", "locked"),
     ("ada", {}, 400, "invalid_input"),
     ("", {"password": PASSWORD}, 401, "invalid_token"),
 ]
 
-# call → rows of (bearer, body, status, members of the answer or `code`, what else is given);
-# {words} are facts of the world below
+# call → rows of (bearer, body, status, members of the response or `code`, more preconditions);
+# a bearer, {words} and preconditions are attributes of the World below
 CONTRACT: dict[str, list[Any]] = {
     "POST /api/v1/auth/register": [
         ("", {"email": ZOE, "password": NEW, "display_name": "Zoe"}, 202, DETAIL),
@@ -72,7 +72,7 @@ CONTRACT: dict[str, list[Any]] = {
     "POST /api/v1/auth/refresh": [
         ("", {"refresh": "{refresh}"}, 200, PAIR),
         ("", {"refresh": "{ada}"}, 401, "invalid_token"),
-        ("", {"refresh": "{spent}"}, 401, "token_reused"),
+        ("", {"refresh": "{used}"}, 401, "token_reused"),
         ("", {"refresh": "{refresh}"}, 401, "invalid_token", "deactivated"),
     ],
     "POST /api/v1/auth/logout": [
@@ -108,7 +108,7 @@ CONTRACT: dict[str, list[Any]] = {
         ("ada", {"display_name": "A" * 101}, 400, "invalid_input display_name"),
         ("", {"display_name": "Ada L."}, 401, "invalid_token"),
     ],
-    "POST /api/v1/auth/me/delete": [("ada", {"password": PASSWORD}, 204, None), *ASKED_AGAIN],
+    "POST /api/v1/auth/me/delete": [("ada", {"password": PASSWORD}, 204, None), *PASSWORD_ROWS],
     "GET /api/v1/auth/me/export": [
         ("ada", None, 200, EXPORT),
         ("", None, 401, "invalid_token"),
@@ -140,7 +140,7 @@ CONTRACT: dict[str, list[Any]] = {
     ],
     "POST /api/v1/auth/email/change": [
         ("ada", {"new_email": ZOE, "password": PASSWORD}, 202, DETAIL),
-        *[(who, body | {"new_email": ZOE}, *rest) for who, body, *rest in ASKED_AGAIN],
+        *[(who, body | {"new_email": ZOE}, *rest) for who, body, *rest in PASSWORD_ROWS],
     ],
     "POST /api/v1/auth/email/change/confirm": [
         ("", {"uid": "{change[0]}", "token": "{change[1]}"}, 204, None),
@@ -164,22 +164,22 @@ CONTRACT: dict[str, list[Any]] = {
         ("", {"creator": "{ada_id}", "metadata": {"a": "b" * 4096}}, 400, "invalid_input metadata"),
     ],
     "GET /api/v1/end-users/sessions/current": [
-        ("visitor", None, 200, VISITOR),
+        ("end_user", None, 200, END_USER),
         ("ada", None, 401, "invalid_token"),
-        ("visitor", None, 401, "invalid_token", "deactivated"),
+        ("end_user", None, 401, "invalid_token", "deactivated"),
     ],
     "DELETE /api/v1/end-users/sessions/current": [
-        ("visitor", None, 204, None),
+        ("end_user", None, 204, None),
         ("", None, 401, "invalid_token"),
     ],
     "GET /api/v1/end-users/sessions": [
-        ("ada", None, 200, [VISITOR], "visitor"),
-        ("visitor", None, 401, "invalid_token"),
+        ("ada", None, 200, [END_USER], "end_user"),
+        ("end_user", None, 401, "invalid_token"),
     ],
-    "DELETE /api/v1/end-users/sessions/{visitor_id}": [
+    "DELETE /api/v1/end-users/sessions/{end_user_id}": [
         ("ada", None, 204, None),
         ("bob", None, 404, "not_found"),
-        ("visitor", None, 401, "invalid_token"),
+        ("end_user", None, 401, "invalid_token"),
     ],
     "GET /api/v1/audit/events": [
         ("ada", None, 200, [EVENT], "locked"),
@@ -201,22 +201,22 @@ ROWS = [(call, row) for call, rows in CONTRACT.items() for row in rows]
 
 
 class World:
-    """What the rows speak of; each fact comes to be when it is first asked for."""
+    """The preconditions of the rows by name; each is made when it is first needed."""
 
     def __init__(self, api: API, superuser: psycopg.Connection, run_jobs: Any) -> None:
         self.api, self.superuser, self.run_jobs = api, superuser, run_jobs
         self.person = sign_in(make_creator(ADA, display_name="Ada"))
-        self.facts: dict[str, Any] = {"rubbish": "rubbish"}
+        self.values: dict[str, Any] = {"rubbish": "rubbish"}
         self.headers: dict[str, str] = {}
 
     def __getitem__(self, name: str) -> Any:
-        if name not in self.facts:
-            self.facts[name] = getattr(self, f"_{name}")()
-        return self.facts[name]
+        if name not in self.values:
+            self.values[name] = getattr(self, f"_{name}")()
+        return self.values[name]
 
-    def filled(self, value: Any) -> Any:
+    def fill(self, value: Any) -> Any:
         if isinstance(value, dict):
-            return {name: self.filled(inner) for name, inner in value.items()}
+            return {name: self.fill(inner) for name, inner in value.items()}
         return value.format_map(self) if isinstance(value, str) else value
 
     def _ada(self) -> str:
@@ -228,8 +228,8 @@ class World:
     def _refresh(self) -> str:
         return self.person.refresh
 
-    def _spent(self) -> str:
-        """Its successor is used, too: nobody can have lost an answer."""
+    def _used(self) -> str:
+        """Its successor is used as well, so this is not a retry within the grace period."""
         second = self.api.post("refresh", {"refresh": self.person.refresh}).json()
         assert self.api.post("refresh", {"refresh": second["refresh"]}).status_code == 200
         return self.person.refresh
@@ -241,7 +241,7 @@ class World:
         return sign_in(make_creator(BOB)).access
 
     def _zoe(self) -> Any:
-        """Signed up, and not confirmed; the link is."""
+        """Zoe has signed up, but not confirmed; returns her link."""
         return self._link(
             issue_verification_link, make_creator(ZOE, holds_email=False, email_verified_at=None)
         )
@@ -262,21 +262,21 @@ class World:
         with using_alias(OPERATOR):
             return str(create_api_key("the shop"))
 
-    def _visit(self) -> Any:
+    def _opened(self) -> Any:
         return self.api.post("/api/v1/end-users/sessions", {"creator": str(self.person.id)}).json()
 
-    def _visitor(self) -> str:
-        return str(self["visit"]["session"])
+    def _end_user(self) -> str:
+        return str(self["opened"]["session"])
 
-    def _visitor_id(self) -> str:
-        return str(self["visit"]["session_id"])
+    def _end_user_id(self) -> str:
+        return str(self["opened"]["session_id"])
 
     def _locked(self) -> None:
         for _ in range(5):
             self.api.post("login", {"email": ADA, "password": WRONG})
 
     def _deactivated(self) -> None:
-        self["visit"]  # who came before
+        self["opened"]  # opened before the deactivation
         self.superuser.execute("UPDATE creators SET is_active = false WHERE id = %s", [self.person.id])
 
     def _staff(self) -> None:
@@ -296,24 +296,28 @@ def world(api: API, superuser: psycopg.Connection, run_jobs: Any, settings: Any)
     return World(api, superuser, run_jobs)
 
 
-def test_every_call_has_its_rows() -> None:
-    served = {re.sub(r"<.*?>", "{}", one).replace(" ", " /") for one in endpoints() if " account/" not in one}
+def test_every_endpoint_has_rows() -> None:
+    served = {
+        re.sub(r"<.*?>", "{}", name).replace(" ", " /")
+        for name in endpoint_names()
+        if " account/" not in name
+    }
     assert {re.sub(r"{.*?}", "{}", call) for call in CONTRACT} == served
 
 
-def ask(world: World, call: str, who: str, body: Any) -> Any:
-    method, path = world.filled(call).split(" ")
-    bearer = world.filled(who) if "{" in who else who and world[who]
+def send(world: World, call: str, who: str, body: Any) -> Any:
+    method, path = world.fill(call).split(" ")
+    bearer = world.fill(who) if "{" in who else who and world[who]
     headers = world.headers | ({"Authorization": f"Bearer {bearer}"} if bearer else {})
-    sent = world.filled(body)
+    data = world.fill(body)
     if "/token/" in path:
         form = "application/x-www-form-urlencoded"
-        return world.api.generic(method, path, urlencode(sent), content_type=form, headers=headers)
-    return world.api.call(method, path, sent, **headers)
+        return world.api.generic(method, path, urlencode(data), content_type=form, headers=headers)
+    return world.api.call(method, path, data, **headers)
 
 
 @pytest.mark.slow
-def test_admin_is_served_where_the_operators_url_is(api: API, tmp_path: Path) -> None:
+def test_admin_is_served_only_with_the_operator_url(api: API, tmp_path: Path) -> None:
     assert api.get("/admin/").status_code == 302
     with serving(tmp_path, workers=1, OPERATOR_DATABASE_URL="") as served:
         assert [served.call("GET", path).status for path in ("/admin/", "/admin/login/")] == [404, 404]
@@ -322,38 +326,38 @@ def test_admin_is_served_where_the_operators_url_is(api: API, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("call", "row"), ROWS, ids=[f"{call} {row[0]} {row[2]} {row[4:]}" for call, row in ROWS]
 )
-def test_answer_is_the_one_of_the_contract(world: World, call: str, row: Any) -> None:
-    who, body, status, told, *given = row
-    for fact in [who, *given]:  # who signs in, does so before anything ends it
-        if fact and "{" not in fact:
-            world[fact]
-    answer = ask(world, call, who, body)
-    assert answer.status_code == status, answer.content
-    assert answer["X-Request-ID"]
-    assert answer.get("Cache-Control") == "no-store" or "/api/v" not in call
-    if isinstance(told, str):
-        assert_told(answer, told)
-    elif isinstance(told, list):
-        page = answer.json()
+def test_response_is_as_in_the_contract(world: World, call: str, row: Any) -> None:
+    who, body, status, expected, *preconditions = row
+    for name in [who, *preconditions]:  # the caller signs in before anything ends the session
+        if name and "{" not in name:
+            world[name]
+    response = send(world, call, who, body)
+    assert response.status_code == status, response.content
+    assert response["X-Request-ID"]
+    assert response.get("Cache-Control") == "no-store" or "/api/v" not in call
+    if isinstance(expected, str):
+        assert_code_or_type(response, expected)
+    elif isinstance(expected, list):
+        page = response.json()
         assert page.keys() == PAGE
-        assert {frozenset(one) for one in page["results"]} == {frozenset(told[0])}
+        assert {frozenset(item) for item in page["results"]} == {frozenset(expected[0])}
     else:
-        assert (answer.json().keys() if answer.content else None) == told
+        assert (response.json().keys() if response.content else None) == expected
 
 
-def assert_told(answer: Any, told: str) -> None:
-    """`code` and perhaps the field, as a problem (RFC 9457); for answers that are no JSON, their type."""
-    if answer.status_code < 400:
-        assert answer["Content-Type"].startswith(told)
+def assert_code_or_type(response: Any, expected: str) -> None:
+    """`expected` is the code of a problem and its fields; for a success, the content type."""
+    if response.status_code < 400:
+        assert response["Content-Type"].startswith(expected)
         return
-    problem, (code, *fields) = answer.json(), told.split()
-    assert answer["Content-Type"] == "application/problem+json"
+    problem, (code, *fields) = response.json(), expected.split()
+    assert response["Content-Type"] == "application/problem+json"
     assert problem.keys() - {"errors"} == PROBLEM
-    assert (problem["status"], problem["code"]) == (answer.status_code, code)
-    assert problem["request_id"] == answer["X-Request-ID"]
+    assert (problem["status"], problem["code"]) == (response.status_code, code)
+    assert problem["request_id"] == response["X-Request-ID"]
     assert not fields or {error["field"] for error in problem["errors"]} == set(fields)
     assert all(error.keys() == {"field", "code", "detail"} for error in problem.get("errors", []))
-    if answer.status_code == 401:
-        assert answer["WWW-Authenticate"] == 'Bearer error="invalid_token"'
-    if answer.status_code in {429, 503}:
-        assert int(answer["Retry-After"]) >= 1
+    if response.status_code == 401:
+        assert response["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+    if response.status_code in {429, 503}:
+        assert int(response["Retry-After"]) >= 1

@@ -14,7 +14,8 @@ from accounts.tokens.key_cache import invalidate_key_ring
 from config.tests.support.accounts import Person
 from config.tests.support.client import API
 from config.tests.support.environment import DATABASE, server
-from config.tests.support.requests import BODIES, assert_problem
+from config.tests.support.requests import assert_problem
+from config.tests.support.urls import POST_BODIES
 from tenancy.postgresql.base import DatabaseWrapper
 
 
@@ -45,7 +46,7 @@ def test_every_endpoint_answers_503_with_retry_after(ada: Person) -> None:
     api = API(raise_request_exception=False)
     invalidate_key_ring()
     with log_lines() as lines:
-        for path, body in BODIES.items():
+        for path, body in POST_BODIES.items():
             connections.close_all()
             assert_unavailable(api.post(path, body, token=ada.access), path)
         for path in ("me", "sessions", "/api/v1/audit/events", "/.well-known/jwks.json"):

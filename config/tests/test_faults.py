@@ -24,7 +24,7 @@ from config.tests.support.consistency_load import (
 )
 from config.tests.support.external_servers import Env, Redis, own_postgres, own_redis, pgbouncer, remote_host
 from config.tests.support.live_server import NO_LIMITS, Served, serving
-from config.tests.support.requests import BODIES
+from config.tests.support.urls import POST_BODIES
 
 pytestmark = [pytest.mark.slow, pytest.mark.no_database]
 OUTAGE_SECONDS = 2
@@ -189,7 +189,7 @@ def test_full_disk_refuses_and_loses_nothing(small_disk: Path, tmp_path: Path) -
             assert wait_until(
                 lambda: any(response.status == 503 for response in responses(creators)), within=30
             )
-            for path in BODIES:  # the metrics of each endpoint need space
+            for path in POST_BODIES:  # the metrics of each endpoint need space
                 assert served.post(path, {}).status in {400, 401, 503}
             time.sleep(OUTAGE_SECONDS)
             ballast.unlink()

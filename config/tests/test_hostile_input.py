@@ -1,35 +1,27 @@
-"""Whatever is sent to whatever door: a documented refusal as RFC 9457 wants it, and never a 500."""
+"""Malformed and hostile requests get a documented problem (RFC 9457) from every endpoint, never a 500."""
 
 import json
 from io import BytesIO
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from django.core.handlers.wsgi import WSGIHandler
 from django.test import Client, RequestFactory
 
-from accounts.services import api_keys
+from accounts.api.openapi_examples import BY_NAME
+from accounts.services import api_keys, end_users
 from config.tests.support.accounts import Person, no_lockout
 from config.tests.support.client import API
-from config.tests.support.requests import AUTH, BODIES, EMAIL, PASSWORD, TOKEN, UID, assert_problem
+from config.tests.support.requests import assert_problem
+from config.tests.support.urls import POST_BODIES, allowed_methods
 from tenancy.context import OPERATOR, using_alias
 
-LIMIT = 64 * 1024
-FORM_DOORS = (f"{AUTH}token/introspect", f"{AUTH}token/revoke")
+MAX_BODY_BYTES = 64 * 1024
+EMAIL, PASSWORD = "zoe@example.com", "a lovely sentence"
+UID, TOKEN = BY_NAME["uid"], BY_NAME["token"]
+AUTH = "/api/v1/auth/"
+FORM_PATHS = (f"{AUTH}token/introspect", f"{AUTH}token/revoke")
 BODILESS = f"{AUTH}logout/all"
-GETS = {
-    f"{AUTH}me": {"GET", "HEAD", "PATCH", "OPTIONS"},
-    f"{AUTH}me/export": {"GET", "HEAD", "OPTIONS"},
-    f"{AUTH}sessions": {"GET", "HEAD", "OPTIONS"},
-    f"{AUTH}sessions/{uuid4()}": {"DELETE", "OPTIONS"},
-    "/api/v1/end-users/sessions": {"GET", "HEAD", "POST", "OPTIONS"},
-    f"/api/v1/end-users/sessions/{uuid4()}": {"DELETE", "OPTIONS"},
-    "/api/v1/audit/events": {"GET", "HEAD", "OPTIONS"},
-    "/.well-known/jwks.json": {"GET", "HEAD", "OPTIONS"},
-    "/healthz": {"GET", "HEAD", "OPTIONS"},
-    "/readyz": {"GET", "HEAD", "OPTIONS"},
-}
 METHODS = (
     "GET",
     "HEAD",
@@ -85,7 +77,7 @@ OPTIONAL_AND_EMPTY = {"display_name", "email"}  # of password/validate
 
 
 @pytest.fixture(autouse=True)
-def nobody_is_locked(settings: Any, transactional_db: None) -> None:
+def no_account_is_locked(settings: Any, transactional_db: None) -> None:
     no_lockout(settings)
 
 
@@ -104,74 +96,78 @@ STRICT = Client(raise_request_exception=False, enforce_csrf_checks=True)
 LENIENT = Client(raise_request_exception=False)  # for forms without their CSRF token
 
 
-def send(method: str, path: str, body: bytes = b"", *, token: str = "", **more: Any) -> Any:
-    kind = more.pop("content_type", "application/json")
-    headers = more.pop("headers", {}) | ({"Authorization": f"Bearer {token}"} if token else {})
+def send(method: str, path: str, body: bytes = b"", *, token: str = "", **options: Any) -> Any:
+    kind = options.pop("content_type", "application/json")
+    headers = options.pop("headers", {}) | ({"Authorization": f"Bearer {token}"} if token else {})
     client = LENIENT if path.startswith("/account/") else STRICT
     client.cookies.clear()
-    return client.generic(method, path, body, content_type=kind, headers=headers, **more)
+    return client.generic(method, path, body, content_type=kind, headers=headers, **options)
 
 
 def test_broken_body_is_refused(bearer: str) -> None:
-    for door in BODIES:
-        for why, body in BROKEN.items():
-            response = send("POST", door, body, token=bearer)
-            assert_problem(response, 400, "invalid_input", why)
+    for path in POST_BODIES:
+        for case, body in BROKEN.items():
+            response = send("POST", path, body, token=bearer)
+            assert_problem(response, 400, "invalid_input", case)
             assert response["Cache-Control"] == "no-store"
 
 
 def test_impossible_value_is_refused_by_the_name_of_its_field(bearer: str) -> None:
-    for door, good in BODIES.items():
-        for field in good:
-            for why, value in ODD.items():
-                if why == "empty" and field in OPTIONAL_AND_EMPTY and door.endswith(("register", "validate")):
+    for path, valid in POST_BODIES.items():
+        for field in valid:
+            for case, value in ODD.items():
+                if (
+                    case == "empty"
+                    and field in OPTIONAL_AND_EMPTY
+                    and path.endswith(("register", "validate"))
+                ):
                     continue
-                if field == "metadata" and why == "an object":
+                if field == "metadata" and case == "an object":
                     continue
-                if field == "email" and why == "empty":
+                if field == "email" and case == "empty":
                     continue
-                body = json.dumps(good | {field: value}).encode()
+                body = json.dumps(valid | {field: value}).encode()
                 problem = assert_problem(
-                    send("POST", door, body, token=bearer), 400, "invalid_input", (field, why)
+                    send("POST", path, body, token=bearer), 400, "invalid_input", (field, case)
                 )
-                assert {error["field"] for error in problem["errors"]} == {field}, (field, why)
+                assert {error["field"] for error in problem["errors"]} == {field}, (field, case)
 
 
-def test_text_is_not_made_of_numbers(bearer: str) -> None:
-    """A password of 1.10 would be kept as "1.1": not what was sent."""
-    for door, good in BODIES.items():
-        for field in good:
+def test_number_is_not_accepted_as_text(bearer: str) -> None:
+    """A password of 1.10 would become "1.1", which is not what was sent."""
+    for path, valid in POST_BODIES.items():
+        for field in valid:
             for value in (123456789012345678, 1.10, 10**300):
-                body = json.dumps(good | {field: value}).encode()
+                body = json.dumps(valid | {field: value}).encode()
                 problem = assert_problem(
-                    send("POST", door, body, token=bearer), 400, "invalid_input", (door, field)
+                    send("POST", path, body, token=bearer), 400, "invalid_input", (path, field)
                 )
                 assert {error["field"] for error in problem["errors"]} == {field}
 
 
 def test_missing_field_is_named(bearer: str) -> None:
-    for door, good in BODIES.items():
-        for field in set(good) - {"display_name", "metadata"}:
-            if field == "email" and door.endswith("validate"):
+    for path, valid in POST_BODIES.items():
+        for field in set(valid) - {"display_name", "metadata"}:
+            if field == "email" and path.endswith("validate"):
                 continue
-            body = json.dumps({name: value for name, value in good.items() if name != field}).encode()
-            problem = assert_problem(send("POST", door, body, token=bearer), 400, "invalid_input", field)
+            body = json.dumps({name: value for name, value in valid.items() if name != field}).encode()
+            problem = assert_problem(send("POST", path, body, token=bearer), 400, "invalid_input", field)
             assert problem["errors"][0] | {"detail": ""} == {"field": field, "code": "required", "detail": ""}
 
 
-def test_strange_but_legal_json_is_no_bug(bearer: str) -> None:
-    for door, good in BODIES.items():
-        first = next(iter(good))
+def test_unusual_but_valid_json_is_handled(bearer: str) -> None:
+    for path, valid in POST_BODIES.items():
+        first = next(iter(valid))
         for body in (
-            json.dumps(good | {"more": "x" * 1000, "__proto__": {"a": 1}, "": None}).encode(),
-            json.dumps(good).replace("{", f'{{"{first}": "first", ', 1).encode(),  # twice the same name
-            json.dumps(good | {"list": list(range(5000))}).encode(),
-            json.dumps(good, indent=8).encode(),
-            json.dumps(good | {first: "x" * 60_000}).encode(),
-            json.dumps(good | {first: "\u202e\ufeff\u0007" * 20}).encode(),
-            json.dumps(good | {"deep": [[[[[[[]]]]]]]}).encode(),
+            json.dumps(valid | {"more": "x" * 1000, "__proto__": {"a": 1}, "": None}).encode(),
+            json.dumps(valid).replace("{", f'{{"{first}": "first", ', 1).encode(),  # a duplicate name
+            json.dumps(valid | {"list": list(range(5000))}).encode(),
+            json.dumps(valid, indent=8).encode(),
+            json.dumps(valid | {first: "x" * 60_000}).encode(),
+            json.dumps(valid | {first: "\u202e\ufeff\u0007" * 20}).encode(),
+            json.dumps(valid | {"deep": [[[[[[[]]]]]]]}).encode(),
         ):
-            assert send("POST", door, body, token=bearer).status_code in {
+            assert send("POST", path, body, token=bearer).status_code in {
                 200,
                 201,
                 202,
@@ -184,34 +180,34 @@ def test_strange_but_legal_json_is_no_bug(bearer: str) -> None:
             }
 
 
-OTHER_KINDS = (
+OTHER_CONTENT_TYPES = (
     "text/plain", "application/xml", "application/x-www-form-urlencoded", "multipart/form-data",
     "multipart/form-data; boundary=x", "application/jsonp", "text/json", "application/*", "*/*", "rubbish", "",
 )  # fmt: skip
 
 
-def test_other_content_types_are_refused(bearer: str) -> None:
-    for door, good in BODIES.items():
-        body = json.dumps(good).encode()
-        for kind in OTHER_KINDS:
+def test_other_content_type_is_refused(bearer: str) -> None:
+    for path, valid in POST_BODIES.items():
+        body = json.dumps(valid).encode()
+        for kind in OTHER_CONTENT_TYPES:
             assert_problem(
-                send("POST", door, body, token=bearer, content_type=kind), 415, "unsupported_media_type", kind
+                send("POST", path, body, token=bearer, content_type=kind), 415, "unsupported_media_type", kind
             )
         for kind in (
             "application/json; charset=utf-8",
             "APPLICATION/JSON",
             "application/json;charset=rubbish",
         ):
-            assert send("POST", door, body, token=bearer, content_type=kind).status_code != 415, kind
+            assert send("POST", path, body, token=bearer, content_type=kind).status_code != 415, kind
 
 
-def test_doors_for_forms_take_forms(key: str) -> None:
-    for door in FORM_DOORS:
+def test_form_endpoints_accept_only_forms(key: str) -> None:
+    for path in FORM_PATHS:
         form = "application/x-www-form-urlencoded"
-        assert_problem(send("POST", door, b'{"token": "x"}', token=key), 415, "unsupported_media_type")
-        assert send("POST", door, b"token=x", token=key, content_type=form).status_code == 200
+        assert_problem(send("POST", path, b'{"token": "x"}', token=key), 415, "unsupported_media_type")
+        assert send("POST", path, b"token=x", token=key, content_type=form).status_code == 200
         for body in (b"", b"token=", b"token=%00", b"other=x"):
-            assert_problem(send("POST", door, body, token=key, content_type=form), 400, "invalid_input", body)
+            assert_problem(send("POST", path, body, token=key, content_type=form), 400, "invalid_input", body)
         for body in (
             b"token=%ff%fe",
             b"token=%ED%A0%80",
@@ -219,22 +215,22 @@ def test_doors_for_forms_take_forms(key: str) -> None:
             b"token=" + b"a" * 60_000,
             b"token=a.b.c",
         ):
-            assert send("POST", door, body, token=key, content_type=form).status_code in {200, 400}, body
+            assert send("POST", path, body, token=key, content_type=form).status_code in {200, 400}, body
         many = b"&".join(b"a%d=x" % number for number in range(3000))
-        assert send("POST", door, many, token=key, content_type=form).status_code == 400
+        assert send("POST", path, many, token=key, content_type=form).status_code == 400
 
 
-def test_long_bodies_are_refused_and_the_longest_are_not(bearer: str) -> None:
-    for door in [*BODIES, *FORM_DOORS, BODILESS, "/account/password-reset/", "/nowhere"]:
-        assert_problem(send("POST", door, b" " * (LIMIT + 1), token=bearer), 413, "body_too_large")
-        longest = send("POST", door, b'{"a": "' + b"x" * (LIMIT - 9) + b'"}', token=bearer)
+def test_body_above_the_maximum_is_refused(bearer: str) -> None:
+    for path in [*POST_BODIES, *FORM_PATHS, BODILESS, "/account/password-reset/", "/nowhere"]:
+        assert_problem(send("POST", path, b" " * (MAX_BODY_BYTES + 1), token=bearer), 413, "body_too_large")
+        longest = send("POST", path, b'{"a": "' + b"x" * (MAX_BODY_BYTES - 9) + b'"}', token=bearer)
         assert longest.status_code not in {413, 500}
 
 
-def test_bodies_without_a_length_are_refused(bearer: str) -> None:
-    for door in [*BODIES, *FORM_DOORS, BODILESS]:
+def test_body_without_length_is_refused(bearer: str) -> None:
+    for path in [*POST_BODIES, *FORM_PATHS, BODILESS]:
         for value in ("chunked", "gzip, chunked", "identity", "rubbish"):
-            response = send("POST", door, b"{}", token=bearer, headers={"Transfer-Encoding": value})
+            response = send("POST", path, b"{}", token=bearer, headers={"Transfer-Encoding": value})
             assert_problem(response, 411, "length_required", value)
 
 
@@ -244,47 +240,49 @@ LENGTHS = {
 }  # fmt: skip
 
 
-def test_lengths_that_are_none_are_refused() -> None:
+def test_invalid_content_length_is_refused() -> None:
     for length, status in LENGTHS.items():
         response = send("POST", f"{AUTH}login", b"{}", CONTENT_LENGTH=length)
         assert_problem(response, status, {400: "invalid_input", 413: "body_too_large"}[status], length[:9])
 
 
-ALLOWED = dict.fromkeys((*BODIES, *FORM_DOORS, BODILESS), frozenset({"POST", "OPTIONS"})) | GETS
+ALLOWED = allowed_methods()
 
 
-def test_other_methods_are_refused(bearer: str, key: str) -> None:
-    for door, allowed in ALLOWED.items():
-        own = key if door in FORM_DOORS else bearer
+def test_unsupported_method_is_refused(ada: Person, key: str) -> None:
+    end_user = end_users.open_session(creator=ada.id, metadata={}).session
+    credentials = dict.fromkeys(FORM_PATHS, key) | {"/api/v1/end-users/sessions/current": end_user}
+    for path, allowed in ALLOWED.items():
+        credential = credentials.get(path, ada.access)
         for method in METHODS:
             if method.upper() in allowed:
                 continue
-            for token in (own, "", "rubbish"):
-                response = send(method, door, b"{}", token=token)
+            for token in (credential, "", "rubbish"):
+                response = send(method, path, b"{}", token=token)
                 if method == "HEAD":
-                    assert (response.status_code, response.content) == (405, b""), door
+                    assert (response.status_code, response.content) == (405, b""), path
                 else:
-                    assert_problem(response, 405, "method_not_allowed", (door, method, token))
-                assert set(response["Allow"].split(", ")) <= allowed, (door, method)
+                    assert_problem(response, 405, "method_not_allowed", (path, method, token))
+                assert set(response["Allow"].split(", ")) <= allowed, (path, method)
         if "OPTIONS" in allowed:
-            assert send("OPTIONS", door, token=own).status_code == 200, door
+            assert send("OPTIONS", path, token=credential).status_code == 200, path
 
 
-def test_slash_at_the_end_is_another_address(bearer: str) -> None:
-    for door in [*ALLOWED, "/api/schema"]:
+def test_trailing_slash_is_not_found(bearer: str) -> None:
+    for path in [*ALLOWED, "/api/schema"]:
         for method in ("GET", "POST", "DELETE"):
-            assert_problem(send(method, f"{door}/", b"{}", token=bearer), 404, "not_found", method)
+            assert_problem(send(method, f"{path}/", b"{}", token=bearer), 404, "not_found", method)
 
 
-NOWHERE = (
+UNKNOWN_PATHS = (
     "/api", "/api/", "/api/v1", "/api/v1/auth/", "/api/v2/auth/login", "/api/v1/auth//login", "/api/v1/auth/LOGIN",
      "/api/v1/auth/sessions/1", "/api/v1/auth/sessions/x%00", "/api/v1/auth/%ff%fe", "/api/v1/auth/login%00",
      "/api/v1/auth/../auth/login2", "/api/v1/auth/%2e%2e/login", "/%", "/\u00e9", "/.well-known/", "/nowhere",
 )  # fmt: skip
 
 
-def test_unknown_addresses_are_not_found(bearer: str) -> None:
-    for path in NOWHERE:
+def test_unknown_path_is_not_found(bearer: str) -> None:
+    for path in UNKNOWN_PATHS:
         for method in ("GET", "POST", "FOO"):
             assert_problem(send(method, path, token=bearer), 404, "not_found", method)
 
@@ -300,10 +298,10 @@ QUERIES = (
 QUERIED = ("/api/v1/audit/events", f"{AUTH}sessions", "/api/v1/end-users/sessions", f"{AUTH}me", "/healthz")
 
 
-def test_hostile_queries_are_answered(bearer: str) -> None:
-    for door in QUERIED:
+def test_hostile_query_is_handled(bearer: str) -> None:
+    for path in QUERIED:
         for query in QUERIES:
-            response = send("GET", f"{door}?{query}", token=bearer)
+            response = send("GET", f"{path}?{query}", token=bearer)
             assert response.status_code in {200, 400, 404}, (
                 query,
                 response.status_code,
@@ -340,7 +338,7 @@ HEADERS: dict[str, list[str]] = {
 }
 
 
-def test_hostile_headers_change_nothing_but_the_answer(ada: Person) -> None:
+def test_hostile_header_is_handled(ada: Person) -> None:
     body = json.dumps({"email": EMAIL, "password": PASSWORD}).encode()
     for name, values in HEADERS.items():
         for value in values:
@@ -359,7 +357,7 @@ def test_hostile_headers_change_nothing_but_the_answer(ada: Person) -> None:
 HOSTS = ("mallory.example", "", "a b", "[::1", "x" * 300, "\xff", "%00")
 
 
-def test_foreign_hosts_are_refused(ada: Person, key: str) -> None:
+def test_unknown_host_is_refused(ada: Person, key: str) -> None:
     login = json.dumps({"email": ada.email, "password": ada.password}).encode()
     for host in HOSTS:
         assert_problem(send("POST", f"{AUTH}login", login, HTTP_HOST=host), 400, "invalid_input", host)
@@ -369,25 +367,25 @@ def test_foreign_hosts_are_refused(ada: Person, key: str) -> None:
     assert send("GET", f"{AUTH}me", token=ada.access).status_code == 200
 
 
-def test_request_id_of_the_client_does_not_come_back(api: API) -> None:
+def test_request_id_of_the_client_is_not_returned(api: API) -> None:
     for given in ("trace-0123456789", "short", "x" * 65, "with space", "new\tline-or-so"):
         assert api.get("me", **{"X-Request-ID": given})["X-Request-ID"] != given
 
 
-def test_bodies_that_end_early_are_refused() -> None:
-    """Content-Length says more than comes."""
+def test_truncated_body_is_refused() -> None:
+    """Content-Length is larger than the body."""
     half = b'{"email": "a@'
     environ = RequestFactory().post(f"{AUTH}login", half, content_type="application/json").environ
-    answers: list[str] = []
+    statuses: list[str] = []
 
     def start_response(status: str, *_: Any) -> Any:
-        answers.append(status)
+        statuses.append(status)
 
     application = WSGIHandler()
     body = b"".join(
         application(environ | {"CONTENT_LENGTH": "5000", "wsgi.input": BytesIO(half)}, start_response)
     )
-    assert answers == ["400 Bad Request"]
+    assert statuses == ["400 Bad Request"]
     assert json.loads(body)["code"] == "invalid_input"
 
 
@@ -412,7 +410,7 @@ PAGES = (
 )  # fmt: skip
 
 
-def test_pages_refuse_hostile_forms() -> None:
+def test_page_refuses_hostile_form() -> None:
     for page in PAGES:
         for body, kind in PAGE_BODIES:
             response = send("POST", page, body, content_type=kind)
@@ -423,17 +421,17 @@ def test_pages_refuse_hostile_forms() -> None:
             assert send(method, page).status_code == 405
 
 
-def test_deep_metadata_is_refused_before_it_hurts(ada: Person) -> None:
-    door, start = "/api/v1/end-users/sessions", b'{"creator": "%s", "metadata": ' % str(ada.id).encode()
-    assert send("POST", door, start + b'{"":' * 60 + b"1" + b"}" * 61).status_code == 201
+def test_deeply_nested_metadata_is_refused(ada: Person) -> None:
+    path, start = "/api/v1/end-users/sessions", b'{"creator": "%s", "metadata": ' % str(ada.id).encode()
+    assert send("POST", path, start + b'{"":' * 60 + b"1" + b"}" * 61).status_code == 201
     for depth in (70, 500, 600, 700, 750, 790):
         for opening, closing in ((b'{"":', b"}"), (b"[", b"]")):
             body = start + b'{"":' + opening * depth + b"1" + closing * depth + b"}}"
-            assert_problem(send("POST", door, body), 400, "invalid_input", (depth, closing))
+            assert_problem(send("POST", path, body), 400, "invalid_input", (depth, closing))
 
 
-def test_metadata_that_postgresql_can_not_hold_are_refused(ada: Person) -> None:
-    door, start = "/api/v1/end-users/sessions", b'{"creator": "%s", "metadata": ' % str(ada.id).encode()
+def test_metadata_that_postgresql_cannot_store_is_refused(ada: Person) -> None:
+    path, start = "/api/v1/end-users/sessions", b'{"creator": "%s", "metadata": ' % str(ada.id).encode()
     for value in (
         b"1e400",
         b"-1e400",
@@ -444,6 +442,6 @@ def test_metadata_that_postgresql_can_not_hold_are_refused(ada: Person) -> None:
         b'{"\\u0000": 1}',
         b'{"\\udfff": 1}',
     ):
-        assert_problem(send("POST", door, start + b'{"a": ' + value + b"}}"), 400, "invalid_input", value)
+        assert_problem(send("POST", path, start + b'{"a": ' + value + b"}}"), 400, "invalid_input", value)
     for value in (b"1e300", b"-0", b'"\\ud83c\\udf38"', b'"\\\\u0000"', b"9" * 400):
-        assert send("POST", door, start + b'{"a": ' + value + b"}}").status_code == 201, value
+        assert send("POST", path, start + b'{"a": ' + value + b"}}").status_code == 201, value

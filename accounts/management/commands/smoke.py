@@ -8,15 +8,15 @@ from django.core.management.base import CommandError, CommandParser
 
 from accounts.smoke.accounts import SmokeAccounts
 from accounts.smoke.checks import SmokeTest
-from accounts.smoke.client import CheckFailed, Service
+from accounts.smoke.client import CheckFailed, Client
 from tenancy.commands import OperatorCommand
 
 
 class Command(OperatorCommand):
     help = (
-        "Validate a live service: walk every door, its security features and its database, print one line a "
-        "check, remove what was made. Runs with the service's settings, also against production; waits out "
-        "the rate limits, which takes a few minutes. Exits 1 on any failure."
+        "Check a live service: every endpoint, the security features and the database. Prints one line per "
+        "check and deletes its own accounts. Needs the service's settings; safe in production. Takes a few "
+        "minutes because it waits for rate limits. Exits 1 if a check fails."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -24,15 +24,15 @@ class Command(OperatorCommand):
         parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        cast, service = SmokeAccounts(), Service(options["base_url"])
+        accounts, client = SmokeAccounts(), Client(options["base_url"])
         try:
             results = [
                 self._result(name, check, quiet=options["json"])
-                for name, check in SmokeTest(service, cast).checks()
+                for name, check in SmokeTest(client, accounts).checks()
             ]
         finally:
-            cast.leave()
-            service.close()
+            accounts.delete()
+            client.close()
         failed = [result for result in results if not result["ok"]]
         if options["json"]:
             self.stdout.write(json.dumps({"ok": not failed, "checks": results}))
@@ -45,7 +45,7 @@ class Command(OperatorCommand):
             check()
         except CheckFailed as error:
             fault = str(error)
-        except Exception as error:  # noqa: BLE001  the other checks still have something to say
+        except Exception as error:  # noqa: BLE001  run the remaining checks
             fault = f"{type(error).__name__}: {error}".splitlines()[0]
         seconds = round(time.monotonic() - started, 1)
         if not quiet:

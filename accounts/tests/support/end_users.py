@@ -5,11 +5,11 @@ from typing import Any
 from config.tests.support.accounts import Person
 from config.tests.support.client import API
 
-DOOR = "/api/v1/end-users/sessions"
+SESSIONS = "/api/v1/end-users/sessions"
 
 
-def visit(api: API, person: Person, **more: Any) -> dict[str, Any]:
-    response = api.post(DOOR, {"creator": str(person.id), **more})
+def open_session(api: API, person: Person, **fields: Any) -> dict[str, Any]:
+    response = api.post(SESSIONS, {"creator": str(person.id), **fields})
     assert response.status_code == 201, response.content
-    found: dict[str, Any] = response.json()
-    return found
+    body: dict[str, Any] = response.json()
+    return body

@@ -1,4 +1,4 @@
-"""Authentication for schemathesis, which loads this module. Each test case gets a new session."""
+"""Credentials for schemathesis, which loads this module. Each test case gets its own session."""
 
 import os
 from typing import Any
@@ -20,20 +20,20 @@ CREATOR = UUID(os.environ["TESTED_CREATOR"])
 
 def access_token() -> str:
     now = timezone.now()
-    new = sessions.new_session(creator_id=CREATOR, client=ClientInfo(), now=now)
+    session = sessions.new_session(creator_id=CREATOR, client=ClientInfo(), now=now)
     with tenant_scope(CREATOR):
-        start = sessions.start_session(new)
-    assert start
-    return sessions.token_pair(start.token, now=now).access
+        started = sessions.start_session(session)
+    assert started
+    return sessions.token_pair(started.token, now=now).access
 
 
-def end_user_session() -> str:
+def end_user_token() -> str:
     return end_users.open_session(creator=CREATOR, metadata={}).session
 
 
-TOKENS = {
+CREDENTIALS = {
     "accessToken": access_token,
-    "endUserSession": end_user_session,
+    "endUserSession": end_user_token,
     "apiKey": lambda: os.environ["TESTED_API_KEY"],
 }
 
@@ -43,7 +43,7 @@ class Bearer:
     def get(self, case: Any, context: Any) -> str | None:
         security = case.operation.definition.raw.get("security", [])
         scheme = next((name for requirement in security for name in requirement), None)
-        return TOKENS[scheme]() if scheme else None
+        return CREDENTIALS[scheme]() if scheme else None
 
     def set(self, case: Any, data: str | None, context: Any) -> None:
         if data:

@@ -1,26 +1,68 @@
-"""The URL patterns."""
+"""The endpoints and pages as `METHOD route`, and well-formed bodies for the endpoints."""
 
-from collections.abc import Iterator
+import inspect
+from collections import defaultdict
+from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
-from django.urls import URLPattern, URLResolver, get_resolver
+from rest_framework.serializers import Serializer
+
+from accounts.api.endpoints import Endpoint, endpoints
+from accounts.api.openapi_examples import BY_NAME
+from audit.api.views import AuditEventsView
 
 
-def endpoints() -> Iterator[str]:
-    """`METHOD route` of all that is served, but for the admin, which has its own sign-in."""
+def endpoint_names() -> list[str]:
+    return [f"{endpoint.method} {endpoint.route}" for endpoint in endpoints()]
 
-    def walk(patterns: list[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-        for pattern in patterns:
-            route = prefix + str(pattern.pattern)
-            if isinstance(pattern, URLResolver):
-                yield from walk(pattern.url_patterns, route)
-            elif isinstance(pattern, URLPattern):
-                yield route, pattern.callback
 
-    for route, view in walk(get_resolver().url_patterns):
-        if route.startswith("admin/"):
-            continue
-        handlers = getattr(view, "view_class", getattr(view, "cls", None))
-        names = ("get", "post", "put", "patch", "delete")
-        methods = [name.upper() for name in names if hasattr(handlers, name)] if handlers else ["GET"]
-        yield from (f"{method} {route}" for method in methods)
+def is_public(endpoint: Endpoint) -> bool:
+    """Whether it reads no bearer token. Pages never do."""
+    if endpoint.operation is None and endpoint.view is not AuditEventsView:
+        return True
+    view = endpoint.view()
+    view.request = SimpleNamespace(method=endpoint.method)
+    return not view.get_authenticators()
+
+
+def example_body(endpoint: Endpoint) -> dict[str, Any] | None:
+    """A well-formed JSON body; None if the endpoint takes none, or a form."""
+    request = endpoint.operation and endpoint.operation.request
+    if not (inspect.isclass(request) and issubclass(request, Serializer)):
+        return None
+    return {str(name): BY_NAME[str(name)] for name in request().fields}
+
+
+# path → body
+POST_BODIES: dict[str, dict[str, Any]] = {
+    endpoint.path: body
+    for endpoint in endpoints()
+    if endpoint.method == "POST" and (body := example_body(endpoint))
+}
+
+
+def allowed_methods() -> dict[str, set[str]]:
+    """Path → methods of each JSON endpoint."""
+    allowed: dict[str, set[str]] = defaultdict(lambda: {"OPTIONS"})
+    for endpoint in endpoints():
+        if endpoint.operation or endpoint.view is AuditEventsView:
+            path = endpoint.path.replace("<uuid:session_id>", str(uuid4()))
+            allowed[path] |= {"GET", "HEAD"} if endpoint.method == "GET" else {endpoint.method}
+    return dict(allowed)
+
+
+def limited_paths() -> dict[str, str]:
+    """Path of each limited POST → scope."""
+    return {
+        endpoint.path: endpoint.limit
+        for endpoint in endpoints()
+        if endpoint.method == "POST" and endpoint.limit
+    }
+
+
+def hashing_bodies() -> dict[str, dict[str, Any]]:
+    """Bodies of the endpoints that need a hashing slot, by path."""
+    return {
+        endpoint.path: POST_BODIES[endpoint.path] for endpoint in endpoints() if endpoint.hashes_passwords
+    }
