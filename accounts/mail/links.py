@@ -21,10 +21,14 @@ def issue_verification_link(creator: Creator) -> Link:
 
 
 def issue_reset_link(creator: Creator) -> Link:
-    """A new link. The account's oldest links end if there would be more than MAX_RESET_LINKS."""
+    """A new link. The account's oldest links end if there would be more than MAX_RESET_LINKS.
+
+    After an undo none ends: anybody can request resets, and so could end the link that the undo has shown.
+    """
     now = timezone.now()
-    unused = PasswordResetToken.objects.filter(creator=creator, used_at=None).order_by("-created_at")
-    PasswordResetToken.objects.filter(pk__in=unused.values("pk")[MAX_RESET_LINKS - 1 :]).update(used_at=now)
+    if not creator.must_reset_password:
+        unused = PasswordResetToken.objects.filter(creator=creator, used_at=None).order_by("-created_at")
+        PasswordResetToken.objects.filter(pk__in=unused.values("pk")[MAX_RESET_LINKS - 1 :]).update(used_at=now)
     return PasswordResetToken.objects.issue(
         creator.pk,
         email=creator.email,

@@ -69,6 +69,11 @@ def test_attacker_gains_nothing_between_undo_and_reset(case: Callable[[], Case],
     assert_ada_recovers(case(), theft, undo_first=True, between=[between])
 
 
+def test_requested_resets_do_not_end_the_link_of_the_undo(case: Callable[[], Case]) -> None:
+    theft = ["Mallory moves to the first address"]
+    assert_ada_recovers(case(), theft, undo_first=True, between=["Mallory resets the password"] * 3)
+
+
 @pytest.mark.parametrize("undo_first", [False, True])
 @pytest.mark.parametrize("theft", THEFTS)
 def test_known_theft_fails(case: Callable[[], Case], theft: str, undo_first: bool) -> None:

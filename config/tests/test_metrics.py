@@ -91,7 +91,7 @@ def test_database_errors_are_counted(api: API, monkeypatch: pytest.MonkeyPatch) 
     name = 'auth_database_errors_total{error="OperationalError"}'
     before = metrics(api)
     with monkeypatch.context() as patched:
-        patched.setattr("accounts.services.login._find", fail)
+        patched.setattr("accounts.sql.find_account", fail)
         assert api.post("login", {"email": "ada@example.com", "password": "any"}).status_code == 503
     assert metrics(api)[name] - before.get(name, 0) == 1
 

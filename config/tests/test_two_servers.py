@@ -11,7 +11,7 @@ import pytest
 from accounts.tests.support.flows import all_at_once
 from accounts.tests.support.lockout_bursts import (
     assert_five_mean_five,
-    assert_right_passwords_lock_nobody_out,
+    assert_right_passwords_lock_no_account,
     marks,
 )
 from config.tests.support.accounts import make_creator
@@ -30,7 +30,7 @@ def test_only_five_of_200_parallel_guesses_are_verified(served: Served, marks: P
 
 
 def test_twenty_right_passwords_at_once_lock_nobody_out(served: Served) -> None:
-    assert_right_passwords_lock_nobody_out(served)
+    assert_right_passwords_lock_no_account(served)
 
 
 def test_parallel_refreshes_get_one_successor(served: Served, superuser: psycopg.Connection) -> None:

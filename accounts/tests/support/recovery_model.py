@@ -271,7 +271,6 @@ STEPS_BEFORE_RESET = [
     name
     for name in STEPS
     if name.startswith(("Mallory", "Support ends", "Support deactivates"))
-    and not name.endswith("requests a reset")
 ]
 
 
