@@ -24,7 +24,7 @@ class InvalidCredentialsError(AccountsError):
     """Unknown account, wrong password, unverified, deactivated or staff: the caller is not told which."""
 
     code = "invalid_credentials"
-    detail = "E-mail or password is wrong."
+    detail = "Email or password is wrong."
 
 
 class InvalidTokenError(AccountsError):
@@ -79,7 +79,7 @@ class JustificationRequiredError(AdminError):
 
 
 class AddressTakenError(AdminError):
-    """Another account has confirmed this e-mail address."""
+    """Another account has confirmed this email address."""
 
 
 class WrongPasswordError(AccountsError):
@@ -92,7 +92,7 @@ class WrongPasswordError(AccountsError):
 class PasswordMustBeResetError(WrongPasswordError):
     """A change of address was undone, so an attacker may know the password."""
 
-    detail = "A change of the e-mail address was undone, so reset the password first."
+    detail = "A change of the email address was undone, so reset the password first."
 
 
 class AccountLockedError(AccountsError):

@@ -12,7 +12,7 @@ CREATOR_PERMISSIONS: list[tuple[str, Any]] = [  # of the model, in addition to D
     ("end_sessions", "Can end sessions"),
     ("send_reset", "Can send a mail to reset the password"),
     ("deactivate_creator", "Can deactivate and reactivate"),
-    ("mark_verified", "Can mark an e-mail address as verified"),
+    ("mark_verified", "Can mark an email address as verified"),
 ]
 _SUPPORT = {
     "accounts.view_creator",

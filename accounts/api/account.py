@@ -1,4 +1,4 @@
-"""Export, deletion and change of address of one's own account."""
+"""Export, deletion and change of address of the caller's account."""
 
 from django.http import HttpResponseBase
 from rest_framework.request import Request
@@ -46,7 +46,7 @@ class DeleteView(LimitedView):
 
 
 class EmailChangeView(LimitedView):
-    """Change your e-mail address.
+    """Change your email address.
 
     The new address gets a link to confirm it. The old address gets a notice with a link to undo the change
     within seven days.
@@ -65,7 +65,7 @@ class EmailChangeView(LimitedView):
 
 
 class EmailChangeConfirmView(PublicView):
-    """Confirm the new e-mail address with the uid and token of the link."""
+    """Confirm the new email address with the uid and token of the link."""
 
     @operation(InvalidLinkError, request=serializers.LinkRequest, responses={204: None})
     def post(self, request: Request) -> Response:

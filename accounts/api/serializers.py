@@ -51,7 +51,7 @@ class Id(serializers.UUIDField):
 
 @extend_schema_field({"type": "string", "format": "email", "maxLength": 254})
 class Address(Text):
-    """An e-mail address; the value is its canonical form."""
+    """An email address; the value is its canonical form."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(trim_whitespace=True, **options)

@@ -98,7 +98,7 @@ class ResendVerificationView(PublicView):
 
 
 class LoginView(PublicView):
-    """Sign in with e-mail and password."""
+    """Sign in with email and password."""
 
     limit = "login"
     hashes_passwords = True

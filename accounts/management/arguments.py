@@ -4,7 +4,7 @@ from accounts.email_addresses import InvalidAddressError, canonical_email
 
 
 def address(text: str) -> str:
-    """Argument type that converts an e-mail address to its stored form."""
+    """Argument type that converts an email address to its stored form."""
     try:
         return canonical_email(text)
     except InvalidAddressError as error:

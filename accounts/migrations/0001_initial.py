@@ -80,7 +80,7 @@ class Migration(migrations.Migration):
                     ("end_sessions", "Can end sessions"),
                     ("send_reset", "Can send a mail to reset the password"),
                     ("deactivate_creator", "Can deactivate and reactivate"),
-                    ("mark_verified", "Can mark an e-mail address as verified"),
+                    ("mark_verified", "Can mark an email address as verified"),
                 ],
                 "indexes": [
                     django.contrib.postgres.indexes.GinIndex(

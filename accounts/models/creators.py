@@ -76,7 +76,7 @@ class CreatorManager(BaseUserManager["Creator"]):
 class Creator(AbstractBaseUser, PermissionsMixin):
     """The tenant; with `is_staff` an operator, whom an RLS policy hides from the app role.
 
-    Several rows may have the same e-mail address until one of them is verified: each sign-up keeps its
+    Several rows may have the same email address until one of them is verified: each sign-up keeps its
     own password. The row that `holds_email` is the account.
     """
 

@@ -67,7 +67,7 @@ class EmailVerificationToken(LinkToken):
         )
 
     def __str__(self) -> str:
-        return f"e-mail verification {self.id}"
+        return f"email verification {self.id}"
 
 
 class PasswordResetToken(LinkToken):
@@ -138,7 +138,7 @@ class EmailChange(TenantModel):
         ]
 
     def __str__(self) -> str:
-        return f"e-mail change {self.id}"
+        return f"email change {self.id}"
 
 
 class EmailChangeToken(LinkToken):
@@ -167,4 +167,4 @@ class EmailChangeToken(LinkToken):
         ]
 
     def __str__(self) -> str:
-        return f"e-mail change link {self.id}"
+        return f"email change link {self.id}"

@@ -242,7 +242,7 @@ def test_owner_sees_that_the_address_is_undeliverable(
     results = api.get("/api/v1/audit/events?type=email.undeliverable", token=pair["access"]).json()["results"]
     (event,) = results
     assert (
-        event["summary"] == "Mail to your e-mail address can't be delivered: 5.1.1 … unknown, said …'s server"
+        event["summary"] == "Mail to your email address can't be delivered: 5.1.1 … unknown, said …'s server"
     )
     assert "ada" not in json.dumps(event["detail"])
 

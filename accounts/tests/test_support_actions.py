@@ -298,7 +298,7 @@ def test_marking_verified_makes_a_sign_up_an_account(
     assert [message.to for message in mail.outbox] == [[zoe.email]]
     assert "Our support confirmed your email address" in mail.outbox[0].body
     assert (
-        events_seen_by(api, zoe)[1]["summary"] == f"Support marked your e-mail address as confirmed: {REASON}"
+        events_seen_by(api, zoe)[1]["summary"] == f"Support marked your email address as confirmed: {REASON}"
     )
 
 

@@ -50,7 +50,7 @@ def _cells(record: dict[str, Any]) -> list[str]:
 
 
 def _escape_formula(cell: str) -> str:
-    """Clients choose their user agent and e-mail, which must not become formulas (CWE-1236)."""
+    """Clients choose their user agent and email, which must not become formulas (CWE-1236)."""
     return f"'{cell}" if cell.startswith(FORMULA) else cell
 
 

@@ -50,7 +50,7 @@ def test_generated_client_works_with_the_service(transactional_db: None, tmp_pat
     with live_service(tmp_path, JWT_REFRESH_GRACE_SECONDS="0") as url:
         package = generate(url, tmp_path)
         operations = {path.stem for path in package.glob("api/*/*.py")} - {"__init__"}
-        journey = FLOW.read_text()
-        assert not {name for name in operations if f"{name}.sync(" not in journey}
+        flow = FLOW.read_text()
+        assert not {name for name in operations if f"{name}.sync(" not in flow}
         run(sys.executable, FLOW, url, tmp_path / "mail", key, PYTHONPATH=str(tmp_path))
     run(*MYPY, FLOW, MYPYPATH=str(tmp_path))

@@ -24,7 +24,7 @@ class Command(OperatorCommand):
         except WeakPasswordError as error:
             raise CommandError(" ".join(sentence for _code, sentence in error.errors)) from error
         if not created:
-            message = "an account with this e-mail address already exists"
+            message = "an account with this email address already exists"
             raise CommandError(message)
         self.stdout.write("Created. The second factor is set up at the first sign-in.")
 
