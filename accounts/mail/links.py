@@ -27,8 +27,9 @@ def issue_reset_link(creator: Creator) -> Link:
     """
     now = timezone.now()
     if not creator.must_reset_password:
-        unused = PasswordResetToken.objects.filter(creator=creator, used_at=None).order_by("-created_at")
-        PasswordResetToken.objects.filter(pk__in=unused.values("pk")[MAX_RESET_LINKS - 1 :]).update(used_at=now)
+        tokens = PasswordResetToken.objects.filter(creator=creator, used_at=None)
+        oldest = tokens.order_by("-created_at").values("pk")[MAX_RESET_LINKS - 1 :]
+        PasswordResetToken.objects.filter(pk__in=oldest).update(used_at=now)
     return PasswordResetToken.objects.issue(
         creator.pk,
         email=creator.email,

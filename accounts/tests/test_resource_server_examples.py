@@ -31,7 +31,7 @@ from accounts.tests.support.forged_tokens import (
 from config.launcher.process import wait_until
 from config.tests.support.accounts import PASSWORD, Person
 from config.tests.support.external_servers import free_port
-from config.tests.support.launched_service import live_service
+from config.tests.support.launched_service import launched_service
 from config.tests.support.live_server import Reply, Served
 from tenancy.context import OPERATOR, using_alias
 
@@ -108,7 +108,7 @@ class _KeyProxyHandler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def service(ada: Person, tmp_path: Path) -> Iterator[str]:
-    with live_service(tmp_path) as url:
+    with launched_service(tmp_path) as url:
         yield url
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from accounts.services.api_keys import create_api_key
-from config.tests.support.launched_service import live_service
+from config.tests.support.launched_service import launched_service
 from tenancy.context import OPERATOR, using_alias
 
 pytestmark = pytest.mark.slow
@@ -47,7 +47,7 @@ def generate(url: str, directory: Path) -> Path:
 def test_generated_client_works_with_the_service(transactional_db: None, tmp_path: Path) -> None:
     with using_alias(OPERATOR):
         key = str(create_api_key("the shop"))
-    with live_service(tmp_path, JWT_REFRESH_GRACE_SECONDS="0") as url:
+    with launched_service(tmp_path, JWT_REFRESH_GRACE_SECONDS="0") as url:
         package = generate(url, tmp_path)
         operations = {path.stem for path in package.glob("api/*/*.py")} - {"__init__"}
         flow = FLOW.read_text()

@@ -12,7 +12,7 @@ import pytest
 from accounts.services.api_keys import create_api_key
 from config.launcher.instance import ROOT
 from config.tests.support.accounts import Person
-from config.tests.support.launched_service import live_service
+from config.tests.support.launched_service import launched_service
 from tenancy.context import OPERATOR, using_alias
 
 pytestmark = pytest.mark.slow
@@ -49,7 +49,7 @@ def test_every_endpoint_conforms_to_the_document(ada: Person, tmp_path: Path) ->
         "TESTED_API_KEY": str(key),
         "LOG_LEVEL": "ERROR",
     }
-    with live_service(tmp_path) as url, ThreadPoolExecutor(2) as pool:
+    with launched_service(tmp_path) as url, ThreadPoolExecutor(2) as pool:
         env["PUBLIC_URL"] = url
         runs = [
             pool.submit(run_cases, url, tmp_path, f"--{action}-path-regex={FIRST_HALF}", **env)

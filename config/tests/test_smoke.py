@@ -12,7 +12,7 @@ from django.conf import settings
 from config.launcher.postgres.cluster import EmbeddedPostgres
 from config.tests.support.environment import FAST, ROLES
 from config.tests.support.external_servers import Env, manage, own_postgres
-from config.tests.support.launched_service import live_service
+from config.tests.support.launched_service import launched_service
 
 pytestmark = [pytest.mark.slow, pytest.mark.no_database]
 # short windows, so that the smoke test need not wait for them
@@ -42,7 +42,7 @@ def smoke(cluster: Any, tmp_path: Path) -> Smoke:
     def run(
         after_start: Callable[[], object] = lambda: None, smoke_env: Env | None = None, **env: str
     ) -> Faults:
-        with live_service(tmp_path, **cluster[1] | env) as url:
+        with launched_service(tmp_path, **cluster[1] | env) as url:
             after_start()
             done = manage("smoke", "--json", PUBLIC_URL=url, **cluster[1] | (smoke_env or {}))
         report = json.loads(done.stdout)

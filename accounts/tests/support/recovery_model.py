@@ -268,9 +268,7 @@ STEPS: dict[str, Callable[[Case], bool]] = {
 
 # A request for a reset is left out: it would be the newest link in Ada's mailbox, which she then uses.
 STEPS_BEFORE_RESET = [
-    name
-    for name in STEPS
-    if name.startswith(("Mallory", "Support ends", "Support deactivates"))
+    name for name in STEPS if name.startswith(("Mallory", "Support ends", "Support deactivates"))
 ]
 
 
