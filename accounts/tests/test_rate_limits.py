@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from config import settings as default_settings
 from config.tests.support.accounts import Person, make_creator
 from config.tests.support.client import API
 from config.tests.support.database import statements
+from config.tests.support.environment import ROOT
 from config.tests.support.urls import hashing_bodies, is_public, limited_paths
 
 AUTH = "/api/v1/auth/"
@@ -65,6 +67,22 @@ def send(path: str, *, ip: str = "192.0.2.1", method: str = "POST", **headers: s
 
 def count_allowed(path: str, times: int, **options: Any) -> int:
     return sum(send(path, **options).status_code != 429 for _ in range(times))
+
+
+def documented_rates() -> Iterator[tuple[str, str]]:
+    """Scope and default of each rate limit in the tables of the documentation."""
+    files = [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
+    text = "\n".join(file.read_text() for file in files)
+    for names, rate in re.findall(r"^\| (`RATE_LIMIT_[^|]+) \| `([^`]+)` \|", text, re.MULTILINE):
+        yield from ((name.lower(), rate) for name in re.findall(r"`(?:RATE_LIMIT)?_(\w+)`", names))
+
+
+def test_default_rates_are_documented() -> None:
+    assert dict(documented_rates()) == default_settings._DEFAULT_RATES
+
+
+def test_every_scope_is_used() -> None:
+    assert set(LIMITED.values()) == set(default_settings._DEFAULT_RATES)
 
 
 @pytest.mark.parametrize("path", LIMITED)

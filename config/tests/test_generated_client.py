@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from accounts.api.endpoints import endpoints
 from accounts.services.api_keys import create_api_key
 from config.tests.support.launched_service import launched_service
+from config.tests.support.urls import is_documented
 from tenancy.context import OPERATOR, using_alias
 
 pytestmark = pytest.mark.slow
@@ -52,5 +54,6 @@ def test_generated_client_works_with_the_service(transactional_db: None, tmp_pat
         operations = {path.stem for path in package.glob("api/*/*.py")} - {"__init__"}
         flow = FLOW.read_text()
         assert not {name for name in operations if f"{name}.sync(" not in flow}
+        assert len(operations) == sum(1 for endpoint in endpoints() if is_documented(endpoint))
         run(sys.executable, FLOW, url, tmp_path / "mail", key, PYTHONPATH=str(tmp_path))
     run(*MYPY, FLOW, MYPYPATH=str(tmp_path))

@@ -123,11 +123,6 @@ def test_defaults_are_those_of_the_contract(monkeypatch: pytest.MonkeyPatch) -> 
         "JWT_REFRESH_GRACE": timedelta(seconds=10), "SESSION_IDLE_LIFETIME": timedelta(0),
         "MAX_SESSIONS_PER_CREATOR": 0, "AUDIT_RETENTION_MONTHS": 0, "SERVES_ADMIN": False, "CORS_ALLOWED_ORIGINS": [],
         "EMAIL_FILE_PATH": Path("/nonexistent/data/mail"), "CSRF_COOKIE_SECURE": False, "SECURE_HSTS_SECONDS": 0,
-        "RATE_LIMITS": {
-            "login": "10/m", "register": "5/m", "email_verify": "10/m", "email_verify_resend": "5/m",
-            "password_reset": "5/m", "password_reset_confirm": "10/m", "password_change": "5/m",
-            "password_validate": "10/m", "refresh": "30/m", "end_user_session": "30/m", "default": "60/m",
-        },
     }  # fmt: skip
     assert {name: getattr(loaded, name) for name in expected} == expected
 
