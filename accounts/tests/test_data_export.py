@@ -82,5 +82,5 @@ def test_exports_are_limited_per_hour(api: API, ada: Person, bob: Person) -> Non
     responses: list[Any] = [api.get("me/export", token=ada.access) for _ in range(limits.EXPORTS_AN_HOUR + 1)]
     assert [response.status_code for response in responses] == [200] * limits.EXPORTS_AN_HOUR + [429]
     assert responses[-1].json()["code"] == "rate_limited"
-    assert int(responses[-1]["Retry-After"]) == 3600
+    assert 1 <= int(responses[-1]["Retry-After"]) <= 3600
     assert api.get("me/export", token=bob.access).status_code == 200
