@@ -27,7 +27,7 @@ from accounts.services import password_hashing
 from config.tests.support.accounts import PASSWORD, Person, make_creator
 from config.tests.support.client import API
 from config.tests.support.environment import ROOT
-from config.tests.support.live_server import serving
+from config.tests.support.live_server import run_server
 from config.tests.support.urls import hashing_bodies
 
 pytestmark = pytest.mark.no_database
@@ -286,7 +286,7 @@ def test_endpoints_that_hash_are_busy_without_a_free_slot(
 def test_flood_of_sign_ins_leaves_threads_to_other_requests(ada: Person, tmp_path: Path) -> None:
     """Of four threads two hash for seconds; GET me is answered meanwhile."""
     costly = {"ARGON2_TIME_COST": "60", "ARGON2_MEMORY_COST": "65536", "RATE_LIMIT_LOGIN": "1000/m"}
-    with serving(tmp_path, workers=1, WORKER_THREADS="4", **costly) as served:
+    with run_server(tmp_path, workers=1, WORKER_THREADS="4", **costly) as served:
         access = served.post("login", {"email": ada.email, "password": ada.password}).json()["access"]
         body = {"email": "nobody@example.com", "password": "not the password of anybody"}
         with concurrent.futures.ThreadPoolExecutor(8) as pool:

@@ -24,7 +24,7 @@ from config.tests.support.client import API
 from tenancy.context import OPERATOR, using_alias
 
 
-def turn_back(superuser: Any, by: timedelta) -> None:
+def age_failures(superuser: Any, by: timedelta) -> None:
     superuser.execute("UPDATE axes_accessattempt SET attempt_time = attempt_time - %s", [by])
 
 
@@ -40,9 +40,9 @@ def test_sixth_attempt_is_refused_even_with_the_right_password(api: API, ada: Pe
 def test_lock_ends_at_its_second_despite_attempts(api: API, ada: Person, superuser: Any) -> None:
     for _ in range(5):
         attempt(api, ada.email, "wrong")
-    turn_back(superuser, timedelta(minutes=29, seconds=58))
+    age_failures(superuser, timedelta(minutes=29, seconds=58))
     assert attempt(api, ada.email, ada.password) == (429, "account_locked")
-    turn_back(superuser, timedelta(seconds=2))
+    age_failures(superuser, timedelta(seconds=2))
     assert attempt(api, ada.email, ada.password)[0] == 200
 
 
@@ -56,7 +56,7 @@ def test_success_resets_the_count(api: API, ada: Person) -> None:
 def test_failures_expire_after_the_lockout_duration(api: API, ada: Person, superuser: Any) -> None:
     for _ in range(4):
         attempt(api, ada.email, "wrong")
-    turn_back(superuser, timedelta(minutes=30))
+    age_failures(superuser, timedelta(minutes=30))
     for _ in range(5):
         assert attempt(api, ada.email, "wrong")[0] == 401
     assert attempt(api, ada.email, "wrong")[0] == 429

@@ -13,7 +13,7 @@ from config.launcher.postgres.system_user import server_user
 from config.tests.support.consistency_load import Account, insert_creators
 from config.tests.support.environment import FAST, ROLES
 from config.tests.support.external_servers import Env, manage, own_postgres
-from config.tests.support.live_server import NO_LIMITS, serving
+from config.tests.support.live_server import NO_LIMITS, run_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.no_database]
 URL = {"PUBLIC_URL": "http://127.0.0.1:8000"}  # the issuer of the tokens
@@ -58,7 +58,7 @@ def test_restored_backup_equals_the_original(tmp_path: Path) -> None:
         for command in (("migrate",), ("check", "--database", "default"), ("check_isolation",)):
             result = manage(*command, **env)
             assert result.returncode == 0, result.stdout + result.stderr
-        with serving(tmp_path, workers=1, **NO_LIMITS, **URL, **env) as served:
+        with run_server(tmp_path, workers=1, **NO_LIMITS, **URL, **env) as served:
             assert served.call("GET", "me", token=tokens["access"]).json()["email"] == account.email
             assert served.post("refresh", {"refresh": tokens["refresh"]}).status == 200
             with psycopg.connect(new.superuser_url("auth"), autocommit=True) as superuser:
@@ -67,5 +67,5 @@ def test_restored_backup_equals_the_original(tmp_path: Path) -> None:
 
 
 def sign_in(directory: Path, env: Env, account: Account) -> Any:
-    with serving(directory, workers=1, **NO_LIMITS, **URL, **env) as served:
+    with run_server(directory, workers=1, **NO_LIMITS, **URL, **env) as served:
         return served.post("login", {"email": account.email, "password": account.password}).json()

@@ -21,7 +21,7 @@ from accounts.services.operators import justification
 from accounts.services.operators.support import SUPPORT_ACTIONS
 from audit.requests.client_info import ClientInfo
 from config.tests.support.accounts import Person, make_creator, sign_in
-from config.tests.support.operators import confirm, enter, give_password, make_operator
+from config.tests.support.operators import give_password, make_operator, reauthenticate, sign_in_operator
 from tenancy.context import OPERATOR, using_alias
 
 GO = "go"  # allowed
@@ -210,7 +210,7 @@ def cast(superuser: psycopg.Connection, transactional_db: None) -> Fixtures:
 
 def operator(role: str) -> Caller:
     person = make_operator(f"{role}@example.com", role)
-    return Caller(enter(person), person)
+    return Caller(sign_in_operator(person), person)
 
 
 def callers(cast: Fixtures) -> dict[str, Caller]:
@@ -280,7 +280,7 @@ def test_every_page_is_allowed_as_the_table_says(cast: Fixtures) -> None:
 def test_reauthentication_allows_what_requires_it(cast: Fixtures, role: str) -> None:
     caller = operator(role)
     assert caller.person
-    confirm(caller.client, caller.person)
+    reauthenticate(caller.client, caller.person)
     for row, cells in TABLE.items():
         if cells[CALLERS.index(role)] == STEP:
             assert outcome(caller.client, ask(caller, row, cast)) == GO, row

@@ -37,17 +37,17 @@ def authenticate(*, email: str, password: str, client: ClientInfo) -> Creator | 
     return operator
 
 
-def reauthenticate(operator: Creator, *, answer: str, client: ClientInfo) -> bool:
+def reauthenticate(operator: Creator, *, credential: str, client: ClientInfo) -> bool:
     """Check the password or a TOTP code of an operator who is signed in.
 
     Raises:
-        AccountLockedError, RateLimitedError: the answer was not checked.
+        AccountLockedError, RateLimitedError: the credential was not checked.
 
     """
-    if mfa.is_totp_code(answer):
-        is_right = mfa.verify_totp_code(operator, code=answer, client=client)
+    if mfa.is_totp_code(credential):
+        is_right = mfa.verify_totp_code(operator, code=credential, client=client)
     else:
-        is_right = verify_password(operator, password=answer, client=client)
+        is_right = verify_password(operator, password=credential, client=client)
     if is_right:
         record(Event.OPERATOR_CONFIRMED, client=client, creator_id=operator.pk)
     return is_right
