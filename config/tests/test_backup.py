@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from config.launcher.postgres.cluster import EmbeddedPostgres
-from config.launcher.postgres.files import programs
+from config.launcher.postgres.files import find_bin_directory
 from config.launcher.postgres.system_user import server_user
 from config.tests.support.consistency_load import Account, insert_creators
 from config.tests.support.environment import FAST, ROLES
@@ -20,7 +20,7 @@ URL = {"PUBLIC_URL": "http://127.0.0.1:8000"}  # the issuer of the tokens
 
 
 def run(server: EmbeddedPostgres, program: str, *words: str | Path) -> None:
-    path = programs(server_user(server.data, lambda _line: None), lambda _line: None) / program
+    path = find_bin_directory(server_user(server.data, lambda _line: None), lambda _line: None) / program
     result = subprocess.run([path, *words], capture_output=True, text=True, timeout=60, check=False)
     assert (result.returncode, result.stderr) == (0, "")
 
