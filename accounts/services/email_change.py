@@ -3,7 +3,7 @@
 Rules for the recovery of a stolen account (docs/one-time-links.md):
 
 - At most one change is pending. A newer request supersedes it.
-- An undo link stays valid whatever the present user of the account does, because that may be an attacker.
+- No action in the account ends an undo link, because its current user may be an attacker.
 - Undoing a change undoes all later ones. Moving back to an address that an undo could restore is that undo.
 - After an undo the password must be reset, because the person who requested the change knows it.
 """
@@ -51,7 +51,7 @@ def request_change(caller: Caller, *, new_email: str, password: str, client: Cli
         verified = confirm_password(caller.id, email=caller.email, password=password, client=client)
         may_mail = _may_mail(caller.email, new_email, client)
         with tenant_scope(caller.id):
-            if not sessions.is_confirmed(caller, password=verified):
+            if not sessions.lock_if_unchanged(caller, verified_hash=verified):
                 return None
             change = _supersede_pending(Creator.objects.get(pk=caller.id), new_email)
             record(Event.EMAIL_CHANGE_REQUESTED, client=client, creator_id=caller.id, email=new_email)

@@ -69,7 +69,7 @@ def caller_of(access: AccessToken) -> sql.Caller:
 
 
 def new_session(*, creator_id: UUID, client: ClientInfo, now: datetime) -> NewSession:
-    """Called outside of transactions: to read the keys, or parse a user agent, can take a while."""
+    """Called outside of transactions: reading the keys or parsing a user agent can take a while."""
     kid, expires_at = key_ring().signing_key().kid, now + settings.JWT_REFRESH_TOKEN_LIFETIME
     token = IssuedToken(creator_id, uuid7(), uuid7(), kid, now, expires_at)
     return NewSession(token, client, describe_device(client))
@@ -121,11 +121,11 @@ def live_sessions(creator_id: UUID) -> QuerySet[Session]:
     return alive
 
 
-def is_confirmed(caller: sql.Caller, *, password: str) -> bool:
-    """Lock the account, and check that `password` is still its hash; called inside the creator's scope.
+def lock_if_unchanged(caller: sql.Caller, *, verified_hash: str) -> bool:
+    """Lock the account; called inside the creator's scope.
 
-    `password` is the hash that was verified before. False if the account has another one by now: verify
-    again (`password_hashing.retry_if_changed`).
+    False if `verified_hash` is no longer its password hash: verify the password again
+    (`password_hashing.retry_if_changed`).
 
     Raises:
         InvalidTokenError: the session has ended, or the account was deleted or deactivated, meanwhile.
@@ -136,7 +136,7 @@ def is_confirmed(caller: sql.Caller, *, password: str) -> bool:
         raise InvalidTokenError
     if not live_sessions(caller.id).filter(pk=caller.session_id).exists():
         raise InvalidTokenError
-    return creator.password == password and not creator.must_reset_password
+    return creator.password == verified_hash and not creator.must_reset_password
 
 
 def end_session(*, creator_id: UUID, session_id: UUID, client: ClientInfo) -> bool:

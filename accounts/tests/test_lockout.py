@@ -73,7 +73,7 @@ def test_admin_has_its_own_count(api: API, transactional_db: None) -> None:
             encoded=hashers.make_password(olga.password),
             scope=LoginScope.ADMIN,
         )
-    assert outcome.verdict.is_right
+    assert outcome.result.is_right
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -117,7 +117,7 @@ def test_concurrent_right_passwords_lock_no_account(ada: Person) -> None:
         try:
             return lockout.verify_password(
                 email=ada.email, password=ada.password, encoded=encoded
-            ).verdict.is_right
+            ).result.is_right
         finally:
             connections.close_all()
 
@@ -132,7 +132,7 @@ def test_reservation_of_a_killed_process_expires(ada: Person, superuser: Any) ->
         lockout.verify_password(email=ada.email, password=ada.password, encoded=None)
     superuser.execute("UPDATE login_reservations SET expires_at = %s", [timezone.now()])
     encoded = hashers.make_password(ada.password)
-    assert lockout.verify_password(email=ada.email, password=ada.password, encoded=encoded).verdict.is_right
+    assert lockout.verify_password(email=ada.email, password=ada.password, encoded=encoded).result.is_right
 
 
 def paused_verification(monkeypatch: pytest.MonkeyPatch) -> tuple[Event, Event]:

@@ -196,7 +196,7 @@ def test_circuit_opens_after_three_failures(
     for _ in range(5):
         assert sign_up(api, BREACHED)[0] == 202
     assert len(pwned.seen) == 3
-    assert reasons(superuser) == ["TIMEOUT"] * 3 + ["LEFT_ALONE"] * 2
+    assert reasons(superuser) == ["TIMEOUT"] * 3 + ["CIRCUIT_OPEN"] * 2
     assert sign_up(api, BREACHED)[2] < DEADLINE
     pwned.behaviour = respond_correctly
     now = time.monotonic()

@@ -97,10 +97,10 @@ def test_set_up_requires_a_code_of_the_shown_key(nora: Person) -> None:
 
 
 def test_each_session_sets_up_its_own_key(nora: Person) -> None:
-    mallory, nora = give_password(nora), give_password(nora)
-    assert shown_secret(mallory) != shown_secret(nora)
+    mallory, client = give_password(nora), give_password(nora)
+    assert shown_secret(mallory) != shown_secret(client)
     key = shown_secret(mallory)
-    assert len(set_up(nora)) == 10
+    assert len(set_up(client)) == 10
     assert mallory.post(SET_UP, {"credential": code_for(key)}).status_code == 302
     assert not is_signed_in(mallory)
     assert code_of(nora) != code_for(key)

@@ -26,10 +26,10 @@ def authenticate(*, email: str, password: str, client: ClientInfo) -> Creator | 
     operator = Creator.objects.filter(email=email, holds_email=True, is_staff=True, is_active=True).first()
     encoded = operator.password if operator else None
     outcome = lockout.verify_password(email=email, password=password, encoded=encoded, scope=SCOPE)
-    if operator is None or not outcome.verdict.is_right:
+    if operator is None or not outcome.result.is_right:
         _record_failure(Event.LOGIN_FAILED, email, operator, outcome.locked_until, client)
         return None
-    if outcome.verdict.needs_upgrade:
+    if outcome.result.needs_upgrade:
         new_hash = password_hashing.hash_password(password)
         Creator.objects.filter(pk=operator.pk, password=encoded).update(password=new_hash)
         operator.refresh_from_db()
@@ -58,9 +58,9 @@ def verify_password(operator: Creator, *, password: str, client: ClientInfo) -> 
     outcome = lockout.verify_password(
         email=operator.email, password=password, encoded=operator.password, scope=SCOPE
     )
-    if not outcome.verdict.is_right:
+    if not outcome.result.is_right:
         _record_failure(Event.PASSWORD_CHECK_FAILED, operator.email, operator, outcome.locked_until, client)
-    return outcome.verdict.is_right
+    return outcome.result.is_right
 
 
 def change_password(operator: Creator, *, new_password: str, client: ClientInfo) -> None:
