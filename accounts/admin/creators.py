@@ -136,7 +136,7 @@ class CreatorAdmin(AddressColumn, admin.ModelAdmin[Creator]):
                 detail = self._get_detail(request, creator_id)
             except JustificationRequiredError:
                 return self._ask_justification(request, creator_id)
-        actions = {name: each for name, each in detail.actions.items() if self._may(request, each)}
+        actions = {name: action for name, action in detail.actions.items() if self._may(request, action)}
         context = {"title": str(detail.creator), "detail": detail, "actions": actions}
         return self._render(request, "detail", context)
 
