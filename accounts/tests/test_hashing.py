@@ -175,13 +175,13 @@ sys.stdin.read()
 
 @pytest.fixture
 def threads(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many each hash asks for, of a machine with three cores and no other hashes."""
+    """The threads of each hash, on a machine with three cores and no other hashes."""
     counts: list[int] = []
     really = argon2id.core
 
-    def core(context: Any, variety: int) -> int:
+    def core(context: Any, argon2_type: int) -> int:
         counts.append(context.threads)
-        return really(context, variety)
+        return really(context, argon2_type)
 
     monkeypatch.setattr(argon2id, "core", core)
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
@@ -192,7 +192,7 @@ def threads(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> l
 FOUR_LANES = {"time_cost": 1, "memory_cost": 64, "parallelism": 4}
 
 
-@pytest.mark.parametrize("lock", [fcntl.LOCK_SH, fcntl.LOCK_EX], ids=["a hash", "a stranger"])
+@pytest.mark.parametrize("lock", [fcntl.LOCK_SH, fcntl.LOCK_EX], ids=["a hash", "another program"])
 def test_lanes_run_in_parallel_unless_another_process_hashes(
     lock: int, threads: list[int], settings: Any
 ) -> None:
@@ -213,11 +213,11 @@ def test_lanes_run_in_one_thread_while_another_thread_hashes(
 ) -> None:
     core, hasher = argon2id.core, hasher_of(FOUR_LANES)
 
-    def during(context: Any, variety: int) -> int:
+    def during(context: Any, argon2_type: int) -> int:
         monkeypatch.setattr(argon2id, "core", core)
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             pool.submit(hasher.encode, "right", "saltsaltsalt").result()
-        return int(core(context, variety))
+        return int(core(context, argon2_type))
 
     monkeypatch.setattr(argon2id, "core", during)
     hasher.encode("right", "saltsaltsalt")

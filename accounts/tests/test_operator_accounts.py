@@ -1,4 +1,4 @@
-"""Operators and their roles: only superusers and the console can change them."""
+"""Operators and their roles: only superusers and commands can change them."""
 
 import io
 from collections import Counter
@@ -63,7 +63,9 @@ def test_groups_are_reset_to_the_declared_permissions(olga: Person) -> None:
         make_operator("x@example.com", "")
         for name, labels in ROLES.items():
             found = Group.objects.get(name=name).permissions.select_related("content_type")
-            assert {f"{each.content_type.app_label}.{each.codename}" for each in found} == labels
+            assert {
+                f"{permission.content_type.app_label}.{permission.codename}" for permission in found
+            } == labels
 
 
 def test_superuser_changes_roles(

@@ -1,4 +1,4 @@
-"""HaveIBeenPwned, working and failing: it delays no sign-up, refuses none by failing, and learns no password."""
+"""HaveIBeenPwned, working and failing: it delays no sign-up, prevents none by failing, and receives no password."""
 
 import hashlib
 import logging

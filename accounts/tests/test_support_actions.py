@@ -51,9 +51,9 @@ def url_of(person: Person, action: str) -> str:
 
 def perform(client: Client, person: Person, action: str, **data: str) -> str:
     """Open the action, confirm it, and return the text of the next page."""
-    asked = client.get(url_of(person, action))
-    assert asked.status_code == 200, (asked.status_code, asked.headers.get("Location"))
-    assert person.email in text_of(asked)
+    page = client.get(url_of(person, action))
+    assert page.status_code == 200, (page.status_code, page.headers.get("Location"))
+    assert person.email in text_of(page)
     response = client.post(url_of(person, action), data, follow=True)
     assert response.status_code == 200
     return text_of(response)

@@ -18,7 +18,7 @@ CONCURRENT = 50  # threads; the service has 16
 
 
 def reserve_and_die(email: str) -> None:
-    """What a process leaves that is killed while it verifies a password."""
+    """The reservation of a process that is killed while it verifies a password."""
     reserved = sql.lockout_reserve(
         login_scope="api", address=email, reservation=uuid4(), max_failures=5, lock_duration=LOCK, lease=LEASE
     )
