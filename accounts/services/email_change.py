@@ -112,7 +112,7 @@ def confirm_change(*, uid: str, token: str, client: ClientInfo) -> None:
     """
     link = link_tokens.parse(uid, token)
     with tenant_scope(link.creator_id):
-        Creator.objects.locked(link.creator_id)
+        Creator.objects.lock_row(link.creator_id)
         change = _pending(link)
         if change is None or not _move_account(link.creator_id, change.new_email):
             raise InvalidLinkError
@@ -125,7 +125,7 @@ def confirm_change(*, uid: str, token: str, client: ClientInfo) -> None:
 
 def _pending(link: link_tokens.Link) -> EmailChange | None:
     with tenant_scope(link.creator_id):
-        tokens = EmailChangeToken.objects.alive(link).filter(purpose=Purpose.CONFIRM)
+        tokens = EmailChangeToken.objects.valid(link).filter(purpose=Purpose.CONFIRM)
         return EmailChange.objects.filter(
             creator_id=link.creator_id, pk__in=tokens.values("change"), confirmed_at=None, superseded_at=None
         ).first()
@@ -165,7 +165,7 @@ def undo_change(*, uid: str, token: str, client: ClientInfo) -> link_tokens.Link
     """
     link = link_tokens.parse(uid, token)
     with tenant_scope(link.creator_id):
-        creator = Creator.objects.locked(link.creator_id)
+        creator = Creator.objects.lock_row(link.creator_id)
         change = _undoable(link)
         if creator is None or change is None or not _move_account(creator.pk, change.old_email):
             raise InvalidLinkError
@@ -180,7 +180,7 @@ def undo_change(*, uid: str, token: str, client: ClientInfo) -> link_tokens.Link
 
 
 def _undoable(link: link_tokens.Link) -> EmailChange | None:
-    """Not `alive`: an undo link depends on neither the address nor the recovery generation of the account."""
+    """Not `valid`: an undo link depends on neither the address nor the recovery generation of the account."""
     with tenant_scope(link.creator_id):
         tokens = EmailChangeToken.objects.matching(link).filter(purpose=Purpose.UNDO)
         return EmailChange.objects.filter(

@@ -52,7 +52,9 @@ def _record_failure(email: str, creator_id: UUID, outcome: lockout.Outcome, clie
     record(Event.LOGIN_FAILED, email=email, creator_id=creator_id, client=client)
     if outcome.locked_until:
         with tenant_scope(creator_id):
-            notices.report_lock(email=email, until=outcome.locked_until, creator_id=creator_id, client=client)
+            notices.report_lockout(
+                email=email, until=outcome.locked_until, creator_id=creator_id, client=client
+            )
 
 
 def _start_session(account: sql.Account, new_hash: str | None, client: ClientInfo) -> TokenPair | None:

@@ -55,7 +55,9 @@ def confirm_password(creator_id: UUID, *, email: str, password: str, client: Cli
     with tenant_scope(creator_id):
         record(Event.PASSWORD_CHECK_FAILED, client=client, creator_id=creator_id)
         if outcome.locked_until:
-            notices.report_lock(email=email, creator_id=creator_id, until=outcome.locked_until, client=client)
+            notices.report_lockout(
+                email=email, creator_id=creator_id, until=outcome.locked_until, client=client
+            )
     raise WrongPasswordError
 
 
