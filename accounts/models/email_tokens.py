@@ -1,4 +1,4 @@
-"""One-time links that are sent by mail, and the changes of address that they confirm or undo."""
+"""One-time links that are sent by email, and the changes of address that they confirm or undo."""
 
 from typing import Any, ClassVar, Self
 from uuid import UUID
@@ -37,7 +37,7 @@ class LinkTokenQuerySet(models.QuerySet["LinkToken"]):
 
 
 class LinkToken(TenantModel):
-    """A token sent by mail, of which only the SHA-256 digest is stored.
+    """A token sent by email, of which only the SHA-256 digest is stored.
 
     `email` and `recovery_generation` are the account's when the link was issued. If either changes, the
     link is invalid, except a link that undoes a change of address (docs/one-time-links.md).

@@ -92,7 +92,7 @@ def prepare(instance: Instance, secrets: Mapping[str, str]) -> None:
     if secrets["OPERATOR_DATABASE_URL"]:
         run_command(instance, {**secrets, "OWNER_DATABASE_URL": ""}, "ensure_signing_key")
     else:
-        log("OPERATOR_DATABASE_URL is not set: the admin is not served and no mail is delivered")
+        log("OPERATOR_DATABASE_URL is not set: the admin is not served and no email is delivered")
 
 
 if __name__ == "__main__":

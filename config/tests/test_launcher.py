@@ -55,7 +55,7 @@ sys.exit(main())
 @pytest.mark.parametrize(
     ("given", "expected", "unexpected"),
     [
-        ({}, "mails are files here", "EMAIL_URL"),
+        ({}, "emails are files here", "EMAIL_URL"),
         ({"EMAIL_URL": "smtp://h"}, "the server of EMAIL_URL", "files"),
     ],
 )
