@@ -196,7 +196,7 @@ def test_unlock_resets_the_counts_of_both_scopes(api: API, ada: Person, justifie
     assert log_in(api, ada.email).status_code == 429
     assert "The account is unlocked." in perform(justified, ada, "unlock")
     assert log_in(api, ada.email).status_code == 200
-    assert events_seen_by(api, ada)[1]["summary"] == f"Support ended a lock of your sign-in: {REASON}"
+    assert events_seen_by(api, ada)[1]["summary"] == f"Support unlocked your sign-in: {REASON}"
     assert "There was nothing to do." in perform(justified, ada, "unlock")
 
 

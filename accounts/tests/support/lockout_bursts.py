@@ -66,7 +66,7 @@ def assert_five_are_verified(served: LiveServer, marks: Path, email: str) -> Non
     assert codes == {"invalid_credentials": 5, "account_locked": BURST - 5}
 
 
-def assert_five_mean_five(served: LiveServer, marks: Path, email: str, *, known: bool) -> None:
+def assert_lockout_after_five_guesses(served: LiveServer, marks: Path, email: str, *, known: bool) -> None:
     """Of 200 parallel guesses five are verified; then the right password is refused, too."""
     if known:
         make_creator(email)
