@@ -108,13 +108,15 @@ def test_each_session_sets_up_its_own_key(nora: Person) -> None:
 
 def test_one_of_several_concurrent_set_ups_succeeds(nora: Person) -> None:
     with using_alias(OPERATOR):
-        nora = Creator.objects.get(pk=nora.id)
+        operator = Creator.objects.get(pk=nora.id)
 
     def attempt(_number: int) -> bool:
         secret = mfa.new_secret()
         with using_alias(OPERATOR):
             try:
-                mfa.set_up(nora, secret=secret, code=code_for(secret), replacing=None, client=ClientInfo())
+                mfa.set_up(
+                    operator, secret=secret, code=code_for(secret), replacing=None, client=ClientInfo()
+                )
             except mfa.AlreadySetUpError:
                 return False
             return True
