@@ -57,7 +57,7 @@ class LockoutHandler(AxesDatabaseHandler):  # type: ignore[misc]
 
 
 def record_unlock(email: str, client: ClientInfo, *, operator_id: UUID | None = None) -> None:
-    """Record that an operator or (None) the console unlocked the account of this address, if there is one."""
+    """Record that an operator, or a command (None), unlocked the account of this address, if there is one."""
     creator = Creator.objects.filter(email=email, holds_email=True).first()
     if creator is None:
         return

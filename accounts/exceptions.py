@@ -21,7 +21,7 @@ class AdminError(AccountsError):
 
 
 class InvalidCredentialsError(AccountsError):
-    """Unknown account, wrong password, unverified, deactivated or staff: the caller is not told which."""
+    """Unknown account, wrong password, unverified, deactivated or staff: the response does not say which."""
 
     code = "invalid_credentials"
     detail = "Email or password is wrong."

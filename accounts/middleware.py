@@ -158,7 +158,7 @@ class OperatorAliasMiddleware:
 
 
 def _reveal_hidden_characters(page: HttpResponse) -> None:
-    """Pages show text by others (names, addresses, reasons). Done here so that no template can forget it."""
+    """Pages show text by others (names, addresses, reasons). Done here, for all templates."""
     text = page.content.decode()
     visible_text = visible(text, keep=WHITESPACE)
     if visible_text != text:

@@ -47,5 +47,7 @@ def ensure_roles(app_config: AppConfig, *, using: str, apps: Any, **kwargs: Any)
         codenames = {tuple(label.split(".")) for label in labels}
         existing = permission_model.objects.using(using).select_related("content_type")
         group.permissions.set(
-            each for each in existing if (each.content_type.app_label, each.codename) in codenames
+            permission
+            for permission in existing
+            if (permission.content_type.app_label, permission.codename) in codenames
         )

@@ -115,7 +115,7 @@ def send_reset_mail(email: str, language: str, *, by_support: bool = False) -> N
 
 
 @task()
-def add_lock_notice(email: str, facts: dict[str, Any], language: str) -> None:
+def add_lockout_notice(email: str, facts: dict[str, Any], language: str) -> None:
     """Notify the owner that sign-in at the address is locked, if the address has an account."""
     creator = _account_at(email)
     if creator is None:

@@ -38,7 +38,7 @@ from .services import email_change, email_verification, password_reset, profile
 View = Callable[..., HttpResponse]
 
 
-def service(request: HttpRequest) -> dict[str, Any]:
+def service_context(request: HttpRequest) -> dict[str, Any]:
     """Context processor for all pages."""
     return {"service_name": settings.SERVICE_NAME, "public_url": settings.PUBLIC_URL}
 

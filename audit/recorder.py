@@ -43,7 +43,7 @@ def record(
 
 
 def erase_personal_data(creator_id: UUID) -> None:
-    """Keep the events and their digests. Only the operator role may do this."""
+    """Delete the personal data; events and digests stay. Only the operator role may do this."""
     PersonalData.objects.filter(creator_id=creator_id).delete()
 
 

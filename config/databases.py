@@ -20,14 +20,14 @@ CONNECTION_TIMEOUTS = {
 
 def databases(env: Environment) -> dict[str, dict[str, Any]]:
     """One alias for each role that has a URL; they all lead to the same database."""
-    found = {alias: config for alias, name in URLS.items() if (config := env.database(name)) is not None}
-    if "default" not in found:
+    configured = {alias: config for alias, name in URLS.items() if (config := env.database(name)) is not None}
+    if "default" not in configured:
         takes = "is not set, and DATA_DIR has no instance: start one with `make run`"
         invalid_setting("DATABASE_URL", takes)
-    for config in found.values():
+    for config in configured.values():
         config.update(CONN_MAX_AGE=None, CONN_HEALTH_CHECKS=True)
         config["OPTIONS"] = CONNECTION_TIMEOUTS | config.get("OPTIONS", {})
-    return found
+    return configured
 
 
 def tenant_roles(databases: dict[str, dict[str, Any]]) -> Roles:
@@ -46,7 +46,7 @@ def caches(redis_url: str) -> dict[str, dict[str, Any]]:
     from redis.exceptions import ConnectionError as RedisConnectionError
     from redis.retry import Retry
 
-    # Clients must get an answer within a second; redis-py's default retries take several. A lost connection
+    # Clients must get a response within a second; redis-py's default retries take several. A lost connection
     # is retried once, a timeout never.
     retry = Retry(NoBackoff(), 1, (RedisConnectionError,))
     options = {

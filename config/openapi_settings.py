@@ -3,8 +3,8 @@
 SPECTACULAR_SETTINGS = {
     "TITLE": "Creator accounts",
     "DESCRIPTION": (
-        "Authentication for platforms whose tenants are creators. Errors are RFC 9457 problems; their `code` "
-        "is what programs should look at. Times are RFC 3339 in UTC, bodies UTF-8 of at most 64 KiB; a NUL "
+        "Authentication for platforms whose tenants are creators. Errors are RFC 9457 problems with a `code` "
+        "for programs. Times are RFC 3339 in UTC, bodies UTF-8 of at most 64 KiB; a NUL "
         "character in any field is refused with 400, an unknown method with 405."
     ),
     "VERSION": "1",

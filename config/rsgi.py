@@ -203,7 +203,7 @@ class Exchange:
     def _stream(self, status: int, headers: Headers, chunks: Iterable[bytes]) -> None:
         """Send the chunks through a named pipe: granian waits for a slow client only if it sends a file."""
         if not _streams.acquire(blocking=False):
-            self._problem(503, "busy", "Too many large answers are being sent. Try again in a moment.")
+            self._problem(503, "busy", "Too many large responses are being sent. Try again in a moment.")
             return
         try:
             with pipe_to(partial(self.proto.response_file, status, headers)) as descriptor:

@@ -96,7 +96,7 @@ MIDDLEWARE = [
     "accounts.middleware.HTMLMiddlewareStack",
     "tenancy.middleware.TenantMiddleware",
 ]
-HTML_MIDDLEWARE = [  # runs forevery path outside /api/v1/
+HTML_MIDDLEWARE = [  # runs for every path outside /api/v1/
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -117,7 +117,7 @@ TEMPLATES = [
         "OPTIONS": {
             "context_processors": [
                 "django.template.context_processors.request",
-                "accounts.views.service",
+                "accounts.views.service_context",
                 *(_OPERATOR_CONTEXT if SERVES_ADMIN else []),
             ]
         },

@@ -15,7 +15,7 @@ from accounts.models import ApiKey
 from accounts.services import api_keys
 from audit.requests.client_info import client_info
 
-from .reauthentication import step_up
+from .reauthentication import require_reauthentication
 
 
 @admin.register(ApiKey)
@@ -62,7 +62,7 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
     def revoke(self, request: HttpRequest, key_id: UUID) -> HttpResponse:
         if not request.user.has_perm("accounts.revoke_apikey"):
             raise PermissionDenied
-        if redirection := step_up(request):
+        if redirection := require_reauthentication(request):
             return redirection
         key = get_object_or_404(self.get_queryset(request), pk=key_id)
         if request.method == "POST":

@@ -32,7 +32,7 @@ from audit.requests.client_info import client_info
 from .email_addresses import AddressColumn
 from .forms import ConfirmationForm, DeletionForm, JustificationForm
 from .helpers import operator_of
-from .reauthentication import step_up
+from .reauthentication import require_reauthentication
 
 ERRORS = {
     AddressTakenError: _lazy("Another account has verified this address, so it can't be marked here."),
@@ -136,7 +136,7 @@ class CreatorAdmin(AddressColumn, admin.ModelAdmin[Creator]):
                 detail = self._get_detail(request, creator_id)
             except JustificationRequiredError:
                 return self._ask_justification(request, creator_id)
-        actions = {name: each for name, each in detail.actions.items() if self._may(request, each)}
+        actions = {name: action for name, action in detail.actions.items() if self._may(request, action)}
         context = {"title": str(detail.creator), "detail": detail, "actions": actions}
         return self._render(request, "detail", context)
 
@@ -147,7 +147,7 @@ class CreatorAdmin(AddressColumn, admin.ModelAdmin[Creator]):
             raise Http404
         if not self._may(request, action):
             raise PermissionDenied
-        if action.is_dangerous and (redirection := step_up(request)):
+        if action.is_dangerous and (redirection := require_reauthentication(request)):
             return redirection
         with _not_found_as_404():
             try:

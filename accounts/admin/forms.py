@@ -40,13 +40,13 @@ class OperatorSignInForm(AdminAuthenticationForm):
             raise lockout_error(error) from error
 
 
-class AnswerForm(forms.Form):
-    """One answer, which the view verifies."""
+class CredentialForm(forms.Form):
+    """A password or code, which the view verifies."""
 
-    wrong_answer: Any
+    error_message: Any
 
-    def add_wrong_answer(self) -> None:
-        self.add_error("answer", ValidationError(self.wrong_answer, code="wrong"))
+    def add_credential_error(self) -> None:
+        self.add_error("credential", ValidationError(self.error_message, code="wrong"))
 
     @contextmanager
     def lockout_as_error(self) -> Iterator[None]:
@@ -54,7 +54,7 @@ class AnswerForm(forms.Form):
         try:
             yield
         except (AccountLockedError, RateLimitedError) as error:
-            self.add_error("answer", lockout_error(error))
+            self.add_error("credential", lockout_error(error))
 
 
 class CodeInput(forms.PasswordInput):
@@ -63,22 +63,22 @@ class CodeInput(forms.PasswordInput):
     input_type = "text"
 
 
-class CodeForm(AnswerForm):
-    wrong_answer = _lazy("This code is wrong, or was used before. Wait for the next one.")
-    answer = forms.CharField(
+class CodeForm(CredentialForm):
+    error_message = _lazy("This code is wrong, or was used before. Wait for the next one.")
+    credential = forms.CharField(
         label=_lazy("Code"),
         max_length=40,
         widget=CodeInput(attrs={"autocomplete": "one-time-code", "autofocus": True, "spellcheck": "false"}),
     )
 
-    def clean_answer(self) -> str:
+    def clean_credential(self) -> str:
         """Remove spaces: apps show codes in groups."""
-        return "".join(self.cleaned_data["answer"].split())
+        return "".join(self.cleaned_data["credential"].split())
 
 
-class ReauthenticationForm(AnswerForm):
-    wrong_answer = _lazy("This is neither your password nor a code that your app shows now.")
-    answer = forms.CharField(
+class ReauthenticationForm(CredentialForm):
+    error_message = _lazy("This is neither your password nor a code that your app shows now.")
+    credential = forms.CharField(
         label=_lazy("Password or code"),
         strip=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "current-password", "autofocus": True}),

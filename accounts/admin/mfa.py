@@ -12,7 +12,7 @@ from audit.requests.client_info import client_info
 
 from .forms import CodeForm
 from .helpers import next_url, operator_of, redirect_with_next, render_page, verified_authenticator
-from .reauthentication import step_up
+from .reauthentication import require_reauthentication
 
 _NEW_SECRET = "new_secret"  # noqa: S105  session key of the encrypted secret that is being set up
 
@@ -32,12 +32,12 @@ def _verify_code(request: HttpRequest) -> HttpResponse:
     if form.is_valid():
         with form.lockout_as_error():
             authenticator = mfa.authenticate(
-                operator_of(request), code=form.cleaned_data["answer"], client=client_info(request)
+                operator_of(request), code=form.cleaned_data["credential"], client=client_info(request)
             )
             if authenticator:
                 _complete_login(request, authenticator)
                 return redirect(next_url(request))
-            form.add_wrong_answer()
+            form.add_credential_error()
     return render_page(request, "second_factor_code", _("Second factor"), form=form)
 
 
@@ -46,7 +46,7 @@ def set_up(request: HttpRequest) -> HttpResponse:
     replacing = verified_authenticator(request)
     if replacing is None and mfa.authenticator_of(operator_of(request).pk):
         return redirect_with_next("second_factor", next_url=next_url(request))
-    if replacing and (redirection := step_up(request)):
+    if replacing and (redirection := require_reauthentication(request)):
         return redirection
     return _set_up(request, _new_secret(request), replacing)
 
@@ -54,7 +54,7 @@ def set_up(request: HttpRequest) -> HttpResponse:
 def _set_up(request: HttpRequest, secret: bytes, replacing: Authenticator | None) -> HttpResponse:
     operator, form = operator_of(request), CodeForm(request.POST or None)
     if form.is_valid():
-        code, client = form.cleaned_data["answer"], client_info(request)
+        code, client = form.cleaned_data["credential"], client_info(request)
         try:
             result = mfa.set_up(operator, secret=secret, code=code, replacing=replacing, client=client)
         except mfa.AlreadySetUpError:
@@ -63,7 +63,7 @@ def _set_up(request: HttpRequest, secret: bytes, replacing: Authenticator | None
             authenticator, codes = result
             _complete_login(request, authenticator)
             return _show_codes(request, codes)
-        form.add_wrong_answer()
+        form.add_credential_error()
     uri = mfa.provisioning_uri(secret, str(operator))
     return render_page(
         request, "second_factor_set_up", _("Set up your second factor"),
@@ -77,7 +77,7 @@ def recovery_codes(request: HttpRequest) -> HttpResponse:
     authenticator = verified_authenticator(request)
     if authenticator is None or request.method != "POST":
         return redirect("admin:second_factor")
-    if redirection := step_up(request):
+    if redirection := require_reauthentication(request):
         return redirection
     return _show_codes(request, mfa.renew_recovery_codes(authenticator, client=client_info(request)))
 

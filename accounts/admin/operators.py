@@ -14,7 +14,7 @@ from audit.requests.client_info import client_info
 
 from .email_addresses import AddressColumn, AddressSearch
 from .helpers import operator_of
-from .reauthentication import step_up
+from .reauthentication import require_reauthentication
 
 
 class RightsForm(forms.ModelForm):
@@ -74,7 +74,7 @@ class OperatorAdmin(AddressColumn, AddressSearch, admin.ModelAdmin[Operator]):
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> Any:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        if redirection := step_up(request):
+        if redirection := require_reauthentication(request):
             return redirection
         return super().change_view(request, object_id, *args, **kwargs)
 
@@ -89,7 +89,7 @@ class OperatorAdmin(AddressColumn, AddressSearch, admin.ModelAdmin[Operator]):
 
     @admin.action(description=_("Reset the second factor"), permissions=["change"])
     def reset_second_factor(self, request: HttpRequest, queryset: QuerySet[Operator]) -> HttpResponse | None:
-        if redirection := step_up(request):
+        if redirection := require_reauthentication(request):
             return redirection
         actor, client = operator_of(request).pk, client_info(request)
         others = queryset.exclude(pk=actor).values_list("pk", flat=True)

@@ -17,30 +17,30 @@ from .forms import ReauthenticationForm
 from .helpers import next_url, operator_of, redirect_with_next, render_page
 
 LIFETIME = timedelta(minutes=5)
-_CONFIRMED_AT = "confirmed_at"  # in the session
+_REAUTHENTICATED_AT = "reauthenticated_at"  # in the session
 
 
-def step_up(request: HttpRequest) -> HttpResponse | None:
+def require_reauthentication(request: HttpRequest) -> HttpResponse | None:
     """A redirect to the reauthentication page, None if the operator reauthenticated recently.
 
     The page redirects back, but does not repeat a POST: the operator has to send the form again.
     """
-    if time.time() - request.session.get(_CONFIRMED_AT, 0) < LIFETIME.total_seconds():
+    if time.time() - request.session.get(_REAUTHENTICATED_AT, 0) < LIFETIME.total_seconds():
         return None
-    return redirect_with_next("confirm", next_url=_current_page(request))
+    return redirect_with_next("reauthenticate", next_url=_current_page(request))
 
 
 def reauthenticate(request: HttpRequest) -> HttpResponse:
     form = ReauthenticationForm(request.POST or None)
     if form.is_valid():
         with form.lockout_as_error():
-            answer = form.cleaned_data["answer"]
-            if login.reauthenticate(operator_of(request), answer=answer, client=client_info(request)):
+            credential = form.cleaned_data["credential"]
+            if login.reauthenticate(operator_of(request), credential=credential, client=client_info(request)):
                 request.session.cycle_key()
-                request.session[_CONFIRMED_AT] = time.time()
+                request.session[_REAUTHENTICATED_AT] = time.time()
                 messages.info(request, _("Identity confirmed. Please repeat the action."))
                 return redirect(next_url(request))
-            form.add_wrong_answer()
+            form.add_credential_error()
     return render_page(request, "reauthenticate", _("Confirm your identity"), form=form)
 
 

@@ -8,7 +8,7 @@ from accounts.models import RefusedMail
 
 @admin.register(RefusedMail)
 class RefusedMailAdmin(admin.ModelAdmin[RefusedMail]):
-    """A read-only list of mails that the mail server rejected permanently."""
+    """A read-only list of emails that the mail server refused permanently."""
 
     list_display = ("at", "email", "kind", "stage", "code", "reply")
     list_display_links = None

@@ -49,16 +49,15 @@ class OperatorSite(AdminSite):
         return super().get_app_list(request, app_label) if self.has_permission(request) else []
 
     def get_urls(self) -> list[Any]:
-        limited = page(
-            "login", hashes_passwords=True
-        )  # all pages that verify a password or code share one rate limit
+        # all pages that verify a password or code share one rate limit
+        limited = page("login", hashes_passwords=True)
         reauthenticate = self.admin_view(reauthentication.reauthenticate)
         second_factor, set_up = map(password_verified_required, (mfa.second_factor, mfa.set_up))
         recovery_codes = self.admin_view(mfa.recovery_codes)
         return [
             path("login/", limited(self.login), name="login"),
             path("logout/", password_verified_required(self.logout), name="logout"),
-            path("confirm/", limited(reauthenticate), name="confirm"),
+            path("confirm/", limited(reauthenticate), name="reauthenticate"),
             path("second-factor/", limited(second_factor), name="second_factor"),
             path("second-factor/set-up/", limited(set_up), name="second_factor_set_up"),
             path("second-factor/recovery-codes/", recovery_codes, name="recovery_codes"),
@@ -84,9 +83,9 @@ class OperatorSite(AdminSite):
             record(Event.OPERATOR_SIGNED_OUT, client=client_info(request), creator_id=request.user.pk)
         return super().logout(request, extra_context)
 
-    def step_up(self, request: HttpRequest) -> HttpResponse | None:
-        """See `reauthentication.step_up`; for apps that can't import `accounts`."""
-        return reauthentication.step_up(request)
+    def require_reauthentication(self, request: HttpRequest) -> HttpResponse | None:
+        """See `reauthentication.require_reauthentication`; for apps that can't import `accounts`."""
+        return reauthentication.require_reauthentication(request)
 
     def password_change(self, request: HttpRequest, extra_context: Any = None) -> Any:
         view = PasswordChangeView.as_view(

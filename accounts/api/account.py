@@ -16,7 +16,7 @@ from .base import LimitedView, PublicView, validated
 from .exports import ExportResponse
 from .openapi import operation
 
-CHANGE_DETAIL = "A mail with a link is on its way to the new address."
+CHANGE_DETAIL = "An email with a link is on its way to the new address."
 PASSWORD_ERRORS = (WrongPasswordError, AccountLockedError)
 
 

@@ -198,7 +198,7 @@ class ProfileResponse(serializers.Serializer):
     created_at = serializers.DateTimeField()
     last_login_at = serializers.DateTimeField(allow_null=True)
     email_undeliverable = serializers.BooleanField(
-        required=False, help_text="True if mail to the address bounces; otherwise absent."
+        required=False, help_text="True if email to the address bounces; otherwise absent."
     )
 
 

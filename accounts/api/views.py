@@ -40,9 +40,9 @@ from .base import InfrastructureView, LimitedView, PublicView, validated
 from .openapi import AccessTokenScheme, operation
 from .problems import problem_for
 
-SIGN_UP_DETAIL = "If the address can be used, a mail with a link is on its way."
-RESET_DETAIL = "If there is an account with this address, a mail with a link is on its way."
-RESEND_DETAIL = "If this address has an unconfirmed sign-up, a mail with a link is on its way."
+SIGN_UP_DETAIL = "If the address can be used, an email with a link is on its way."
+RESET_DETAIL = "If there is an account with this address, an email with a link is on its way."
+RESEND_DETAIL = "If this address has an unconfirmed sign-up, an email with a link is on its way."
 _json = JSONRenderer()
 
 

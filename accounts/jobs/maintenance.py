@@ -39,7 +39,7 @@ JOB_RETRY_PERIOD = timedelta(days=3)  # a failing job is retried for so long, so
 
 def run_maintenance() -> None:
     """Update lockout limits, signing keys and partitions, then prune. Steps that are not due do nothing."""
-    lockout.keep_limits()
+    lockout.store_limits()
     signing_keys.ensure_signing_key()
     audit_ensure_partitions(months=MONTHS_AHEAD)
     prune_expired()

@@ -117,7 +117,7 @@ class Worker:
             return
         self._seal_due = timezone.now() + SEALING_INTERVAL
         try:
-            if sealer.seal_new_rows() >= sealer.ROUND:
+            if sealer.seal_new_rows() >= sealer.MAX_ROWS_PER_CALL:
                 self._seal_due = timezone.now()
             retention.drop_expired_partitions()
         except SealingError as error:

@@ -1,4 +1,4 @@
-"""Records of emails that were refused for good, and the marks of undeliverable addresses.
+"""Records of permanently refused emails, and the marks of undeliverable addresses.
 
 A marked address still receives emails: the mark may be wrong, and its owner may need a reset link. The mark
 ends when the address is verified again or changed, because both set `email_verified_at`.

@@ -49,8 +49,8 @@ class CreatorManager(BaseUserManager["Creator"]):
         """Accounts with an imported bcrypt hash that costs less than BCRYPT_ROUNDS; uses a partial index."""
         return self.filter(BCRYPT, password__regex=weak_bcrypt_pattern())
 
-    def locked(self, creator_id: UUID) -> "Creator | None":
-        """The account, its row locked until the transaction ends; None if there is none.
+    def lock_row(self, creator_id: UUID) -> "Creator | None":
+        """Lock the account's row until the transaction ends; returns the account, None if there is none.
 
         Lock it before any row that belongs to it: a deletion of the account locks in this order.
         """

@@ -1,4 +1,4 @@
-"""One-time links that are sent by mail, and the changes of address that they confirm or undo."""
+"""One-time links that are sent by email, and the changes of address that they confirm or undo."""
 
 from typing import Any, ClassVar, Self
 from uuid import UUID
@@ -15,7 +15,7 @@ from .base import TenantModel, creator_table_constraints
 
 class LinkTokenQuerySet(models.QuerySet["LinkToken"]):
     def matching(self, link: link_tokens.Link) -> Self:
-        """The token of the link, if it has not expired and its account is active."""
+        """The token of the link, if it has not expired and its account is active. It may be used."""
         return self.filter(
             creator_id=link.creator_id,
             digest=link.digest,
@@ -23,8 +23,8 @@ class LinkTokenQuerySet(models.QuerySet["LinkToken"]):
             creator__is_active=True,
         )
 
-    def alive(self, link: link_tokens.Link) -> Self:
-        """The same, if the account still has the address and the recovery generation of the token."""
+    def valid(self, link: link_tokens.Link) -> Self:
+        """`matching`, if the account still has the address and the recovery generation of the token."""
         return self.matching(link).filter(
             email=F("creator__email"), recovery_generation=F("creator__recovery_generation")
         )
@@ -37,7 +37,7 @@ class LinkTokenQuerySet(models.QuerySet["LinkToken"]):
 
 
 class LinkToken(TenantModel):
-    """A token sent by mail, of which only the SHA-256 digest is stored.
+    """A token sent by email, of which only the SHA-256 digest is stored.
 
     `email` and `recovery_generation` are the account's when the link was issued. If either changes, the
     link is invalid, except a link that undoes a change of address (docs/one-time-links.md).

@@ -1,4 +1,4 @@
-"""Mails that report something, and mails that were refused."""
+"""Security notices, and emails that were refused."""
 
 from typing import ClassVar
 
@@ -12,7 +12,7 @@ from .creators import Creator
 
 
 class SecurityNotice(TenantModel):
-    """A security event to report to the owner by mail, at the address that the account had at that time."""
+    """A security event to report to the owner by email, at the address that the account had at that time."""
 
     class Kind(models.TextChoices):
         PASSWORD_CHANGED = "password_changed"
@@ -52,7 +52,7 @@ class SecurityNotice(TenantModel):
 
 
 class RefusedMail(models.Model):
-    """A mail that the mail server refused permanently, for operators. Deleted with its account."""
+    """An email that the mail server refused permanently, for operators. Deleted with its account."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     account = models.ForeignKey(Creator, models.DO_NOTHING, null=True, db_constraint=False, related_name="+")

@@ -2,9 +2,9 @@
 
 The result is byte for byte that of argon2-cffi, whose binding `core` makes the call. Two things differ:
 
-Memory. Each hash needs 64 MiB (ARGON2_MEMORY_COST). libargon2 would allocate it and give it back each
-time; the page faults alone cost a third of the hash. So libargon2 asks `_allocate` for the memory, and
-the block, in huge pages if the kernel has them, stays in `_free_blocks` for the next hash. libargon2
+Memory. Each hash needs 64 MiB (ARGON2_MEMORY_COST). libargon2 would allocate and free it each time;
+the page faults alone cost a third of the hash. So libargon2 calls `_allocate` for the memory, and the
+block, in huge pages if the kernel has them, stays in `_free_blocks` for the next hash. libargon2
 wipes it after each hash. There are as many blocks as hashes at the same time, a number that
 `services.password_hashing` bounds. Together with a build for the processor (`.ci/build-argon2`), two
 cores compute 13.2 hashes a second, and 9.5 with argon2-cffi's wheel as it is.
@@ -12,7 +12,7 @@ cores compute 13.2 hashes a second, and 9.5 with argon2-cffi's wheel as it is.
 Threads. A hash has ARGON2_PARALLELISM lanes. If no other hash is under way on the machine, each lane
 gets a thread, which is the fastest for one sign-in. If others are, all lanes run in one thread: the
 cores are in use anyway, and threads that wait for each other cost throughput. Each hash holds a shared
-lock on LOCK_FILE in DATA_DIR, so the processes that share DATA_DIR know of each other. The first hash
+lock on LOCK_FILE in DATA_DIR, so the processes that share DATA_DIR detect each other's hashes. The first hash
 creates the file, and DATA_DIR if it is missing. If that fails, each hash uses one thread.
 """
 
@@ -107,7 +107,7 @@ def _open_lock_file() -> int | None:
 
 
 def _lock(file: int | None, kind: int) -> bool:
-    """Never waits: a lock held by a stranger must not block sign-ins."""
+    """Never waits: a lock held by another program must not block sign-ins."""
     if file is None:
         return False
     with suppress(OSError):
@@ -116,7 +116,7 @@ def _lock(file: int | None, kind: int) -> bool:
     return False
 
 
-def _fill(context: Any, variety: int) -> int:
+def _fill(context: Any, argon2_type: int) -> int:
     """Call libargon2, and keep the block for the next hash if it succeeded: only then is it wiped."""
     block: tuple[int, mmap.mmap] | None = None
 
@@ -131,7 +131,7 @@ def _fill(context: Any, variety: int) -> int:
         return OK
 
     context.allocate_cbk, context.free_cbk = _allocate, _free
-    status = int(core(context, variety))
+    status = int(core(context, argon2_type))
     if status == OK and block is not None:
         _free_blocks.append(block)
     return status

@@ -63,5 +63,5 @@ def weak_bcrypt_pattern() -> str:
 
 def weak_bcrypt_cost(encoded: str) -> int | None:
     """The cost of such a hash; None for any other."""
-    found = re.match(weak_bcrypt_pattern(), encoded)
-    return int(found[2]) if found else None
+    match = re.match(weak_bcrypt_pattern(), encoded)
+    return int(match[2]) if match else None

@@ -1,7 +1,7 @@
 """HaveIBeenPwned: finds breached passwords, and can't delay or prevent a sign-up if it fails.
 
 pwned-passwords-django sends the query (k-anonymity, padding). Added here: the URL is a setting; the whole
-exchange has a deadline (httpx's timeouts are per read, so a server that drips bytes could hold a thread);
+exchange has a deadline (httpx's timeouts are per read, so a server that sends byte by byte could block it);
 at most MAX_CONCURRENCY queries run at once. Without a result the password counts as unknown and an event
 is recorded. After BREAKER_THRESHOLD failures in a row no query is sent for BREAKER_RESET_SECONDS.
 """
@@ -43,7 +43,7 @@ class PwnedPasswordsClient:
     def count(self, password: str) -> int | None:
         """How often the password was breached; None if that is unknown."""
         if time.monotonic() < self._open_until:
-            _record_failure("LEFT_ALONE", "skipped")
+            _record_failure("CIRCUIT_OPEN", "skipped")
         elif not self._slots.acquire(blocking=False):
             _record_failure("BUSY", "skipped")
         else:

@@ -1,4 +1,4 @@
-"""Password rules; pwned.py has the one that asks HaveIBeenPwned."""
+"""Password rules; pwned.py has the one that queries HaveIBeenPwned."""
 
 from typing import Any
 from urllib.parse import urlsplit

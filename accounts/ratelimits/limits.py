@@ -1,4 +1,4 @@
-"""Rate limits: requests per scope and client network, mails per address, exports per creator.
+"""Rate limits: requests per scope and client network, emails per address, exports per creator.
 
 django-ratelimit counts, with three differences: a client whose address cannot be parsed is limited like
 any other; if the counter store fails, requests are refused (LimitsUnavailableError); `Retry-After` points
@@ -39,7 +39,7 @@ def check_rate(request: Any, scope: str) -> None:
 
 
 def allows_mail(kind: str, email: str, client: ClientInfo) -> bool:
-    """Count a mail of this kind to this address; False if it must not be sent.
+    """Count an email of this kind to this address; False if it must not be sent.
 
     Known and unknown addresses count alike. A flood from one network cannot use up the limit of the address.
 

@@ -33,7 +33,7 @@ def delete_account(caller: Caller, *, password: str, client: ClientInfo) -> None
     def verify_and_delete() -> bool | None:
         verified = confirm_password(caller.id, email=caller.email, password=password, client=client)
         with tenant_scope(caller.id):
-            if not sessions.is_confirmed(caller, password=verified):
+            if not sessions.lock_if_unchanged(caller, verified_hash=verified):
                 return None
             delete_account_rows(caller.id)
             record(Event.ACCOUNT_DELETED, client=anonymous, creator_id=caller.id)

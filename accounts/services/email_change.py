@@ -3,7 +3,7 @@
 Rules for the recovery of a stolen account (docs/one-time-links.md):
 
 - At most one change is pending. A newer request supersedes it.
-- An undo link stays valid whatever the present user of the account does, because that may be an attacker.
+- No action in the account ends an undo link, because its current user may be an attacker.
 - Undoing a change undoes all later ones. Moving back to an address that an undo could restore is that undo.
 - After an undo the password must be reset, because the person who requested the change knows it.
 """
@@ -51,7 +51,7 @@ def request_change(caller: Caller, *, new_email: str, password: str, client: Cli
         verified = confirm_password(caller.id, email=caller.email, password=password, client=client)
         may_mail = _may_mail(caller.email, new_email, client)
         with tenant_scope(caller.id):
-            if not sessions.is_confirmed(caller, password=verified):
+            if not sessions.lock_if_unchanged(caller, verified_hash=verified):
                 return None
             change = _supersede_pending(Creator.objects.get(pk=caller.id), new_email)
             record(Event.EMAIL_CHANGE_REQUESTED, client=client, creator_id=caller.id, email=new_email)
@@ -112,7 +112,7 @@ def confirm_change(*, uid: str, token: str, client: ClientInfo) -> None:
     """
     link = link_tokens.parse(uid, token)
     with tenant_scope(link.creator_id):
-        Creator.objects.locked(link.creator_id)
+        Creator.objects.lock_row(link.creator_id)
         change = _pending(link)
         if change is None or not _move_account(link.creator_id, change.new_email):
             raise InvalidLinkError
@@ -125,7 +125,7 @@ def confirm_change(*, uid: str, token: str, client: ClientInfo) -> None:
 
 def _pending(link: link_tokens.Link) -> EmailChange | None:
     with tenant_scope(link.creator_id):
-        tokens = EmailChangeToken.objects.alive(link).filter(purpose=Purpose.CONFIRM)
+        tokens = EmailChangeToken.objects.valid(link).filter(purpose=Purpose.CONFIRM)
         return EmailChange.objects.filter(
             creator_id=link.creator_id, pk__in=tokens.values("change"), confirmed_at=None, superseded_at=None
         ).first()
@@ -165,7 +165,7 @@ def undo_change(*, uid: str, token: str, client: ClientInfo) -> link_tokens.Link
     """
     link = link_tokens.parse(uid, token)
     with tenant_scope(link.creator_id):
-        creator = Creator.objects.locked(link.creator_id)
+        creator = Creator.objects.lock_row(link.creator_id)
         change = _undoable(link)
         if creator is None or change is None or not _move_account(creator.pk, change.old_email):
             raise InvalidLinkError
@@ -180,7 +180,7 @@ def undo_change(*, uid: str, token: str, client: ClientInfo) -> link_tokens.Link
 
 
 def _undoable(link: link_tokens.Link) -> EmailChange | None:
-    """Not `alive`: an undo link depends on neither the address nor the recovery generation of the account."""
+    """Not `valid`: an undo link depends on neither the address nor the recovery generation of the account."""
     with tenant_scope(link.creator_id):
         tokens = EmailChangeToken.objects.matching(link).filter(purpose=Purpose.UNDO)
         return EmailChange.objects.filter(

@@ -47,9 +47,9 @@ def verify_email_and_log_in(*, uid: str, token: str, password: str, client: Clie
     verified, now = _verify(link, password, client), timezone.now()
     new = sessions.new_session(creator_id=verified.id, client=client, now=now)
     with tenant_scope(verified.id):
-        Creator.objects.locked(verified.id)
-        is_alive = EmailVerificationToken.objects.alive(link).exists()
-        started = sessions.start_session(new, verified_hash=verified.password) if is_alive else None
+        Creator.objects.lock_row(verified.id)
+        is_valid = EmailVerificationToken.objects.valid(link).exists()
+        started = sessions.start_session(new, verified_hash=verified.password) if is_valid else None
         if started is not None:
             session = str(started.token.session_id)
             record(Event.LOGIN_SUCCEEDED, client=client, creator_id=verified.id, session=session)
@@ -84,14 +84,14 @@ def is_usable(uid: str, token: str) -> bool:
 
 def _usable(link: link_tokens.Link) -> QuerySet[Any]:
     """After the confirmation only the link that confirmed is usable, for a client that lost the response."""
-    tokens = EmailVerificationToken.objects.alive(link).filter(attempts__lt=MAX_ATTEMPTS)
+    tokens = EmailVerificationToken.objects.valid(link).filter(attempts__lt=MAX_ATTEMPTS)
     return tokens.filter(Q(creator__email_verified_at=None) | Q(used_at__isnull=False))
 
 
 def _count_attempt(link: link_tokens.Link) -> Creator:
     """Count the attempt before verifying the password: parallel requests can't exceed MAX_ATTEMPTS."""
     with tenant_scope(link.creator_id):
-        creator = Creator.objects.locked(link.creator_id)
+        creator = Creator.objects.lock_row(link.creator_id)
         counted = _usable(link).update(attempts=F("attempts") + 1)
     if creator is None or not counted:
         raise InvalidLinkError
@@ -100,8 +100,8 @@ def _count_attempt(link: link_tokens.Link) -> Creator:
 
 def _confirm(link: link_tokens.Link) -> Outcome:
     """Check the link again while the account is locked: a recovery step may have ended it meanwhile."""
-    creator = Creator.objects.locked(link.creator_id)
-    token = EmailVerificationToken.objects.alive(link).first()
+    creator = Creator.objects.lock_row(link.creator_id)
+    token = EmailVerificationToken.objects.valid(link).first()
     if creator is None or token is None:
         return Outcome.REFUSED
     if creator.email_verified_at:

@@ -1,6 +1,6 @@
 """The lockout: after five wrong passwords (MAX_FAILED_LOGIN_ATTEMPTS) none is verified for a while.
 
-Parallel attempts can't exceed the limit: an attempt is reserved, and that committed, before its password
+Parallel attempts can't exceed the limit: an attempt is reserved in a committed statement before its password
 is verified. The result turns the reservation into a failure, or resets the count. Reserving and finishing
 are functions of the database (accounts/sql/lockout_*.sql). The app role can call them, but can't read
 their tables, which hold addresses of all tenants. The app role can use only the API's scope, and no laxer
@@ -42,7 +42,7 @@ class LoginScope(StrEnum):
 class Outcome:
     """The result of a verification, and until when it locked the account (None: it did not)."""
 
-    verdict: password_hashing.VerificationResult
+    result: password_hashing.VerificationResult
     locked_until: datetime | None = None
 
 
@@ -62,15 +62,15 @@ def verify_password(
 def count_attempt(
     verify: Callable[[], password_hashing.VerificationResult], *, email: str, scope: LoginScope
 ) -> Outcome:
-    """Count an attempt in `scope`, with `verify` to check it. Raises what verify_password raises."""
+    """Count an attempt in `scope`, which `verify` checks. Raises what verify_password raises."""
     reservation = _reserve(email, scope)
     try:
-        verdict = verify()
+        result = verify()
     except BaseException:
         sql.lockout_release(reservation=reservation)
         raise
-    locked_until = _finish(reservation, email, scope, failed=not verdict.is_right)
-    return Outcome(verdict, locked_until)
+    locked_until = _finish(reservation, email, scope, failed=not result.is_right)
+    return Outcome(result, locked_until)
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,10 @@ def failure_counts(email: str) -> list[FailureCount]:
         failures_since_start__gt=0,
         attempt_time__gt=now - settings.ACCOUNT_LOCKOUT_DURATION,
     )
-    return [_count(attempt) for attempt in attempts.order_by("user_agent")]
+    return [_failure_count(attempt) for attempt in attempts.order_by("user_agent")]
 
 
-def _count(attempt: AccessAttempt) -> FailureCount:
+def _failure_count(attempt: AccessAttempt) -> FailureCount:
     is_locked = attempt.failures_since_start >= settings.MAX_FAILED_LOGIN_ATTEMPTS
     end = attempt.attempt_time + settings.ACCOUNT_LOCKOUT_DURATION
     return FailureCount(attempt.user_agent, attempt.failures_since_start, end if is_locked else None)
@@ -104,10 +104,10 @@ def unlock(email: str, scope: LoginScope = LoginScope.API) -> None:
     sql.lockout_unlock(login_scope=scope, address=email)
 
 
-def keep_limits() -> None:
+def store_limits() -> None:
     """Copy the limits from the settings to the database, as the operator.
 
-    Until then, server processes with laxer settings count by the old limits.
+    Until then, the old limits bind server processes with laxer settings.
     """
     limits = {
         "attempts": settings.MAX_FAILED_LOGIN_ATTEMPTS,

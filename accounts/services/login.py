@@ -40,10 +40,10 @@ def _log_in(email: str, password: str, client: ClientInfo) -> TokenPair | None:
     account = sql.find_account(address=email)  # neither deactivated nor staff
     encoded = account.password if account else None
     outcome = lockout.verify_password(email=email, password=password, encoded=encoded)
-    if account is None or not outcome.verdict.is_right:
+    if account is None or not outcome.result.is_right:
         _record_failure(email, account.id if account else NO_TENANT, outcome, client)
         raise InvalidCredentialsError
-    new_hash = password_hashing.hash_password(password) if outcome.verdict.needs_upgrade else None
+    new_hash = password_hashing.hash_password(password) if outcome.result.needs_upgrade else None
     return _start_session(account, new_hash, client)
 
 
@@ -52,7 +52,9 @@ def _record_failure(email: str, creator_id: UUID, outcome: lockout.Outcome, clie
     record(Event.LOGIN_FAILED, email=email, creator_id=creator_id, client=client)
     if outcome.locked_until:
         with tenant_scope(creator_id):
-            notices.report_lock(email=email, until=outcome.locked_until, creator_id=creator_id, client=client)
+            notices.report_lockout(
+                email=email, until=outcome.locked_until, creator_id=creator_id, client=client
+            )
 
 
 def _start_session(account: sql.Account, new_hash: str | None, client: ClientInfo) -> TokenPair | None:

@@ -35,7 +35,7 @@ def add(kind: SecurityNotice.Kind, *, creator_id: UUID, client: ClientInfo, to: 
             tasks.send_security_notice.enqueue(str(notice.pk), current_language())
 
 
-def report_lock(*, email: str, creator_id: UUID, until: datetime, client: ClientInfo) -> None:
+def report_lockout(*, email: str, creator_id: UUID, until: datetime, client: ClientInfo) -> None:
     """Record that sign-in at the address was locked, and queue the notice. NO_TENANT for an unknown address.
 
     The worker finds out whether the address has an account, so that the request does the same work for all.
@@ -48,4 +48,4 @@ def report_lock(*, email: str, creator_id: UUID, until: datetime, client: Client
     }
     with tenant_scope(creator_id):
         record(Event.ACCOUNT_LOCKED, client=client, creator_id=creator_id, email=email)
-        tasks.add_lock_notice.enqueue(email, facts, current_language())
+        tasks.add_lockout_notice.enqueue(email, facts, current_language())

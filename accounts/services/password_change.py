@@ -48,21 +48,23 @@ def confirm_password(creator_id: UUID, *, email: str, password: str, client: Cli
     if creator is None:
         raise InvalidTokenError
     outcome = lockout.verify_password(email=email, password=password, encoded=creator.password)
-    if outcome.verdict.is_right and creator.must_reset_password:
+    if outcome.result.is_right and creator.must_reset_password:
         raise PasswordMustBeResetError
-    if outcome.verdict.is_right:
+    if outcome.result.is_right:
         return creator.password
     with tenant_scope(creator_id):
         record(Event.PASSWORD_CHECK_FAILED, client=client, creator_id=creator_id)
         if outcome.locked_until:
-            notices.report_lock(email=email, creator_id=creator_id, until=outcome.locked_until, client=client)
+            notices.report_lockout(
+                email=email, creator_id=creator_id, until=outcome.locked_until, client=client
+            )
     raise WrongPasswordError
 
 
 def _change(caller: Caller, verified_hash: str, new_hash: str, client: ClientInfo) -> bool:
     """False if `verified_hash` is no longer the account's."""
     with tenant_scope(caller.id):
-        if not sessions.is_confirmed(caller, password=verified_hash):
+        if not sessions.lock_if_unchanged(caller, verified_hash=verified_hash):
             return False
         Creator.objects.filter(pk=caller.id).update(password=new_hash)
         sessions.end_sessions(creator_id=caller.id, keep=caller.session_id)

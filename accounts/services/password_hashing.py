@@ -30,7 +30,7 @@ from tenancy.exceptions import TenancyError
 
 Result = TypeVar("Result")
 NICENESS = 5  # of 19
-HASHING_THREADS = 2  # in each process: one can hash while the other's request waits for the database
+HASHING_THREADS = 2  # in each process: one hashes while the request of the other uses the database
 MAX_VERIFICATIONS = 3
 
 
@@ -43,12 +43,12 @@ class VerificationResult:
 
 
 def validate(password: str, *, email: str, display_name: str = "", field: str = "password") -> None:
-    """Raises WeakPasswordError with all faults of the password that the client sent as `field`."""
+    """Raises WeakPasswordError with all errors of the password that the client sent as `field`."""
     try:
         creator = Creator(email=display_email(email), display_name=display_name)
         validate_password(normalize(password), creator)
     except ValidationError as error:
-        errors = [(str(fault.code), " ".join(fault.messages)) for fault in error.error_list]
+        errors = [(str(item.code), " ".join(item.messages)) for item in error.error_list]
         raise WeakPasswordError(errors, field) from error
 
 
@@ -102,7 +102,7 @@ def _refuse_inside_transaction() -> None:
 
 
 def _run_in_pool(work: Callable[[], Result]) -> Result:
-    """Wait for a thread of the pool, and return or raise what `work` does there."""
+    """Run `work` in the pool; returns its result or raises its exception."""
 
     def timed() -> Result:
         with HASHING_SECONDS.time():

@@ -52,7 +52,7 @@ def reset_password(*, uid: str, token: str, new_password: str, client: ClientInf
     )
     encoded = password_hashing.hash_password(new_password)
     with tenant_scope(creator.pk):
-        Creator.objects.locked(creator.pk)  # serializes parallel resets and sign-ins
+        Creator.objects.lock_row(creator.pk)  # serializes parallel resets and sign-ins
         if not _usable(link).update(used_at=timezone.now()):
             raise InvalidLinkError
         Creator.objects.filter(pk=creator.pk).update(
@@ -66,7 +66,7 @@ def reset_password(*, uid: str, token: str, new_password: str, client: ClientInf
 
 
 def _usable(link: link_tokens.Link) -> QuerySet[Any]:
-    return PasswordResetToken.objects.alive(link).filter(used_at=None)
+    return PasswordResetToken.objects.valid(link).filter(used_at=None)
 
 
 def _creator_of(link: link_tokens.Link) -> Creator:

@@ -24,7 +24,7 @@ def refresh_session(*, refresh: str, client: ClientInfo) -> TokenPair:
 
     Raises:
         InvalidTokenError: it does not verify, or its session has ended.
-        TokenReusedError: it was used before the grace period, so this ended its session.
+        TokenReusedError: it was used before, and not within the grace period; its session has been ended.
 
     """
     token, now = RefreshToken.verified(refresh), timezone.now()

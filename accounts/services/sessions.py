@@ -69,7 +69,7 @@ def caller_of(access: AccessToken) -> sql.Caller:
 
 
 def new_session(*, creator_id: UUID, client: ClientInfo, now: datetime) -> NewSession:
-    """Called outside of transactions: to read the keys, or parse a user agent, can take a while."""
+    """Called outside of transactions: reading the keys or parsing a user agent can take a while."""
     kid, expires_at = key_ring().signing_key().kid, now + settings.JWT_REFRESH_TOKEN_LIFETIME
     token = IssuedToken(creator_id, uuid7(), uuid7(), kid, now, expires_at)
     return NewSession(token, client, describe_device(client))
@@ -115,34 +115,34 @@ def _enforce_session_limit(new: IssuedToken) -> None:
 def live_sessions(creator_id: UUID) -> QuerySet[Session]:
     """Sessions that can still be used; called inside the creator's scope."""
     now = timezone.now()
-    alive = Session.objects.filter(creator_id=creator_id, ended_at=None, expires_at__gt=now)
+    live = Session.objects.filter(creator_id=creator_id, ended_at=None, expires_at__gt=now)
     if settings.SESSION_IDLE_LIFETIME:
-        alive = alive.filter(last_used_at__gt=now - settings.SESSION_IDLE_LIFETIME)
-    return alive
+        live = live.filter(last_used_at__gt=now - settings.SESSION_IDLE_LIFETIME)
+    return live
 
 
-def is_confirmed(caller: sql.Caller, *, password: str) -> bool:
-    """Lock the account, and check that `password` is still its hash; called inside the creator's scope.
+def lock_if_unchanged(caller: sql.Caller, *, verified_hash: str) -> bool:
+    """Lock the account; called inside the creator's scope.
 
-    `password` is the hash that was verified before. False if the account has another one by now: verify
-    again (`password_hashing.retry_if_changed`).
+    False if `verified_hash` is no longer its password hash: verify the password again
+    (`password_hashing.retry_if_changed`).
 
     Raises:
         InvalidTokenError: the session has ended, or the account was deleted or deactivated, meanwhile.
 
     """
-    creator = Creator.objects.locked(caller.id)
+    creator = Creator.objects.lock_row(caller.id)
     if creator is None or not creator.is_active:
         raise InvalidTokenError
     if not live_sessions(caller.id).filter(pk=caller.session_id).exists():
         raise InvalidTokenError
-    return creator.password == password and not creator.must_reset_password
+    return creator.password == verified_hash and not creator.must_reset_password
 
 
 def end_session(*, creator_id: UUID, session_id: UUID, client: ClientInfo) -> bool:
     """False if there is no such live session."""
     with tenant_scope(creator_id):
-        Creator.objects.locked(creator_id)
+        Creator.objects.lock_row(creator_id)
         is_live = live_sessions(creator_id).filter(pk=session_id).exists()
         ended = is_live and bool(_end(creator_id, [session_id], Session.End.ENDED))
         if ended:
@@ -187,7 +187,7 @@ def log_out(*, refresh: str, access: AccessToken | None, client: ClientInfo) -> 
             raise InvalidTokenError
         access = None
     with tenant_scope(token.creator_id):
-        Creator.objects.locked(token.creator_id)
+        Creator.objects.lock_row(token.creator_id)
         if access is not None:
             blacklist(access)
         if _end(token.creator_id, [token.session_id], Session.End.LOGOUT):
@@ -209,8 +209,8 @@ def log_out_everywhere(*, creator_id: UUID, client: ClientInfo) -> None:
     """End every session and every one-time link of the creator. Access tokens are refused from then on."""
     with tenant_scope(creator_id):
         Creator.objects.end_links(creator_id)
-        alive = live_sessions(creator_id).values_list("pk", flat=True)
-        ended = _end(creator_id, list(alive), Session.End.LOGOUT_ALL)
+        live = live_sessions(creator_id).values_list("pk", flat=True)
+        ended = _end(creator_id, list(live), Session.End.LOGOUT_ALL)
         record(Event.SESSIONS_ENDED, client=client, creator_id=creator_id, count=ended)
 
 
@@ -218,21 +218,21 @@ def end_sessions(
     *, creator_id: UUID, keep: UUID | None = None, reason: Session.End = Session.End.PASSWORD
 ) -> int:
     """End all sessions except `keep`; called inside the creator's scope. Returns how many."""
-    alive = Session.objects.filter(creator_id=creator_id, ended_at=None)
+    live = Session.objects.filter(creator_id=creator_id, ended_at=None)
     if keep is not None:
-        alive = alive.exclude(pk=keep)
-    return alive.update(ended_at=timezone.now(), end_reason=reason)
+        live = live.exclude(pk=keep)
+    return live.update(ended_at=timezone.now(), end_reason=reason)
 
 
 def revoke_session(creator_id: UUID, session_id: UUID, reason: Session.End) -> bool:
     """Lock the account and end the session; called inside the creator's scope. False if it had ended."""
-    Creator.objects.locked(creator_id)
+    Creator.objects.lock_row(creator_id)
     return bool(_end(creator_id, [session_id], reason))
 
 
 def _end(creator_id: UUID, sessions: list[UUID], reason: Session.End) -> int:
-    alive = Session.objects.filter(creator_id=creator_id, pk__in=sessions, ended_at=None)
-    return alive.update(ended_at=timezone.now(), end_reason=reason)
+    live = Session.objects.filter(creator_id=creator_id, pk__in=sessions, ended_at=None)
+    return live.update(ended_at=timezone.now(), end_reason=reason)
 
 
 def blacklist(access: AccessToken) -> bool:

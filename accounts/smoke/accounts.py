@@ -1,4 +1,4 @@
-"""The accounts of the smoke test, and its links (it cannot read mail)."""
+"""The accounts of the smoke test, and its links (it cannot read emails)."""
 
 import secrets
 import time
@@ -17,7 +17,7 @@ from accounts.services.api_keys import create_api_key
 from .client import CheckFailed, require
 
 DOMAIN = "smoke.invalid"  # undeliverable (RFC 2606)
-WORKER_SECONDS = 20  # to wait for a mail
+WORKER_SECONDS = 20  # to wait for an email
 
 
 def _address(name: str) -> str:
@@ -86,7 +86,7 @@ def reset_link(account: SmokeAccount) -> link_tokens.Link:
 
 
 def wait_for_mail(account: SmokeAccount) -> None:
-    """Wait for the token that the worker issues when it writes the mail."""
+    """Wait for the token that the worker issues when it writes the email."""
     _wait_for_row(EmailVerificationToken.objects.filter(creator=account.creator()))
 
 
@@ -104,5 +104,5 @@ def _wait_for_row(rows: QuerySet) -> None:
     deadline = time.monotonic() + WORKER_SECONDS
     while not rows.exists():
         if time.monotonic() > deadline:
-            raise CheckFailed(f"no mail was written in {WORKER_SECONDS} s: is the worker running?")
+            raise CheckFailed(f"no email was written in {WORKER_SECONDS} s: is the worker running?")
         time.sleep(0.2)

@@ -30,7 +30,7 @@ class SmokeTest:
         yield "the signing key is valid and published", lambda: database.check_signing_key(self.client)
         yield "the audit log is sealed", database.check_audit_log_is_sealed
         yield "documentation and pages", self.documentation
-        yield "sign-up and its mail", self.sign_up
+        yield "sign-up and its email", self.sign_up
         yield "email verification needs the password", self.verify_email
         yield "profile, export and audit events", self.profile
         yield "forged tokens are refused", self.forged_tokens

@@ -61,7 +61,7 @@ class Rotation:
 
 @dataclass(frozen=True)
 class Reservation:
-    """The reply to an attempt at a password."""
+    """Whether an attempt may verify a password."""
 
     verdict: str  # "go", "wait" or "locked"
     locked_until: datetime | None

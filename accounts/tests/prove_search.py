@@ -11,7 +11,7 @@ import pytest
 from django.db import connections
 
 from accounts.services.operators import search
-from config.tests.support.operators import enter, make_operator
+from config.tests.support.operators import make_operator, sign_in_operator
 from config.tests.support.proofs import whole
 from tenancy.context import OPERATOR, using_alias
 
@@ -81,12 +81,12 @@ def test_search_is_fast_with_a_million_creators(million_creators: psycopg.Connec
 
 
 def assert_pages_are_fast() -> None:
-    client = enter(make_operator("olga@staff.example"))
+    client = sign_in_operator(make_operator("olga@staff.example"))
     for path in ("", "?p=10", "?p=10000", "?q=gmail.com&p=10", f"?q={NUMBER}"):
-        answer = client.get(f"/admin/accounts/creator/{path}")
-        assert answer.status_code in {200, 302}
+        response = client.get(f"/admin/accounts/creator/{path}")
+        assert response.status_code in {200, 302}
         milliseconds = best_of(3, lambda path=path: client.get(f"/admin/accounts/creator/{path}"))
-        print(f"page {path:20} {answer.status_code} {milliseconds:7.1f} ms")
+        print(f"page {path:20} {response.status_code} {milliseconds:7.1f} ms")
         assert milliseconds < PAGE, path
 
 

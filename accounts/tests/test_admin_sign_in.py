@@ -14,7 +14,7 @@ from accounts.tests.support.creator_pages import text_of
 from accounts.tests.support.flows import events, log_in
 from config.tests.support.accounts import Person, make_creator
 from config.tests.support.client import API
-from config.tests.support.operators import enter, make_operator
+from config.tests.support.operators import make_operator, sign_in_operator
 from tenancy.context import OPERATOR, using_alias
 
 
@@ -28,7 +28,7 @@ def submit_password(person: Person, password: str, client: Client | None = None)
 
 
 def test_password_and_code_open_the_admin(olga: Person, superuser: psycopg.Connection) -> None:
-    assert enter(olga).get("/admin/").status_code == 200
+    assert sign_in_operator(olga).get("/admin/").status_code == 200
     assert events(superuser, of=olga.id) == ["login.succeeded", "operator.signed_in"]
 
 
@@ -77,7 +77,7 @@ def test_operator_unlocks_an_account_in_the_admin(
 ) -> None:
     for _ in range(5):
         log_in(api, ada.email, "wrong")
-    client = enter(olga)
+    client = sign_in_operator(olga)
     listed = client.get("/admin/axes/accessattempt/")
     assert "ada@example.com" in text_of(listed)
     assert "Locked Out" in text_of(listed)

@@ -27,7 +27,7 @@ from accounts.tests.support.end_users import open_session
 from accounts.tests.support.flows import log_in
 from config.tests.support.accounts import Person, make_creator
 from config.tests.support.client import API
-from config.tests.support.operators import enter, make_operator
+from config.tests.support.operators import make_operator, sign_in_operator
 from tenancy.context import OPERATOR, using_alias
 
 
@@ -44,7 +44,7 @@ def olga(transactional_db: None) -> Person:
 
 @pytest.fixture
 def browser(olga: Person) -> Client:
-    return enter(olga)
+    return sign_in_operator(olga)
 
 
 # --- search ------------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ def age_events(superuser: psycopg.Connection, seconds: int) -> None:
 def test_justification_is_for_one_creator_and_one_operator(browser: Client, ada: Person, bob: Person) -> None:
     record_justification(browser, ada)
     assert not is_open(browser, bob)
-    assert not is_open(enter(make_operator("oscar@staff.example", "security")), ada)
+    assert not is_open(sign_in_operator(make_operator("oscar@staff.example", "security")), ada)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_detail_contains_no_secret(
 
 
 def test_djangos_pages_of_an_object_are_disabled(browser: Client, ada: Person) -> None:
-    root = enter(make_operator("root@staff.example"))
+    root = sign_in_operator(make_operator("root@staff.example"))
     for path in (f"{ada.id}/", f"{ada.id}/history/", "add/", f"{ada.id}/password/", f"{ada.id}/nothing/"):
         assert root.get(LIST + path, follow=True).status_code == 404, path
 

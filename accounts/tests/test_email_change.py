@@ -118,7 +118,7 @@ def test_delayed_notice_goes_to_the_address_of_its_event(
 def test_sign_out_everywhere_cancels_a_concurrent_request(
     ada: Person, monkeypatch: pytest.MonkeyPatch, superuser: psycopg.Connection
 ) -> None:
-    """A attacker's request is verifying the password while the owner ends all sessions."""
+    """An attacker's request is verifying the password while the owner ends all sessions."""
     caller = sessions.caller_of(AccessToken.verified(ada.access))
 
     def meanwhile(**account: Any) -> Any:
@@ -316,7 +316,7 @@ def test_recovery_step_cancels_concurrent_requests(
     path: str,
     event: str,
 ) -> None:
-    """A attacker's request is verifying the password while the owner recovers the account."""
+    """An attacker's request is verifying the password while the owner recovers the account."""
 
     def meanwhile(**account: Any) -> Any:
         outcome = verify(**account)

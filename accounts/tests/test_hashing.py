@@ -27,7 +27,7 @@ from accounts.services import password_hashing
 from config.tests.support.accounts import PASSWORD, Person, make_creator
 from config.tests.support.client import API
 from config.tests.support.environment import ROOT
-from config.tests.support.live_server import serving
+from config.tests.support.live_server import run_server
 from config.tests.support.urls import hashing_bodies
 
 pytestmark = pytest.mark.no_database
@@ -175,13 +175,13 @@ sys.stdin.read()
 
 @pytest.fixture
 def threads(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many each hash asks for, of a machine with three cores and no other hashes."""
+    """The threads of each hash, on a machine with three cores and no other hashes."""
     counts: list[int] = []
     really = argon2id.core
 
-    def core(context: Any, variety: int) -> int:
+    def core(context: Any, argon2_type: int) -> int:
         counts.append(context.threads)
-        return really(context, variety)
+        return really(context, argon2_type)
 
     monkeypatch.setattr(argon2id, "core", core)
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
@@ -192,7 +192,7 @@ def threads(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> l
 FOUR_LANES = {"time_cost": 1, "memory_cost": 64, "parallelism": 4}
 
 
-@pytest.mark.parametrize("lock", [fcntl.LOCK_SH, fcntl.LOCK_EX], ids=["a hash", "a stranger"])
+@pytest.mark.parametrize("lock", [fcntl.LOCK_SH, fcntl.LOCK_EX], ids=["a hash", "another program"])
 def test_lanes_run_in_parallel_unless_another_process_hashes(
     lock: int, threads: list[int], settings: Any
 ) -> None:
@@ -213,11 +213,11 @@ def test_lanes_run_in_one_thread_while_another_thread_hashes(
 ) -> None:
     core, hasher = argon2id.core, hasher_of(FOUR_LANES)
 
-    def during(context: Any, variety: int) -> int:
+    def during(context: Any, argon2_type: int) -> int:
         monkeypatch.setattr(argon2id, "core", core)
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             pool.submit(hasher.encode, "right", "saltsaltsalt").result()
-        return int(core(context, variety))
+        return int(core(context, argon2_type))
 
     monkeypatch.setattr(argon2id, "core", during)
     hasher.encode("right", "saltsaltsalt")
@@ -286,7 +286,7 @@ def test_endpoints_that_hash_are_busy_without_a_free_slot(
 def test_flood_of_sign_ins_leaves_threads_to_other_requests(ada: Person, tmp_path: Path) -> None:
     """Of four threads two hash for seconds; GET me is answered meanwhile."""
     costly = {"ARGON2_TIME_COST": "60", "ARGON2_MEMORY_COST": "65536", "RATE_LIMIT_LOGIN": "1000/m"}
-    with serving(tmp_path, workers=1, WORKER_THREADS="4", **costly) as served:
+    with run_server(tmp_path, workers=1, WORKER_THREADS="4", **costly) as served:
         access = served.post("login", {"email": ada.email, "password": ada.password}).json()["access"]
         body = {"email": "nobody@example.com", "password": "not the password of anybody"}
         with concurrent.futures.ThreadPoolExecutor(8) as pool:

@@ -24,7 +24,7 @@ from config.tests.support.client import API
 from tenancy.context import OPERATOR, using_alias
 
 
-def turn_back(superuser: Any, by: timedelta) -> None:
+def age_failures(superuser: Any, by: timedelta) -> None:
     superuser.execute("UPDATE axes_accessattempt SET attempt_time = attempt_time - %s", [by])
 
 
@@ -40,9 +40,9 @@ def test_sixth_attempt_is_refused_even_with_the_right_password(api: API, ada: Pe
 def test_lock_ends_at_its_second_despite_attempts(api: API, ada: Person, superuser: Any) -> None:
     for _ in range(5):
         attempt(api, ada.email, "wrong")
-    turn_back(superuser, timedelta(minutes=29, seconds=58))
+    age_failures(superuser, timedelta(minutes=29, seconds=58))
     assert attempt(api, ada.email, ada.password) == (429, "account_locked")
-    turn_back(superuser, timedelta(seconds=2))
+    age_failures(superuser, timedelta(seconds=2))
     assert attempt(api, ada.email, ada.password)[0] == 200
 
 
@@ -56,7 +56,7 @@ def test_success_resets_the_count(api: API, ada: Person) -> None:
 def test_failures_expire_after_the_lockout_duration(api: API, ada: Person, superuser: Any) -> None:
     for _ in range(4):
         attempt(api, ada.email, "wrong")
-    turn_back(superuser, timedelta(minutes=30))
+    age_failures(superuser, timedelta(minutes=30))
     for _ in range(5):
         assert attempt(api, ada.email, "wrong")[0] == 401
     assert attempt(api, ada.email, "wrong")[0] == 429
@@ -73,7 +73,7 @@ def test_admin_has_its_own_count(api: API, transactional_db: None) -> None:
             encoded=hashers.make_password(olga.password),
             scope=LoginScope.ADMIN,
         )
-    assert outcome.verdict.is_right
+    assert outcome.result.is_right
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -117,7 +117,7 @@ def test_concurrent_right_passwords_lock_no_account(ada: Person) -> None:
         try:
             return lockout.verify_password(
                 email=ada.email, password=ada.password, encoded=encoded
-            ).verdict.is_right
+            ).result.is_right
         finally:
             connections.close_all()
 
@@ -132,7 +132,7 @@ def test_reservation_of_a_killed_process_expires(ada: Person, superuser: Any) ->
         lockout.verify_password(email=ada.email, password=ada.password, encoded=None)
     superuser.execute("UPDATE login_reservations SET expires_at = %s", [timezone.now()])
     encoded = hashers.make_password(ada.password)
-    assert lockout.verify_password(email=ada.email, password=ada.password, encoded=encoded).verdict.is_right
+    assert lockout.verify_password(email=ada.email, password=ada.password, encoded=encoded).result.is_right
 
 
 def paused_verification(monkeypatch: pytest.MonkeyPatch) -> tuple[Event, Event]:

@@ -151,7 +151,7 @@ def test_laxer_settings_apply_once_the_worker_has_them(
     lock(api, ada.email)
     assert attempt(api, ada.email, "wrong")[0] == 429
     with using_alias(OPERATOR):
-        lockout.keep_limits()
+        lockout.store_limits()
     assert [attempt(api, ada.email, "wrong")[0] for _ in range(3)] == [401, 401, 429]
     superuser.execute("UPDATE axes_accessattempt SET attempt_time = attempt_time - interval '10 minutes'")
     assert attempt(api, ada.email, ada.password)[0] == 200

@@ -11,13 +11,13 @@ import pytest
 
 from accounts.tests.support.flows import all_at_once
 from accounts.tests.support.lockout_bursts import (
-    assert_five_mean_five,
+    assert_lockout_after_five_guesses,
     assert_right_passwords_lock_no_account,
     hashes_computed,
     marks,
 )
 from config.tests.support.accounts import PASSWORD, make_creator
-from config.tests.support.live_server import Served, serving
+from config.tests.support.live_server import LiveServer, run_server
 
 pytestmark = pytest.mark.slow
 
@@ -25,26 +25,26 @@ __all__ = ["marks"]
 
 
 @pytest.fixture(scope="module")
-def served(django_db_setup: None, marks: Path) -> Iterator[Served]:
+def served(django_db_setup: None, marks: Path) -> Iterator[LiveServer]:
     counting = {
         "DJANGO_SETTINGS_MODULE": "config.tests.support.counting_settings",
         "HASH_MARKS": str(marks),
         "HASH_SECONDS": "0.1",
     }
-    with serving(marks.parent, workers=4, **counting) as service:
+    with run_server(marks.parent, workers=4, **counting) as service:
         yield service
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
-def test_of_200_parallel_guesses_five_are_verified(served: Served, marks: Path, known: bool) -> None:
-    assert_five_mean_five(served, marks, "burst@example.com", known=known)
+def test_of_200_parallel_guesses_five_are_verified(served: LiveServer, marks: Path, known: bool) -> None:
+    assert_lockout_after_five_guesses(served, marks, "burst@example.com", known=known)
 
 
-def test_concurrent_right_passwords_lock_no_account(served: Served) -> None:
+def test_concurrent_right_passwords_lock_no_account(served: LiveServer) -> None:
     assert_right_passwords_lock_no_account(served)
 
 
-def test_killed_processes_lock_no_account(served: Served, marks: Path, superuser: Any) -> None:
+def test_killed_processes_lock_no_account(served: LiveServer, marks: Path, superuser: Any) -> None:
     make_creator("ada@example.com")
     before = hashes_computed(marks)
     workers = served.workers()
@@ -75,7 +75,7 @@ def test_killed_processes_lock_no_account(served: Served, marks: Path, superuser
         time.sleep(0.2)
 
 
-def _sign_in(served: Served) -> int:
+def _sign_in(served: LiveServer) -> int:
     try:
         reply = served.post("login", {"email": "ada@example.com", "password": PASSWORD}, ip="192.0.2.9")
     except OSError:

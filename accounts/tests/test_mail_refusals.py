@@ -22,7 +22,7 @@ from accounts.tests.support.mail_server import Serve, certificate, deploy, serve
 from audit.requests.metrics import MAILS
 from config.tests.support.accounts import Person, make_creator, sign_in
 from config.tests.support.client import API
-from config.tests.support.operators import enter, make_operator
+from config.tests.support.operators import make_operator, sign_in_operator
 from tenancy.context import OPERATOR, using_alias
 
 __all__ = ["certificate", "deploy", "serve", "tls"]
@@ -324,7 +324,7 @@ def test_operators_see_address_and_reply_of_a_refusal(
     deploy(EMAIL_URL=f"smtp://127.0.0.1:{server.port}")
     with using_alias(OPERATOR):
         messages.send("test", to=ada.email, language="en")
-    browser = enter(make_operator("olga@example.com", "support"))
+    browser = sign_in_operator(make_operator("olga@example.com", "support"))
     page = browser.get("/admin/accounts/refusedmail/").content.decode()
     for word in (ada.email, "RCPT TO", "550", "User unknown"):
         assert word in page

@@ -25,7 +25,7 @@ SAFARI = (
 NEW = "another lovely sentence"
 
 
-def enter(person: Person, agent: str = FIREFOX, password: str = "", **more: str) -> Any:
+def log_in_from(person: Person, agent: str = FIREFOX, password: str = "", **more: str) -> Any:
     body = {"email": person.email, "password": password or person.password}
     return API().post("login", body, **{"User-Agent": agent}, **more)
 
@@ -60,12 +60,12 @@ def reset(person: Person, run_jobs: Any) -> None:
 
 def lock(person: Person) -> None:
     for _ in range(6):
-        enter(person, password="wrong")
+        log_in_from(person, password="wrong")
 
 
 def new_device(person: Person) -> None:
-    enter(person, SAFARI)
-    enter(person, FIREFOX)
+    log_in_from(person, SAFARI)
+    log_in_from(person, FIREFOX)
 
 
 def reuse(person: Person, superuser: psycopg.Connection) -> None:
@@ -80,7 +80,7 @@ def reuse(person: Person, superuser: psycopg.Connection) -> None:
         (lambda ada, jobs, db: change(ada), "Your password was changed"),
         (lambda ada, jobs, db: reset(ada, jobs), "Your password was reset"),
         (lambda ada, jobs, db: lock(ada), "Signing in to your account is paused"),
-        (lambda ada, jobs, db: enter(ada), "New sign-in to your account"),
+        (lambda ada, jobs, db: log_in_from(ada), "New sign-in to your account"),
         (lambda ada, jobs, db: reuse(ada, db), "A copied sign-in was stopped"),
     ],
     ids=["changed", "reset", "locked", "new device", "reuse"],
@@ -129,20 +129,20 @@ def test_lock_does_the_same_work_for_all_addresses(api: API, ada: Person) -> Non
 
 
 def test_known_device_sends_no_notice(ada: Person, run_jobs: Any, superuser: psycopg.Connection) -> None:
-    enter(ada)
+    log_in_from(ada)
     run_jobs()
     mail.outbox.clear()
     age_notices(superuser, hours=1)
-    enter(ada, FIREFOX.replace("140", "141"))
+    log_in_from(ada, FIREFOX.replace("140", "141"))
     run_jobs()
     assert mail.outbox == []
-    enter(ada, SAFARI)
+    log_in_from(ada, SAFARI)
     run_jobs()
     assert "New sign-in" in mail.outbox[0].subject
 
 
 def test_first_sign_in_sends_no_notice(run_jobs: Any, transactional_db: None) -> None:
-    enter(make_creator("new@example.com"))
+    log_in_from(make_creator("new@example.com"))
     run_jobs()
     assert mail.outbox == []
 
@@ -211,7 +211,7 @@ def test_notices_of_two_accounts_are_separate(ada: Person, bob: Person, run_jobs
 
 
 def test_notice_is_in_the_language_of_the_request(ada: Person, run_jobs: Any) -> None:
-    enter(ada, **{"Accept-Language": "de-CH, en;q=0.5"})
+    log_in_from(ada, **{"Accept-Language": "de-CH, en;q=0.5"})
     run_jobs()
     (message,) = mail.outbox
     assert message.subject == "Creator accounts: Neue Anmeldung in Ihrem Konto"

@@ -13,13 +13,11 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from accounts.models import Creator, Operator
-from accounts.tests.support.creator_pages import LIST, page_of, record_justification
-from accounts.tests.support.creator_pages import text_of as says
+from accounts.tests.support.creator_pages import LIST, page_of, record_justification, text_of
 from accounts.tests.support.flows import LINK, confirm, link_in, log_in, sign_up
 from config.tests.support.accounts import PASSWORD, Person, make_creator, sign_in
 from config.tests.support.client import API
-from config.tests.support.operators import confirm as step_up
-from config.tests.support.operators import enter, make_operator
+from config.tests.support.operators import make_operator, reauthenticate, sign_in_operator
 from tenancy.context import OPERATOR, using_alias
 
 STORED, DISPLAYED = "zoe@xn--bcher-kva.example", "zoe@bücher.example"
@@ -178,29 +176,29 @@ def test_malformed_username_is_a_wrong_credential(olga: Person, username: str) -
 
 
 def test_admin_shows_u_labels(zoe: Person, olga: Person) -> None:
-    browser = enter(olga)
-    step_up(browser, olga)
-    assert DISPLAYED in says(browser.get(LIST))
-    assert "olga@bücher.example" in says(browser.get("/admin/accounts/operator/"))
-    assert "olga@bücher.example" in says(browser.get(f"/admin/accounts/operator/{olga.id}/change/"))
+    browser = sign_in_operator(olga)
+    reauthenticate(browser, olga)
+    assert DISPLAYED in text_of(browser.get(LIST))
+    assert "olga@bücher.example" in text_of(browser.get("/admin/accounts/operator/"))
+    assert "olga@bücher.example" in text_of(browser.get(f"/admin/accounts/operator/{olga.id}/change/"))
     record_justification(browser, zoe)
-    assert DISPLAYED in says(browser.get(page_of(zoe)))
-    assert DISPLAYED in says(browser.get(f"{LIST}{zoe.id}/end_sessions/"))
+    assert DISPLAYED in text_of(browser.get(page_of(zoe)))
+    assert DISPLAYED in text_of(browser.get(f"{LIST}{zoe.id}/end_sessions/"))
     for path in (LIST, page_of(zoe)):
-        assert STORED not in says(browser.get(path))
+        assert STORED not in text_of(browser.get(path))
 
 
 def test_audit_overview_shows_u_labels(api: API, zoe: Person, olga: Person) -> None:
     log_in(api, zoe.email, "wrong")
-    browser = enter(olga)
-    overview = says(browser.get("/admin/audit/auditlog/overview/"))
+    browser = sign_in_operator(olga)
+    overview = text_of(browser.get("/admin/audit/auditlog/overview/"))
     assert DISPLAYED in overview
     assert STORED not in overview
 
 
 def test_operator_searches_in_either_form(api: API, zoe: Person, olga: Person) -> None:
     log_in(api, zoe.email, "wrong")
-    browser = enter(olga)
+    browser = sign_in_operator(olga)
     lists = {
         LIST: DISPLAYED,
         "/admin/axes/accessattempt/": DISPLAYED,
@@ -210,16 +208,16 @@ def test_operator_searches_in_either_form(api: API, zoe: Person, olga: Person) -
         name = displayed.partition("@")[0]
         in_header = 1 if name == "olga" else 0
         for term in (displayed, displayed.upper(), f"{name}@xn--bcher-kva.example", f"{name}@"):
-            assert says(browser.get(path, {"q": term})).count(displayed) > in_header, (path, term)
+            assert text_of(browser.get(path, {"q": term})).count(displayed) > in_header, (path, term)
         for term in (f"{name}@other", f"{name}@strasse.example"):
-            assert says(browser.get(path, {"q": term})).count(displayed) == in_header, (path, term)
+            assert text_of(browser.get(path, {"q": term})).count(displayed) == in_header, (path, term)
 
 
 @pytest.mark.parametrize("path", [LIST, "/admin/axes/accessattempt/", "/admin/accounts/operator/"])
 def test_impossible_search_term_gives_the_reason(zoe: Person, olga: Person, path: str) -> None:
-    browser = enter(olga)
+    browser = sign_in_operator(olga)
     for term, reason in (("zoë@example.com", "SMTPUTF8"), ("exam\u200bple", "invisible character")):
-        response = says(browser.get(path, {"q": term}))
+        response = text_of(browser.get(path, {"q": term}))
         assert reason in response
         assert f" {DISPLAYED} " not in response
 
@@ -227,12 +225,12 @@ def test_impossible_search_term_gives_the_reason(zoe: Person, olga: Person, path
 def test_deletion_accepts_either_form_of_the_address(
     zoe: Person, olga: Person, superuser: psycopg.Connection
 ) -> None:
-    browser = enter(olga)
-    step_up(browser, olga)
+    browser = sign_in_operator(olga)
+    reauthenticate(browser, olga)
     record_justification(browser, zoe)
     delete = f"{LIST}{zoe.id}/delete/"
-    assert "SMTPUTF8" in says(browser.post(delete, {"typed": "zoë@example.com"}))
-    assert "not the address" in says(browser.post(delete, {"typed": "zoe@example.com"}))
+    assert "SMTPUTF8" in text_of(browser.post(delete, {"typed": "zoë@example.com"}))
+    assert "not the address" in text_of(browser.post(delete, {"typed": "zoe@example.com"}))
     assert browser.post(delete, {"typed": DISPLAYED}).status_code == 302
     assert superuser.execute("SELECT FROM creators WHERE email = %s", [STORED]).fetchone() is None
 

@@ -1,4 +1,4 @@
-"""Operators and their roles: only superusers and the console can change them."""
+"""Operators and their roles: only superusers and commands can change them."""
 
 import io
 from collections import Counter
@@ -19,7 +19,7 @@ from accounts.tests.support.flows import all_at_once, events
 from audit.requests.client_info import ClientInfo
 from config.tests.support.accounts import Person, make_creator
 from config.tests.support.client import API
-from config.tests.support.operators import confirm, enter, give_password, make_operator
+from config.tests.support.operators import give_password, make_operator, reauthenticate, sign_in_operator
 from tenancy.context import OPERATOR, using_alias
 
 LIST = "/admin/accounts/operator/"
@@ -36,8 +36,8 @@ def sam(transactional_db: None) -> Person:
 
 
 def enter_and_reauthenticate(person: Person) -> Client:
-    client = enter(person)
-    confirm(client, person)
+    client = sign_in_operator(person)
+    reauthenticate(client, person)
     return client
 
 
@@ -63,7 +63,9 @@ def test_groups_are_reset_to_the_declared_permissions(olga: Person) -> None:
         make_operator("x@example.com", "")
         for name, labels in ROLES.items():
             found = Group.objects.get(name=name).permissions.select_related("content_type")
-            assert {f"{each.content_type.app_label}.{each.codename}" for each in found} == labels
+            assert {
+                f"{permission.content_type.app_label}.{permission.codename}" for permission in found
+            } == labels
 
 
 def test_superuser_changes_roles(
@@ -147,13 +149,13 @@ def test_creator_cannot_be_made_an_operator(olga: Person, ada: Person, superuser
 def test_changing_rights_requires_reauthentication(
     olga: Person, sam: Person, superuser: psycopg.Connection
 ) -> None:
-    client = enter(olga)
+    client = sign_in_operator(olga)
     page = f"{LIST}{sam.id}/change/"
     response = client.post(
         page, {"role": "security", "is_active": "on"}, headers={"Referer": f"http://testserver{page}"}
     )
     assert response.url == f"/admin/confirm/?next={page.replace('/', '%2F')}"
-    confirmation = client.post(response.url, {"answer": olga.password})
+    confirmation = client.post(response.url, {"credential": olga.password})
     assert confirmation.url == page
     assert rights(superuser, sam) == (True, False, ["support"])
     assert "Please repeat the action" in client.get(page).content.decode()
@@ -162,10 +164,10 @@ def test_changing_rights_requires_reauthentication(
 def test_superuser_resets_second_factors_except_their_own(
     olga: Person, sam: Person, superuser: psycopg.Connection, run_jobs: Any
 ) -> None:
-    client, sams = enter(olga), enter(sam)
+    client, sams = sign_in_operator(olga), sign_in_operator(sam)
     action = {"action": "reset_second_factor", "_selected_action": [str(sam.id), str(olga.id)]}
     assert client.post(LIST, action).url.startswith("/admin/confirm/")
-    confirm(client, olga)
+    reauthenticate(client, olga)
     assert client.post(LIST, action).status_code == 302
     assert "reset: 1" in client.get(LIST).content.decode()
     assert events(superuser, of=sam.id)[-1] == "second_factor.reset"
@@ -181,7 +183,7 @@ def test_superuser_resets_second_factors_except_their_own(
 
 
 def test_console_resets_the_second_factor_of_a_superuser(olga: Person, superuser: psycopg.Connection) -> None:
-    client = enter(olga)
+    client = sign_in_operator(olga)
     call_command("reset_second_factor", "OLGA@example.com", stdout=io.StringIO())
     assert client.get("/admin/").status_code == 302
     assert events(superuser, of=olga.id)[-1] == "second_factor.reset"
@@ -249,12 +251,12 @@ def test_superuser_without_its_event_is_not_created(transactional_db: None, monk
 
 
 def test_list_allows_no_filter_by_password(olga: Person) -> None:
-    assert enter(olga).get(f"{LIST}?password__startswith=argon2").status_code == 400
+    assert sign_in_operator(olga).get(f"{LIST}?password__startswith=argon2").status_code == 400
 
 
 def test_console_asks_for_the_password_twice(olga: Person, monkeypatch: Any) -> None:
-    answers = iter(["a quiet sentence of Sue's", "another each"])
+    passwords = iter(["a quiet sentence of Sue's", "another each"])
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
-    monkeypatch.setattr("getpass.getpass", lambda _prompt: next(answers))
+    monkeypatch.setattr("getpass.getpass", lambda _prompt: next(passwords))
     with pytest.raises(CommandError, match="not the same"):
         call_command("create_operator", "sue@example.com", "--group", "support")

@@ -19,7 +19,7 @@ from config.launcher.process import wait_until
 from config.tests.support.accounts import PASSWORD, Person, make_creator, sign_in
 from config.tests.support.browser import CONTRASTS, Browser, browsing, requires_chromium
 from config.tests.support.client import API
-from config.tests.support.live_server import NO_LIMITS, Served, serving
+from config.tests.support.live_server import NO_LIMITS, LiveServer, run_server
 from config.tests.support.operators import code_of, make_operator
 from tenancy.context import OPERATOR, using_alias
 
@@ -34,21 +34,21 @@ return [...document.querySelectorAll('.creator :is(.button, input:not([type=hidd
 
 
 @pytest.fixture(scope="module")
-def served(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(tmp_path_factory.mktemp("creators"), workers=1, **NO_LIMITS) as service:
+def served(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    with run_server(tmp_path_factory.mktemp("creators"), workers=1, **NO_LIMITS) as service:
         yield service
 
 
 @pytest.fixture
-def browser(served: Served, tmp_path: Path) -> Iterator[Browser]:
+def browser(served: LiveServer, tmp_path: Path) -> Iterator[Browser]:
     """Olga, signed in with both factors."""
     olga = make_operator("olga@staff.example")
     with browsing(served, tmp_path) as browser:
         browser.go(LIST)
         browser.find_element(By.NAME, "username").send_keys(olga.email)
         browser.find_element(By.NAME, "password").send_keys(PASSWORD, Keys.ENTER)
-        assert wait_until(lambda: bool(browser.find_elements(By.NAME, "answer")), within=5)
-        browser.find_element(By.NAME, "answer").send_keys(code_of(olga), Keys.ENTER)
+        assert wait_until(lambda: bool(browser.find_elements(By.NAME, "credential")), within=5)
+        browser.find_element(By.NAME, "credential").send_keys(code_of(olga), Keys.ENTER)
         browser.arrive(LIST)
         yield browser
 
@@ -114,8 +114,8 @@ def test_account_is_deactivated_by_keyboard(browser: Browser, ada_with_history: 
     assert wait_until(lambda: ada_with_history.email in browser.heading(), within=5)
     check_page(browser, "detail")
     browser.find_element(By.LINK_TEXT, "Deactivate").send_keys(Keys.ENTER)
-    assert wait_until(lambda: bool(browser.find_elements(By.NAME, "answer")), within=5)
-    browser.find_element(By.NAME, "answer").send_keys(PASSWORD, Keys.ENTER)
+    assert wait_until(lambda: bool(browser.find_elements(By.NAME, "credential")), within=5)
+    browser.find_element(By.NAME, "credential").send_keys(PASSWORD, Keys.ENTER)
     browser.arrive(f"{LIST}{ada_with_history.id}/deactivate/")
     check_page(browser, "deactivate")
     browser.find_element(By.CSS_SELECTOR, ".creator input[type=submit]").send_keys(Keys.ENTER)
@@ -136,7 +136,7 @@ def test_key_is_revoked_by_keyboard(browser: Browser) -> None:
     browser.go("/admin/accounts/apikey/")
     check_page(browser, "keys")
     browser.find_element(By.LINK_TEXT, "Revoke").send_keys(Keys.ENTER)
-    assert wait_until(lambda: bool(browser.find_elements(By.NAME, "answer")), within=5)
-    browser.find_element(By.NAME, "answer").send_keys(PASSWORD, Keys.ENTER)
+    assert wait_until(lambda: bool(browser.find_elements(By.NAME, "credential")), within=5)
+    browser.find_element(By.NAME, "credential").send_keys(PASSWORD, Keys.ENTER)
     browser.arrive("/revoke/")
     check_page(browser, "revoke")

@@ -25,7 +25,7 @@ SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'pub
 """
 
 
-class PlantingAPI(API):
+class MarkerAPI(API):
     """Sends the planted user agent and request id, from the address 203.0.113.77."""
 
     def generic(self, *args: Any, **more: Any) -> Any:
@@ -34,8 +34,8 @@ class PlantingAPI(API):
 
 
 @pytest.fixture
-def zoe(transactional_db: None) -> PlantingAPI:
-    return PlantingAPI(raise_request_exception=False)
+def zoe(transactional_db: None) -> MarkerAPI:
+    return MarkerAPI(raise_request_exception=False)
 
 
 def tables_with_planted_data(superuser: psycopg.Connection) -> set[str]:
@@ -61,7 +61,7 @@ def newest_link(address: str, page: str) -> tuple[str, str]:
     raise AssertionError((address, page))
 
 
-def use_every_endpoint(api: PlantingAPI, run_jobs: Any) -> str:
+def use_every_endpoint(api: MarkerAPI, run_jobs: Any) -> str:
     """Send every request of a creator with planted data in every field; returns an access token."""
     log_in(api, OLD, "planted wrong")  # there is no account yet
     api.post("password/reset", {"email": OLD})
@@ -106,7 +106,7 @@ def use_every_endpoint(api: PlantingAPI, run_jobs: Any) -> str:
 
 
 def test_deletion_removes_all_personal_data(
-    zoe: PlantingAPI, ada: Person, superuser: psycopg.Connection, run_jobs: Any, mailoutbox: list[Any]
+    zoe: MarkerAPI, ada: Person, superuser: psycopg.Connection, run_jobs: Any, mailoutbox: list[Any]
 ) -> None:
     with log_lines() as lines:
         token = use_every_endpoint(zoe, run_jobs)
@@ -137,7 +137,7 @@ def test_deletion_removes_all_personal_data(
 
 
 def test_deletion_keeps_the_data_of_others(
-    zoe: PlantingAPI, api: API, ada: Person, superuser: psycopg.Connection
+    zoe: MarkerAPI, api: API, ada: Person, superuser: psycopg.Connection
 ) -> None:
     log_in(api, "nobody@example.com", "wrong")
     log_in(api, ada.email, "wrong")
@@ -166,7 +166,7 @@ def test_deletion_keeps_data_at_an_address_of_another_account(
 
 
 def test_unverified_account_can_not_read_or_erase_data_at_its_address(
-    api: API, zoe: PlantingAPI, settings: Any, superuser: psycopg.Connection
+    api: API, zoe: MarkerAPI, settings: Any, superuser: psycopg.Connection
 ) -> None:
     log_in(zoe, "victim@example.com", "wrong")
     settings.REQUIRE_EMAIL_VERIFICATION = False
@@ -198,7 +198,7 @@ def test_data_without_an_account_is_deleted_after_30_days(
 
 @pytest.mark.parametrize("verification", [True, False])
 def test_sign_up_for_a_taken_address_leaves_no_personal_data(
-    zoe: PlantingAPI,
+    zoe: MarkerAPI,
     ada: Person,
     settings: Any,
     run_jobs: Any,

@@ -1,4 +1,4 @@
-"""HaveIBeenPwned, working and failing: it delays no sign-up, refuses none by failing, and learns no password."""
+"""HaveIBeenPwned, working and failing: it delays no sign-up, prevents none by failing, and receives no password."""
 
 import hashlib
 import logging
@@ -29,53 +29,56 @@ def digest(password: str) -> str:
     return hashlib.sha1(password.encode()).hexdigest().upper()
 
 
-def honest(request: BaseHTTPRequestHandler) -> None:
+def respond_correctly(request: BaseHTTPRequestHandler) -> None:
     prefix = request.path.rpartition("/")[2]
     lines = [f"{digest(BREACHED)[5:]}:1,234"] if digest(BREACHED).startswith(prefix) else []
     lines += ["0018A45C4D1DEF81644B54AB7F969B88D65:0", "00D4F6E8FA6EECAD2A3AA415EEC418D38EC:0"]
-    answer(request, 200, "\r\n".join(lines).encode())
+    respond(request, 200, "\r\n".join(lines).encode())
 
 
-def answer(request: BaseHTTPRequestHandler, status: int, body: bytes) -> None:
+def respond(request: BaseHTTPRequestHandler, status: int, body: bytes) -> None:
     request.send_response(status)
     request.send_header("Content-Length", str(len(body)))
     request.end_headers()
     request.wfile.write(body)
 
 
-def drip(head: bytes, forever: bytes) -> Behaviour:
+def send_slowly(head: bytes, rest: bytes) -> Behaviour:
     """Sends a byte before each read can time out, and never ends."""
 
-    def dripping(request: BaseHTTPRequestHandler) -> None:
+    def send(request: BaseHTTPRequestHandler) -> None:
         request.wfile.write(head)
         for _ in range(600):
-            request.wfile.write(forever)
+            request.wfile.write(rest)
             request.wfile.flush()
             time.sleep(DEADLINE / 8)
 
-    return dripping
+    return send
 
 
 FAILURES: dict[str, tuple[Behaviour, str]] = {
     "hangs": (lambda _request: time.sleep(5), "TIMEOUT"),
-    "drips its body": (drip(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n", b"0"), "TIMEOUT"),
-    "drips its headers": (drip(b"HTTP/1.1 200 OK\r\n", b"X"), "TIMEOUT"),
+    "sends its body byte by byte": (
+        send_slowly(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n", b"0"),
+        "TIMEOUT",
+    ),
+    "sends its headers byte by byte": (send_slowly(b"HTTP/1.1 200 OK\r\n", b"X"), "TIMEOUT"),
     "sends garbage": (
-        lambda request: answer(request, 200, b"<html>Sign in to this network</html>"),
+        lambda request: respond(request, 200, b"<html>Sign in to this network</html>"),
         "UNKNOWN_ERROR",
     ),
     "is no web server": (lambda request: request.wfile.write(b"SSH-2.0-OpenSSH\r\n"), "REQUEST_ERROR"),
     "closes the connection": (lambda _request: None, "REQUEST_ERROR"),
-    "is busy": (lambda request: answer(request, 429, b""), "HTTP_ERROR"),
-    "fails": (lambda request: answer(request, 500, b""), "HTTP_ERROR"),
-    "redirects": (lambda request: answer(request, 302, b""), "HTTP_ERROR"),
+    "is busy": (lambda request: respond(request, 429, b""), "HTTP_ERROR"),
+    "fails": (lambda request: respond(request, 500, b""), "HTTP_ERROR"),
+    "redirects": (lambda request: respond(request, 302, b""), "HTTP_ERROR"),
 }
 
 
 class Pwned(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
-    behaviour: Behaviour = staticmethod(honest)
+    behaviour: Behaviour = staticmethod(respond_correctly)
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, dict[str, str]]] = []
@@ -133,7 +136,7 @@ def test_breached_password_is_refused_and_another_is_not(api: API, pwned: Pwned)
 
 
 def test_padding_counts_as_never_seen(api: API, pwned: Pwned) -> None:
-    pwned.behaviour = lambda request: answer(request, 200, f"{digest(UNKNOWN)[5:]}:0".encode())
+    pwned.behaviour = lambda request: respond(request, 200, f"{digest(UNKNOWN)[5:]}:0".encode())
     assert sign_up(api, UNKNOWN)[0] == 202
 
 
@@ -193,9 +196,9 @@ def test_circuit_opens_after_three_failures(
     for _ in range(5):
         assert sign_up(api, BREACHED)[0] == 202
     assert len(pwned.seen) == 3
-    assert reasons(superuser) == ["TIMEOUT"] * 3 + ["LEFT_ALONE"] * 2
+    assert reasons(superuser) == ["TIMEOUT"] * 3 + ["CIRCUIT_OPEN"] * 2
     assert sign_up(api, BREACHED)[2] < DEADLINE
-    pwned.behaviour = honest
+    pwned.behaviour = respond_correctly
     now = time.monotonic()
     monkeypatch.setattr(module.time, "monotonic", lambda: now + module.BREAKER_RESET_SECONDS - 1)
     assert sign_up(api, BREACHED)[0] == 202
@@ -204,13 +207,15 @@ def test_circuit_opens_after_three_failures(
 
 
 def test_success_resets_the_count_of_failures(api: API, pwned: Pwned) -> None:
-    for behaviour in (FAILURES["fails"][0], FAILURES["fails"][0], honest) * 2:
+    for behaviour in (FAILURES["fails"][0], FAILURES["fails"][0], respond_correctly) * 2:
         pwned.behaviour = behaviour
         sign_up(api, UNKNOWN)
     assert len(pwned.seen) == 6
 
 
-@pytest.mark.parametrize("failure", ["hangs", "drips its body", "drips its headers"])
+@pytest.mark.parametrize(
+    "failure", ["hangs", "sends its body byte by byte", "sends its headers byte by byte"]
+)
 def test_threads_and_slots_are_released(
     pwned: Pwned, superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, failure: str
 ) -> None:
@@ -221,7 +226,7 @@ def test_threads_and_slots_are_released(
     for _ in range(2 * module.MAX_CONCURRENCY):
         assert client.count(UNKNOWN) is None
     assert "TIMEOUT" in reasons(superuser)
-    pwned.behaviour = honest
+    pwned.behaviour = respond_correctly
     slots = module.MAX_CONCURRENCY
     assert wait_until(
         lambda: all_at_once(slots, lambda _n: client.count(BREACHED)) == [1234] * slots, within=3

@@ -36,7 +36,7 @@ SHARED = [
 
 
 class Clock(SimpleNamespace):
-    """Stands still until a test moves it."""
+    """Advances only when a test sets it."""
 
     def time(self) -> float:
         return float(self.now)

@@ -13,7 +13,7 @@ from django_ratelimit.core import _get_window
 from accounts.tests.support.flows import all_at_once
 from config.launcher.process import wait_until
 from config.tests.support.external_servers import Redis, own_redis
-from config.tests.support.live_server import Served, serving
+from config.tests.support.live_server import LiveServer, run_server
 
 pytestmark = pytest.mark.slow
 BURST = 60
@@ -30,9 +30,9 @@ def redis() -> Iterator[Redis]:
 @pytest.fixture(scope="module", params=["postgresql", "redis"])
 def served(
     request: pytest.FixtureRequest, django_db_setup: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
+) -> Iterator[LiveServer]:
     store = {} if request.param == "postgresql" else {"REDIS_URL": request.getfixturevalue("redis").url}
-    with serving(tmp_path_factory.mktemp("served"), **store) as service:
+    with run_server(tmp_path_factory.mktemp("served"), **store) as service:
         yield service
 
 
@@ -47,7 +47,7 @@ def unused_address() -> str:
 
 
 @pytest.mark.parametrize(("path", "limit"), LIMITS.items())
-def test_exactly_the_limit_of_a_burst_is_allowed(served: Served, path: str, limit: int) -> None:
+def test_exactly_the_limit_of_a_burst_is_allowed(served: LiveServer, path: str, limit: int) -> None:
     address = unused_address()
     spellings = [address, f"203.0.113.9, {address}", f"::ffff:{address}", f" {address} "]
 
@@ -59,7 +59,7 @@ def test_exactly_the_limit_of_a_burst_is_allowed(served: Served, path: str, limi
 
 @pytest.mark.parametrize("name", ["X-Forwarded-For", "X_Forwarded_For", "X-Forwarded_For"])
 @pytest.mark.parametrize("is_last", [False, True])
-def test_forged_header_line_does_not_evade_the_limit(served: Served, name: str, is_last: bool) -> None:
+def test_forged_header_line_does_not_evade_the_limit(served: LiveServer, name: str, is_last: bool) -> None:
     """Some proxies add a second header line, and CGI names cannot tell a hyphen from an underscore."""
     if is_last and name == "X-Forwarded-For":
         pytest.skip("a proxy adds its line at the end")
@@ -81,7 +81,7 @@ def test_forged_header_line_does_not_evade_the_limit(served: Served, name: str, 
 def test_limits_fail_closed_without_redis_and_recover(
     django_db_setup: None, tmp_path: Path, redis: Redis
 ) -> None:
-    with serving(tmp_path, workers=1, REDIS_URL=redis.url) as served:
+    with run_server(tmp_path, workers=1, REDIS_URL=redis.url) as served:
         assert served.post("password/validate", {}, ip="192.0.2.1").status == 400
         redis.send(signal.SIGSTOP)
         assert_unavailable(served)
@@ -100,7 +100,7 @@ def test_limits_fail_closed_without_redis_and_recover(
     assert all(0 <= seconds <= 65 for seconds in lifetimes)
 
 
-def assert_unavailable(served: Served) -> None:
+def assert_unavailable(served: LiveServer) -> None:
     started = time.monotonic()
     reply = served.post("password/validate", {"password": "x"}, ip="192.0.2.1")
     assert (reply.status, reply.code) == (503, "unavailable")

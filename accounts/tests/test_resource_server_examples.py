@@ -32,7 +32,7 @@ from config.launcher.process import wait_until
 from config.tests.support.accounts import PASSWORD, Person
 from config.tests.support.external_servers import free_port
 from config.tests.support.launched_service import launched_service
-from config.tests.support.live_server import Reply, Served
+from config.tests.support.live_server import LiveServer, Reply
 from tenancy.context import OPERATOR, using_alias
 
 pytestmark = pytest.mark.slow
@@ -96,8 +96,8 @@ class _KeyProxyHandler(BaseHTTPRequestHandler):
         if self.server.is_unavailable:
             self.send_error(503)
             return
-        with urllib.request.urlopen(self.server.source, timeout=5) as answer:
-            body = answer.read()
+        with urllib.request.urlopen(self.server.source, timeout=5) as response:
+            body = response.read()
         self.send_response(200)
         self.end_headers()
         self.wfile.write(body)
@@ -115,7 +115,7 @@ def service(ada: Person, tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 def call(service: str) -> Callable[..., Any]:
     port = int(service.rpartition(":")[2])
-    return Served(port, None, None).call  # type: ignore[arg-type]
+    return LiveServer(port, None, None).call  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -16,7 +16,14 @@ from accounts.services.operators import mfa
 from accounts.tests.support.flows import all_at_once, events, log_lines
 from audit.requests.client_info import ClientInfo
 from config.tests.support.accounts import Person
-from config.tests.support.operators import code_for, code_of, confirm, enter, give_password, make_operator
+from config.tests.support.operators import (
+    code_for,
+    code_of,
+    give_password,
+    make_operator,
+    reauthenticate,
+    sign_in_operator,
+)
 from tenancy.context import OPERATOR, using_alias
 
 CODES = "/admin/second-factor/"
@@ -30,12 +37,12 @@ def olga(transactional_db: None) -> Person:
 
 
 @pytest.fixture
-def newcomer(transactional_db: None) -> Person:
+def nora(transactional_db: None) -> Person:
     return make_operator("nora@example.com", "support", with_app=False)
 
 
 def submit_code(client: Client, code: str) -> Any:
-    return client.post(CODES, {"answer": code})
+    return client.post(CODES, {"credential": code})
 
 
 def is_signed_in(client: Client) -> bool:
@@ -50,12 +57,12 @@ def shown_secret(client: Client) -> bytes:
 
 
 def set_up(client: Client) -> list[str]:
-    page = client.post(SET_UP, {"answer": code_for(shown_secret(client))})
+    page = client.post(SET_UP, {"credential": code_for(shown_secret(client))})
     return RECOVERY_CODE.findall(page.content.decode())
 
 
-def test_password_alone_redirects_every_page_to_set_up(newcomer: Person) -> None:
-    client = give_password(newcomer)
+def test_password_alone_redirects_every_page_to_set_up(nora: Person) -> None:
+    client = give_password(nora)
     for path in (
         "/admin/",
         "/admin/accounts/creator/",
@@ -68,8 +75,8 @@ def test_password_alone_redirects_every_page_to_set_up(newcomer: Person) -> None
         assert "Creators" not in response.content.decode()
 
 
-def test_set_up_shows_key_and_codes_and_signs_in(newcomer: Person, superuser: psycopg.Connection) -> None:
-    client = give_password(newcomer)
+def test_set_up_shows_key_and_codes_and_signs_in(nora: Person, superuser: psycopg.Connection) -> None:
+    client = give_password(nora)
     page = client.get(SET_UP).content.decode()
     secret = shown_secret(client)
     assert mfa.base32_secret(secret) in page
@@ -78,36 +85,38 @@ def test_set_up_shows_key_and_codes_and_signs_in(newcomer: Person, superuser: ps
     codes = set_up(client)
     assert len(set(codes)) == 10
     assert is_signed_in(client)
-    assert events(superuser, of=newcomer.id) == ["login.succeeded", "second_factor.set_up"]
+    assert events(superuser, of=nora.id) == ["login.succeeded", "second_factor.set_up"]
 
 
-def test_set_up_requires_a_code_of_the_shown_key(newcomer: Person) -> None:
-    client = give_password(newcomer)
-    wrong = client.post(SET_UP, {"answer": "000000"})
+def test_set_up_requires_a_code_of_the_shown_key(nora: Person) -> None:
+    client = give_password(nora)
+    wrong = client.post(SET_UP, {"credential": "000000"})
     assert "This code is wrong" in wrong.content.decode()
-    assert client.post(SET_UP, {"answer": "\u0661\u0662\u0663456"}).status_code == 200
+    assert client.post(SET_UP, {"credential": "\u0661\u0662\u0663456"}).status_code == 200
     assert not is_signed_in(client)
 
 
-def test_each_session_sets_up_its_own_key(newcomer: Person) -> None:
-    mallory, nora = give_password(newcomer), give_password(newcomer)
-    assert shown_secret(mallory) != shown_secret(nora)
+def test_each_session_sets_up_its_own_key(nora: Person) -> None:
+    mallory, client = give_password(nora), give_password(nora)
+    assert shown_secret(mallory) != shown_secret(client)
     key = shown_secret(mallory)
-    assert len(set_up(nora)) == 10
-    assert mallory.post(SET_UP, {"answer": code_for(key)}).status_code == 302
+    assert len(set_up(client)) == 10
+    assert mallory.post(SET_UP, {"credential": code_for(key)}).status_code == 302
     assert not is_signed_in(mallory)
-    assert code_of(newcomer) != code_for(key)
+    assert code_of(nora) != code_for(key)
 
 
-def test_one_of_several_concurrent_set_ups_succeeds(newcomer: Person) -> None:
+def test_one_of_several_concurrent_set_ups_succeeds(nora: Person) -> None:
     with using_alias(OPERATOR):
-        nora = Creator.objects.get(pk=newcomer.id)
+        operator = Creator.objects.get(pk=nora.id)
 
     def attempt(_number: int) -> bool:
         secret = mfa.new_secret()
         with using_alias(OPERATOR):
             try:
-                mfa.set_up(nora, secret=secret, code=code_for(secret), replacing=None, client=ClientInfo())
+                mfa.set_up(
+                    operator, secret=secret, code=code_for(secret), replacing=None, client=ClientInfo()
+                )
             except mfa.AlreadySetUpError:
                 return False
             return True
@@ -115,8 +124,8 @@ def test_one_of_several_concurrent_set_ups_succeeds(newcomer: Person) -> None:
     assert Counter(all_at_once(8, attempt)) == {True: 1, False: 7}
 
 
-def test_secrets_are_stored_encrypted_or_as_digests(newcomer: Person, superuser: psycopg.Connection) -> None:
-    client = give_password(newcomer)
+def test_secrets_are_stored_encrypted_or_as_digests(nora: Person, superuser: psycopg.Connection) -> None:
+    client = give_password(nora)
     secret = shown_secret(client)
     raw = mfa.fernet_for(mfa.PURPOSE).decrypt(secret)
     with log_lines() as lines:
@@ -161,11 +170,11 @@ def test_code_works_once_in_concurrent_requests(olga: Person, settings: Any) -> 
     assert Counter(all_at_once(20, attempt)) == {True: 1, False: 19}
 
 
-def test_recovery_code_works_once_in_concurrent_requests(newcomer: Person, settings: Any) -> None:
+def test_recovery_code_works_once_in_concurrent_requests(nora: Person, settings: Any) -> None:
     settings.MAX_FAILED_LOGIN_ATTEMPTS = 100
-    code = set_up(give_password(newcomer))[0]
+    code = set_up(give_password(nora))[0]
     with using_alias(OPERATOR):
-        operator = Creator.objects.get(pk=newcomer.id)
+        operator = Creator.objects.get(pk=nora.id)
 
     def attempt(_number: int) -> bool:
         with using_alias(OPERATOR):
@@ -174,14 +183,14 @@ def test_recovery_code_works_once_in_concurrent_requests(newcomer: Person, setti
     assert Counter(all_at_once(20, attempt)) == {True: 1, False: 19}
 
 
-def test_recovery_code_works_with_and_without_dashes(newcomer: Person, superuser: psycopg.Connection) -> None:
-    first, second, *_ = set_up(give_password(newcomer))
+def test_recovery_code_works_with_and_without_dashes(nora: Person, superuser: psycopg.Connection) -> None:
+    first, second, *_ = set_up(give_password(nora))
     for code in (first.lower().replace("-", ""), second):
-        client = give_password(newcomer)
+        client = give_password(nora)
         assert submit_code(client, code).status_code == 302
         assert is_signed_in(client)
     assert "8" in client.get(CODES).content.decode()
-    assert events(superuser, of=newcomer.id).count("recovery_code.used") == 2
+    assert events(superuser, of=nora.id).count("recovery_code.used") == 2
 
 
 @pytest.mark.parametrize("parallel", [1, 30])
@@ -240,24 +249,24 @@ def test_operator_is_notified_of_five_wrong_codes(olga: Person, run_jobs: Any) -
     assert "password-reset" not in message.body
 
 
-def test_renewing_recovery_codes_requires_reauthentication(newcomer: Person) -> None:
-    client = give_password(newcomer)
+def test_renewing_recovery_codes_requires_reauthentication(nora: Person) -> None:
+    client = give_password(nora)
     old = set_up(client)
     renew = "/admin/second-factor/recovery-codes/"
     assert client.post(renew).url.startswith("/admin/confirm/")
-    confirm(client, newcomer)
+    reauthenticate(client, nora)
     new = RECOVERY_CODE.findall(client.post(renew).content.decode())
     assert len(set(new) - set(old)) == 10
-    again = give_password(newcomer)
+    again = give_password(nora)
     assert submit_code(again, old[0]).status_code == 200
     assert submit_code(again, new[0]).status_code == 302
 
 
 def test_replacing_the_app_ends_the_other_sessions(olga: Person) -> None:
-    here, elsewhere = enter(olga), enter(olga)
+    here, elsewhere = sign_in_operator(olga), sign_in_operator(olga)
     assert here.get(SET_UP).url.startswith("/admin/confirm/")
-    assert here.post(SET_UP, {"answer": "000000"}).url.startswith("/admin/confirm/")
-    confirm(here, olga)
+    assert here.post(SET_UP, {"credential": "000000"}).url.startswith("/admin/confirm/")
+    reauthenticate(here, olga)
     before = code_of(olga)
     assert len(set_up(here)) == 10
     assert code_of(olga) != before
@@ -266,20 +275,20 @@ def test_replacing_the_app_ends_the_other_sessions(olga: Person) -> None:
     assert elsewhere.get(CODES).url.startswith("/admin/login/"), "the password has to be given again too"
 
 
-def test_recovery_code_works_after_a_change_of_secret_key(newcomer: Person, settings: Any) -> None:
-    codes, code = set_up(give_password(newcomer)), code_of(newcomer, steps=-1)
+def test_recovery_code_works_after_a_change_of_secret_key(nora: Person, settings: Any) -> None:
+    codes, code = set_up(give_password(nora)), code_of(nora, steps=-1)
     settings.SECRET_KEY = "another " * 8
-    client = give_password(newcomer)
+    client = give_password(nora)
     assert submit_code(client, code).status_code == 200
     assert submit_code(client, codes[0]).status_code == 302
 
 
-def test_authenticator_of_another_operator_verifies_nothing(olga: Person, newcomer: Person) -> None:
-    client = enter(olga)
+def test_authenticator_of_another_operator_verifies_nothing(olga: Person, nora: Person) -> None:
+    client = sign_in_operator(olga)
     with using_alias(OPERATOR):
         session = client.session
         foreign = Authenticator.objects.create(
-            user_id=newcomer.id, secret=b"x", last_step=0, created_at="2026-01-01T00:00Z"
+            user_id=nora.id, secret=b"x", last_step=0, created_at="2026-01-01T00:00Z"
         )
         session["otp_device_id"] = foreign.persistent_id
         session.save()

@@ -39,7 +39,7 @@ def test_output_has_mail_server_and_reply(
     assert f"Message-ID: {received.message['Message-ID']}\n" in output
     assert f"Server: localhost:{server.port}, as acme, EHLO acme.example\n" in output
     assert "TLS: TLSv1.3 by STARTTLS, certificate verified\n" in output
-    assert output.endswith("Answer: 250 2.0.0 queued as 4711\n")
+    assert output.endswith("Reply: 250 2.0.0 queued as 4711\n")
     assert "secret" not in output
     assert "This is a test." in received.text
 

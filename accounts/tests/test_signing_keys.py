@@ -333,7 +333,7 @@ def roca_prime() -> int:
 
 
 def next_prime(number: int) -> int:
-    return next(one for one in range(number + 2, number + 20_000, 2) if is_prime(one))
+    return next(n for n in range(number + 2, number + 20_000, 2) if is_prime(n))
 
 
 CLOSE = RSA_2048.private_numbers().p

@@ -28,8 +28,7 @@ from audit.events import Event
 from audit.requests.client_info import ClientInfo
 from config.tests.support.accounts import PASSWORD, Person, make_creator, sign_in
 from config.tests.support.client import API
-from config.tests.support.operators import confirm as step_up
-from config.tests.support.operators import enter, make_operator
+from config.tests.support.operators import make_operator, reauthenticate, sign_in_operator
 from tenancy.context import OPERATOR, tenant_scope, using_alias
 from tenancy.exceptions import TenantMismatchError
 
@@ -52,9 +51,9 @@ def url_of(person: Person, action: str) -> str:
 
 def perform(client: Client, person: Person, action: str, **data: str) -> str:
     """Open the action, confirm it, and return the text of the next page."""
-    asked = client.get(url_of(person, action))
-    assert asked.status_code == 200, (asked.status_code, asked.headers.get("Location"))
-    assert person.email in text_of(asked)
+    page = client.get(url_of(person, action))
+    assert page.status_code == 200, (page.status_code, page.headers.get("Location"))
+    assert person.email in text_of(page)
     response = client.post(url_of(person, action), data, follow=True)
     assert response.status_code == 200
     return text_of(response)
@@ -67,8 +66,8 @@ def olga(transactional_db: None) -> Person:
 
 @pytest.fixture
 def browser(olga: Person) -> Client:
-    client = enter(olga)
-    step_up(client, olga)
+    client = sign_in_operator(olga)
+    reauthenticate(client, olga)
     return client
 
 
@@ -97,8 +96,8 @@ def test_roles_can_only_use_their_actions(
     ada: Person, role: str, superuser: psycopg.Connection, api: API
 ) -> None:
     operator = make_operator("op@staff.example", role)
-    client = enter(operator)
-    step_up(client, operator)
+    client = sign_in_operator(operator)
+    reauthenticate(client, operator)
     expected = 302 if role else 403
     assert record_justification(client, ada).status_code == expected
     offered = client.get(page_of(ada)).content.decode()
@@ -126,7 +125,7 @@ def test_anonymous_is_redirected_to_the_sign_in(ada: Person) -> None:
 def test_dangerous_actions_require_reauthentication(
     olga: Person, ada: Person, action: str, superuser: psycopg.Connection
 ) -> None:
-    client = enter(olga)
+    client = sign_in_operator(olga)
     record_justification(client, ada)
     before = state_of(superuser, ada)
     for response in (client.get(url_of(ada, action)), client.post(url_of(ada, action), {"typed": ada.email})):
@@ -150,7 +149,7 @@ def test_actions_need_a_justification_and_a_post(
 
 
 def test_actions_require_a_csrf_token(olga: Person, ada: Person, superuser: psycopg.Connection) -> None:
-    client = enter(olga)
+    client = sign_in_operator(olga)
     record_justification(client, ada)
     client.handler.enforce_csrf_checks = True
     assert client.post(url_of(ada, "end_sessions")).status_code == 403
@@ -197,7 +196,7 @@ def test_unlock_resets_the_counts_of_both_scopes(api: API, ada: Person, justifie
     assert log_in(api, ada.email).status_code == 429
     assert "The account is unlocked." in perform(justified, ada, "unlock")
     assert log_in(api, ada.email).status_code == 200
-    assert events_seen_by(api, ada)[1]["summary"] == f"Support ended a lock of your sign-in: {REASON}"
+    assert events_seen_by(api, ada)[1]["summary"] == f"Support unlocked your sign-in: {REASON}"
     assert "There was nothing to do." in perform(justified, ada, "unlock")
 
 
@@ -464,12 +463,12 @@ def test_only_security_roles_can_revoke_keys(
     key: tuple[str, str], role: str, sees: int, revokes: int, superuser: psycopg.Connection
 ) -> None:
     operator = make_operator("op@staff.example", role)
-    client = enter(operator)
+    client = sign_in_operator(operator)
     assert client.get(KEYS).status_code == sees
     first = client.post(key[1])
     assert first.status_code == (302 if revokes == 200 else 403)
     assert superuser.execute("SELECT revoked_at FROM api_keys").fetchone() == (None,)  # not without step-up
-    step_up(client, operator)
+    reauthenticate(client, operator)
     assert client.get(key[1]).status_code == revokes
 
 

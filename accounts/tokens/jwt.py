@@ -78,10 +78,9 @@ class _Backend:
 
 @lru_cache(VERIFIED_CACHE_SIZE)
 def _verify(token: str, key: Key, audience: str, issuer: str, algorithm: str) -> dict[str, Any]:
-    """The claims of a token whose signature is right. Cached: for the same key and bytes it stays right.
+    """The claims of a token whose signature is valid. Cached: for the same key and bytes it stays valid.
 
-    What changes with time is checked each time: `decode` asks the key ring for the key, and simplejwt
-    checks `exp`.
+    Keys and `exp` are checked each time, by `decode` and simplejwt.
     """
     options: Any = {"require": _REQUIRED, "strict_aud": True}
     payload = jwt.decode(

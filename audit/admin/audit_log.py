@@ -89,7 +89,7 @@ class AuditLogAdmin(admin.ModelAdmin[AuditLog]):
         """Stream all matching events as a file. The export is recorded on the operator's account."""
         if not self.has_export_permission(request):
             raise PermissionDenied
-        if response := self._step_up(request):
+        if response := self._require_reauthentication(request):
             return response
         form, format_ = EventFilter(request.POST), request.POST.get("format", "")
         if format_ not in FORMATS:
@@ -119,10 +119,10 @@ class AuditLogAdmin(admin.ModelAdmin[AuditLog]):
         if not self.has_view_permission(request):
             raise PermissionDenied
 
-    def _step_up(self, request: HttpRequest) -> HttpResponse | None:
-        """The redirect to re-authentication, if the admin site requires it before dangerous actions."""
-        step_up = getattr(self.admin_site, "step_up", None)
-        return step_up(request) if step_up else None
+    def _require_reauthentication(self, request: HttpRequest) -> HttpResponse | None:
+        """A redirect if the operator must reauthenticate first. Other admin sites may not require it."""
+        check = getattr(self.admin_site, "require_reauthentication", None)
+        return check(request) if check else None
 
     def _render(self, request: HttpRequest, name: str, *, status: int = 200, **context: Any) -> HttpResponse:
         defaults = {"opts": self.opts, "creator_page": self._creator_page(request)}

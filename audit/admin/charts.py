@@ -15,7 +15,7 @@ HEIGHT, STEP, GAP = 100, 10, 1.5  # of the drawing; from bar to bar; between two
 class Chart:
     shapes: dict[str, str]  # kind → its bars as one SVG path
     width: int
-    most: int  # the count of a bar of full height
+    maximum: int  # the count of a bar of full height
     peak: datetime  # the hour of the highest bar
     height: int = HEIGHT
 
@@ -23,14 +23,14 @@ class Chart:
 def stacked(hours: Sequence[datetime], **kinds: Sequence[int]) -> Chart:
     """A bar per hour, with the counts of each kind stacked on those of the kinds before it."""
     totals = [sum(counts) for counts in zip(*kinds.values(), strict=True)]
-    most = max(totals)
+    maximum = max(totals)
     tops, shapes = [float(HEIGHT)] * len(totals), {}
     for kind, counts in kinds.items():
-        heights = [HEIGHT * count / max(most, 1) for count in counts]
+        heights = [HEIGHT * count / max(maximum, 1) for count in counts]
         tops = [top - height for top, height in zip(tops, heights, strict=True)]
         bars = enumerate(zip(tops, heights, strict=True))
         shapes[kind] = "".join(_bar(index, top, height) for index, (top, height) in bars if height)
-    return Chart(shapes, len(totals) * STEP, most, hours[totals.index(most)])
+    return Chart(shapes, len(totals) * STEP, maximum, hours[totals.index(maximum)])
 
 
 def _bar(index: int, top: float, height: float) -> str:

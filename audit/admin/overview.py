@@ -38,7 +38,8 @@ FROM unnest(%(low)s::uuid[], %(high)s::uuid[]) WITH ORDINALITY AS hours(low, hig
      unnest(%(types)s::text[]) AS wanted(type)
 """
 _OLDEST = """
-SELECT id FROM audit_logs WHERE type = %(type)s AND id >= %(low)s ORDER BY id DESC OFFSET %(most)s - 1 LIMIT 1
+SELECT id FROM audit_logs WHERE type = %(type)s AND id >= %(low)s
+ORDER BY id DESC OFFSET %(limit)s - 1 LIMIT 1
 """
 _FAILURES = """
 WITH failures AS MATERIALIZED (
@@ -127,7 +128,7 @@ def _read_counts(edges: list[UUID]) -> dict[Event, HourlyCounts]:
 
 def _read_top_failures(since: datetime) -> TopFailures:
     type_, low = Event.LOGIN_FAILED.value, lowest_id(since)
-    parameters = {"type": type_, "low": low, "most": MAX_FAILURES, "top": TOP}
+    parameters = {"type": type_, "low": low, "limit": MAX_FAILURES, "top": TOP}
     for (oldest,) in _rows(_OLDEST, parameters):
         parameters["low"], since = oldest, datetime.fromtimestamp((oldest.int >> 80) / 1000, UTC)
     sources: dict[str, list[FailureSource]] = {"address": [], "account": []}

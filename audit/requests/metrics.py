@@ -36,7 +36,7 @@ HASHING_SECONDS = Histogram(
     "auth_hashing_seconds", "Duration of a password hash.", buckets=(0.02, 0.05, 0.1, 0.2, 0.5, 1, 2.5)
 )
 BREACH_CHECKS = Counter("auth_breach_checks", "Requests to HaveIBeenPwned.", ["outcome"])
-MAILS = Counter("auth_mails", "Mails sent to the mail server.", ["kind", "outcome"])
+MAILS = Counter("auth_mails", "Emails sent to the mail server.", ["kind", "outcome"])
 DATABASE_ERRORS = Counter("auth_database_errors", "Database errors of requests and jobs.", ["error"])
 QUEUE_SECONDS = Gauge(
     "auth_queue_oldest_seconds", "How long the oldest due job has waited.", multiprocess_mode="mostrecent"

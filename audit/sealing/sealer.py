@@ -30,11 +30,11 @@ from .chain import (
 from .keys import create_key, public_key_of
 
 MAX_XID = 2**63 - 1
-BATCH = 5000  # maximum rows of a seal
-ROUND = 20 * BATCH  # maximum rows of a call of `seal_new_rows`
+BATCH_SIZE = 5000  # maximum rows of a seal
+MAX_ROWS_PER_CALL = 20 * BATCH_SIZE  # of `seal_new_rows`
 # Rows are sealed no earlier than this after being written. Any row that appears later below the sealed
 # position is therefore a forgery and not a slow commit.
-SETTLE = timedelta(seconds=15)
+MIN_AGE = timedelta(seconds=15)
 
 
 class UnsealedRow(NamedTuple):
@@ -45,7 +45,7 @@ class UnsealedRow(NamedTuple):
 
 
 def seal_new_rows() -> int:
-    """Seal the rows that are final, at most about ROUND of them; returns how many.
+    """Seal the rows that can be sealed, at most about MAX_ROWS_PER_CALL; returns how many.
 
     Raises:
         SealingError: the key can't be decrypted, or the newest seal can't be parsed.
@@ -53,7 +53,7 @@ def seal_new_rows() -> int:
     """
     sealed = 0
     try:
-        while sealed < ROUND and (rows := _seal_batch()):
+        while sealed < MAX_ROWS_PER_CALL and (rows := _seal_batch()):
             sealed += rows
     except IntegrityError:
         pass  # another worker has written the seal of this number; ours is rolled back
@@ -92,22 +92,22 @@ def has_unsealed(rows: QuerySet[AuditLog]) -> bool:
 
 
 def _seal_batch() -> int:
-    """Write the next seal in one transaction; returns how many rows it covers, 0 if no row is final."""
+    """Write the next seal in one transaction; returns how many rows it covers, 0 for no seal."""
     with transaction.atomic(using=current_alias()):
         newest, snapshot = newest_statement(), transaction_snapshot()
         if snapshot.next <= newest.last.xid:  # the server has not reached the sealed transactions
             return _seal_after_restore(newest, snapshot)
-        return _seal_settled(newest, snapshot)
+        return _seal_normally(newest, snapshot)
 
 
-def _seal_settled(newest: Statement, snapshot: Snapshot) -> int:
-    """Seal rows of ended transactions, up to the first that was written less than SETTLE ago."""
+def _seal_normally(newest: Statement, snapshot: Snapshot) -> int:
+    """Seal rows of ended transactions, up to the first that was written less than MIN_AGE ago."""
     rows = _rows_after(newest, below=snapshot.oldest_open)
     now = snapshot.at.timestamp()
-    settled_until = now - SETTLE.total_seconds()
+    written_until = now - MIN_AGE.total_seconds()
     # a time in the future comes from a clock that was set back; waiting for it is useless
-    settled = list(takewhile(lambda row: not settled_until < row.written_at <= now, rows[:BATCH]))
-    return _append_rows(newest, settled, end=_end_of(settled, rows, snapshot.oldest_open))
+    batch = list(takewhile(lambda row: not written_until < row.written_at <= now, rows[:BATCH_SIZE]))
+    return _append_rows(newest, batch, end=_end_of(batch, rows, snapshot.oldest_open))
 
 
 def _seal_after_restore(newest: Statement, snapshot: Snapshot) -> int:
@@ -115,7 +115,7 @@ def _seal_after_restore(newest: Statement, snapshot: Snapshot) -> int:
     rows = _rows_after(newest, below=MAX_XID)
     if not rows:
         append(newest, Kind.RESTORED, since=_end_of_dump(newest, snapshot), last=START)
-    return _append_rows(newest, rows[:BATCH], end=_end_of(rows[:BATCH], rows, MAX_XID))
+    return _append_rows(newest, rows[:BATCH_SIZE], end=_end_of(rows[:BATCH_SIZE], rows, MAX_XID))
 
 
 def _end_of(batch: list[UnsealedRow], rows: list[UnsealedRow], limit: int) -> int:
@@ -138,7 +138,7 @@ def _rows_after(newest: Statement, below: int) -> list[UnsealedRow]:
             f"SELECT log.written_xid, uuid_send(log.id), extract(epoch FROM log.written_at)::float8, "
             f"{ROW_HASH} {_UNSEALED} AND log.written_xid < %(below)s "
             "ORDER BY log.written_xid, log.id LIMIT %(limit)s",
-            {**_parameters(newest), "below": below, "limit": BATCH + 1},
+            {**_parameters(newest), "below": below, "limit": BATCH_SIZE + 1},
         )
         return [UnsealedRow(xid, bytes(id_), at, bytes(hash_)) for xid, id_, at, hash_ in cursor]
 

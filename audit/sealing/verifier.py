@@ -22,10 +22,10 @@ from tenancy.context import current_alias
 from .chain import GENESIS, ID_BYTES, LEAF_BYTES, Kind, Statement
 from .keys import decrypt_private_key, is_signature_valid
 from .reader import LoggedRow, SealedRowReader, describe_row
-from .sealer import SETTLE
+from .sealer import MIN_AGE
 
 TIME_PRECISION = 0.001  # seconds: `at` and the time in the id are truncated to milliseconds
-SEALS_PER_FETCH = 20  # with the leaves of up to BATCH rows each
+SEALS_PER_FETCH = 20  # with the leaves of up to BATCH_SIZE rows each
 
 
 class ExportedSeal(NamedTuple):
@@ -197,7 +197,7 @@ def _verify_row(row: LoggedRow, times: SealTimes, sealed_at: float) -> Iterator[
     earlier_seal = times.last_before(row.xid)
     # if the database's clock was set back in between, the times prove nothing
     has_valid_times = earlier_seal <= sealed_at
-    if has_valid_times and row.claimed_time() + TIME_PRECISION < earlier_seal - SETTLE.total_seconds():
+    if has_valid_times and row.claimed_time() + TIME_PRECISION < earlier_seal - MIN_AGE.total_seconds():
         yield f"{describe_row(row.id)} is backdated: rows of its time were sealed before it was inserted"
     if not row.is_personal_data_intact():
         yield f"{describe_row(row.id)}: its personal data were changed"

@@ -18,7 +18,7 @@ from uuid_utils.compat import uuid7
 from audit.tests.support.admin_pages import EXPORT, LIST, OVERVIEW
 from config.tests.support.dataset import populate_audit_log
 from config.tests.support.environment import DATABASE, ROLES, server
-from config.tests.support.operators import confirm, enter, make_operator
+from config.tests.support.operators import make_operator, reauthenticate, sign_in_operator
 
 EVENTS, INSERTS, ROUNDS = 1_000_000, 5000, 5
 RECORD_EVENT = b"SELECT record_event(%s, %s, %s, %s, %s, %s, %s)"
@@ -37,8 +37,8 @@ def milliseconds(call: Callable[[], Any]) -> float:
 @pytest.fixture
 def olga(transactional_db: None) -> Client:
     person = make_operator("olga@example.com")
-    client = enter(person)
-    confirm(client, person)
+    client = sign_in_operator(person)
+    reauthenticate(client, person)
     return client
 
 

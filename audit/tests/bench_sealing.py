@@ -30,7 +30,7 @@ FILL = """
 
 def test_rows_per_second(superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (sealer, verifier):
-        monkeypatch.setattr(module, "SETTLE", timedelta(0))
+        monkeypatch.setattr(module, "MIN_AGE", timedelta(0))
     for _ in range(ROWS // ROWS_PER_STATEMENT):
         superuser.execute(FILL, {"rows": ROWS_PER_STATEMENT})
     superuser.execute("ANALYZE")

@@ -36,7 +36,7 @@ def seal_immediately(superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPa
     for module in (chain, sealer):
         monkeypatch.setattr(module, "transaction_snapshot", snapshot_without_other_databases)
     for module in (sealer, verifier):
-        monkeypatch.setattr(module, "SETTLE", timedelta(0))
+        monkeypatch.setattr(module, "MIN_AGE", timedelta(0))
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def sealed(
     seal_immediately: None, superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[psycopg.Connection]:
     """An audit log of 60 rows under ten seals, with its triggers disabled."""
-    monkeypatch.setattr(sealer, "BATCH", 6)
+    monkeypatch.setattr(sealer, "BATCH_SIZE", 6)
     record_events(60)
     for _ in range(3):  # transactions that record no event
         superuser.execute("SELECT pg_current_xact_id()")

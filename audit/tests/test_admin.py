@@ -31,7 +31,7 @@ from config.tests.support.client import API
 from config.tests.support.database import superuser_of
 from config.tests.support.dataset import populate_audit_log
 from config.tests.support.environment import DATABASE
-from config.tests.support.operators import confirm, enter, make_operator
+from config.tests.support.operators import make_operator, reauthenticate, sign_in_operator
 from tenancy.context import OPERATOR, tenant_scope, using_alias
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -43,8 +43,8 @@ def staff(name: str, *permissions: str) -> Client:
     with using_alias(OPERATOR):
         found = Permission.objects.filter(codename__in=permissions, content_type__app_label="audit")
         Creator.objects.get(pk=person.id).user_permissions.set(found)
-    client = enter(person)
-    confirm(client, person)
+    client = sign_in_operator(person)
+    reauthenticate(client, person)
     return client
 
 
@@ -55,8 +55,8 @@ def superuser_olga(transactional_db: None) -> Person:
 
 @pytest.fixture
 def olga(superuser_olga: Person) -> Client:
-    client = enter(superuser_olga)
-    confirm(client, superuser_olga)
+    client = sign_in_operator(superuser_olga)
+    reauthenticate(client, superuser_olga)
     return client
 
 
@@ -404,14 +404,14 @@ def test_export_is_recorded_on_the_operators_account(
 
 
 def test_export_requires_reauthentication(superuser_olga: Person) -> None:
-    client = enter(superuser_olga)
+    client = sign_in_operator(superuser_olga)
     page = f"{LIST}?type=token.reused"
     sent = client.post(EXPORT, {"format": "csv"}, headers={"Referer": f"http://testserver{page}"})
     assert sent.status_code == 302
     assert sent["Location"].startswith("/admin/confirm/")
     with using_alias(OPERATOR):
         assert not AuditLog.objects.filter(type="audit.exported").exists()
-    confirm(client, superuser_olga)
+    reauthenticate(client, superuser_olga)
     assert exported(client.post(EXPORT, {"format": "csv"}))
 
 

@@ -18,7 +18,7 @@ from config.launcher.process import wait_until
 from config.tests.support.accounts import PASSWORD
 from config.tests.support.browser import CONTRASTS, Browser, browsing, requires_chromium
 from config.tests.support.dataset import populate_audit_log
-from config.tests.support.live_server import NO_LIMITS, Served, serving
+from config.tests.support.live_server import NO_LIMITS, LiveServer, run_server
 from config.tests.support.operators import code_of, make_operator
 
 pytestmark = [pytest.mark.slow, requires_chromium]
@@ -28,13 +28,13 @@ SCREENS = (390, 844), (1280, 900)
 
 
 @pytest.fixture(scope="module")
-def served(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(tmp_path_factory.mktemp("audit"), workers=1, **NO_LIMITS) as service:
+def served(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    with run_server(tmp_path_factory.mktemp("audit"), workers=1, **NO_LIMITS) as service:
         yield service
 
 
 @pytest.fixture
-def browser(served: Served, tmp_path: Path, superuser: psycopg.Connection) -> Iterator[Browser]:
+def browser(served: LiveServer, tmp_path: Path, superuser: psycopg.Connection) -> Iterator[Browser]:
     """Olga's browser, signed in, with a week of events."""
     olga = make_operator("olga@example.com")
     populate_audit_log(superuser, events=4000)
@@ -44,7 +44,7 @@ def browser(served: Served, tmp_path: Path, superuser: psycopg.Connection) -> It
         browser.find_element(By.NAME, "username").send_keys("olga@example.com")
         browser.find_element(By.NAME, "password").send_keys(PASSWORD, Keys.ENTER)
         browser.arrive("/admin/second-factor/?next=%2Fadmin%2F")
-        browser.find_element(By.NAME, "answer").send_keys(code_of(olga), Keys.ENTER)
+        browser.find_element(By.NAME, "credential").send_keys(code_of(olga), Keys.ENTER)
         browser.arrive("/admin/")
         yield browser
 
@@ -119,7 +119,7 @@ def test_export_is_downloaded_after_reauthentication(browser: Browser, tmp_path:
     browser.go(f"{LIST}?type=token.reused")
     browser.find_element(By.CSS_SELECTOR, "button[value=csv]").send_keys(Keys.ENTER)
     assert wait_until(lambda: "/admin/confirm/" in browser.current_url, within=5)
-    browser.find_element(By.NAME, "answer").send_keys(PASSWORD, Keys.ENTER)
+    browser.find_element(By.NAME, "credential").send_keys(PASSWORD, Keys.ENTER)
     browser.arrive(f"{LIST}?type=token.reused")
     assert not list(tmp_path.glob("audit-*.csv"))
     browser.find_element(By.CSS_SELECTOR, "button[value=csv]").send_keys(Keys.ENTER)

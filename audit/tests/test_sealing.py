@@ -30,7 +30,7 @@ from config.tests.support.environment import DATABASE, ROLES, server
 from tenancy.context import OPERATOR, tenant_scope, using_alias
 
 pytestmark = pytest.mark.usefixtures("seal_immediately")
-SETTLE = sealer.SETTLE
+MIN_AGE = sealer.MIN_AGE
 
 
 def seal() -> int:
@@ -70,7 +70,7 @@ def nothing_unsealed(seal_immediately: None) -> None:
 
 
 def test_rows_are_sealed_in_batches_and_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sealer, "BATCH", 4)
+    monkeypatch.setattr(sealer, "BATCH_SIZE", 4)
     seal()
     rows, seals, _ = counts()
     record_events(10)
@@ -94,13 +94,13 @@ def test_leaves_can_be_computed_as_documented(superuser: psycopg.Connection) -> 
     assert hashlib.sha256(leaves).hexdigest() == statement["leaves_digest"]
 
 
-def test_row_is_sealed_when_it_has_settled(nothing_unsealed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_row_is_sealed_after_the_minimum_age(nothing_unsealed: None, monkeypatch: pytest.MonkeyPatch) -> None:
     record_events(3)
     between = timezone.now()
     record_events(2)
-    monkeypatch.setattr(sealer, "SETTLE", SETTLE)
+    monkeypatch.setattr(sealer, "MIN_AGE", MIN_AGE)
     assert seal() == 0
-    set_clock(monkeypatch, between + SETTLE)
+    set_clock(monkeypatch, between + MIN_AGE)
     assert seal() == 3
 
 
@@ -186,8 +186,8 @@ def test_twenty_writers_three_sealers_and_a_verifier_at_once(
     nothing_unsealed: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (sealer, verifier):
-        monkeypatch.setattr(module, "SETTLE", timedelta(seconds=1))
-    monkeypatch.setattr(sealer, "BATCH", 50)
+        monkeypatch.setattr(module, "MIN_AGE", timedelta(seconds=1))
+    monkeypatch.setattr(sealer, "BATCH_SIZE", 50)
     before, is_over, verifications = counts()[0], threading.Event(), []
 
     def work(number: int) -> int:
@@ -204,7 +204,7 @@ def test_twenty_writers_three_sealers_and_a_verifier_at_once(
             is_over.set() if number == 0 else None
 
     written = sum(all_at_once(24, run))
-    monkeypatch.setattr(sealer, "SETTLE", timedelta(0))
+    monkeypatch.setattr(sealer, "MIN_AGE", timedelta(0))
     seal_all()
     assert verifications
     assert [findings for findings in verifications if findings] == []
@@ -301,8 +301,8 @@ def test_worker_seals_once_per_interval(worker: Worker, monkeypatch: pytest.Monk
 
 
 def test_worker_that_is_behind_seals_again_at_once(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sealer, "BATCH", 2)
-    monkeypatch.setattr(sealer, "ROUND", 4)
+    monkeypatch.setattr(sealer, "BATCH_SIZE", 2)
+    monkeypatch.setattr(sealer, "MAX_ROWS_PER_CALL", 4)
     record_events(7)
     run_round(worker)
     assert unsealed() == 3

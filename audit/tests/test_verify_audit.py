@@ -23,7 +23,7 @@ from tenancy.context import OPERATOR, using_alias
 @pytest.fixture(autouse=True)
 def sealed(seal_immediately: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twelve rows under at least three seals."""
-    monkeypatch.setattr(sealer, "BATCH", 4)
+    monkeypatch.setattr(sealer, "BATCH_SIZE", 4)
     record_events(12)
     run("seal_audit")
 

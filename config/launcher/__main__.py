@@ -72,7 +72,7 @@ def run(instance: Instance) -> None:
 def databases(
     instance: Instance, running: contextlib.ExitStack
 ) -> tuple[EmbeddedPostgres | None, dict[str, str]]:
-    """The embedded server, if there is one, and each of DATABASE_URLS ("" if it is not set)."""
+    """The embedded server or None, and the value of each of DATABASE_URLS ("" if it is not set)."""
     if "DATABASE_URL" in instance.given:
         return None, {name: instance.given.get(name, "") for name in DATABASE_URLS}
     postgres = running.enter_context(EmbeddedPostgres(instance.data_dir / "postgres", log=log))
@@ -92,7 +92,7 @@ def prepare(instance: Instance, secrets: Mapping[str, str]) -> None:
     if secrets["OPERATOR_DATABASE_URL"]:
         run_command(instance, {**secrets, "OWNER_DATABASE_URL": ""}, "ensure_signing_key")
     else:
-        log("OPERATOR_DATABASE_URL is not set: the admin is not served and no mail is delivered")
+        log("OPERATOR_DATABASE_URL is not set: the admin is not served and no email is delivered")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ MAX_PORT = 65535
 
 
 class StartError(Exception):
-    """Why the service can't start, or has to stop, in one line."""
+    """The service can't start, or must stop. The message is one line."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Instance:
     port: int
     data_dir: Path
     public_url: str
-    given: Mapping[str, str]  # those of SECRET_KEY, DATABASE_URLS and EMAIL_URL that the user has set
+    given: Mapping[str, str]  # SECRET_KEY, DATABASE_URLS and EMAIL_URL, if the user has set them
 
     @property
     def env_file(self) -> Path:
@@ -41,7 +41,7 @@ class Instance:
 
     @property
     def metrics(self) -> Path:
-        """Where prometheus_client keeps one file for each process."""
+        """The folder in which prometheus_client keeps one file for each process."""
         return self.data_dir / "metrics"
 
     @property

@@ -20,7 +20,7 @@ BY_FILE = r"""    sleep 3; mail=%(mails)s/$(ls -t %(mails)s | head -1); cat "$ma
     pair=$(api email/verify -d "{\"uid\": \"$2\", \"token\": \"$3\", \"password\": \"$word\"}"); echo "$pair"
     api me -H "Authorization: Bearer $(echo "$pair" | sed 's/.*"access": *"\([^"]*\).*/\1/')"
 """
-BY_MAIL = r"""    # open the link in the mail, enter the password $word, then:
+BY_MAIL = r"""    # open the link in the email, enter the password $word, then:
     pair=$(api login -d "{\"email\": \"%(address)s\", \"password\": \"$word\"}"); echo "$pair"
     api me -H "Authorization: Bearer $(echo "$pair" | sed 's/.*"access": *"\([^"]*\).*/\1/')"
 """
@@ -43,7 +43,7 @@ def first_steps(instance: Instance) -> str:
     return (FIRST_STEPS + (BY_MAIL if by_mail else BY_FILE)) % {
         "public": instance.public_url or instance.base_url,
         "base": instance.base_url,
-        "mail": "mail goes to the server of EMAIL_URL" if by_mail else "mails are files here",
+        "mail": "emails go to the server of EMAIL_URL" if by_mail else "emails are files here",
         "address": "YOU@YOUR.DOMAIN" if by_mail else "ada@example.com",
         "mails": shlex.quote(str(instance.data_dir / "mail")),
         "data_dir": "" if is_default_dir else f"DATA_DIR={shlex.quote(str(instance.data_dir))} ",

@@ -1,6 +1,6 @@
 """Child processes that end with the process that started them, even if that one is killed.
 
-Between the two runs a guard: this file, started as a script. Its standard input is a pipe from the parent.
+A guard runs between the two: this file, started as a script. Its standard input is a pipe from the parent.
 When the pipe closes, the guard stops the child. `ManagedProcess.stop()` closes the pipe; if the parent is
 killed, the kernel closes it. This works the same on Linux and macOS. The child has its own session, so
 Ctrl-C in a terminal does not reach it directly.

@@ -80,7 +80,7 @@ def cores() -> int:
 def supervise(instance: Instance, postgres: EmbeddedPostgres | None, services: Sequence[Service]) -> None:
     """Print the first steps once the service is ready, then check its processes forever.
 
-    Raises: KeyboardInterrupt after a signal, StartError if a process exited for good.
+    Raises: KeyboardInterrupt after a signal, StartError if a process exited and is not restarted.
     """
     checks = check_processes(postgres, services)
     notice_at = time.monotonic() + NOTICE_AFTER_SECONDS

@@ -32,7 +32,7 @@ from config.launcher.services import cores
 from config.tests.support.accounts import PASSWORD
 from config.tests.support.consistency_load import Account, insert_creators
 from config.tests.support.external_servers import own_postgres
-from config.tests.support.live_server import FULL_COST, NO_LIMITS, Served, serving
+from config.tests.support.live_server import FULL_COST, NO_LIMITS, LiveServer, run_server
 from config.tests.support.load_generator import Measurement, Scenario, measure, refreshing, request, sending
 
 ROUNDS, SECONDS = 3, 2.5
@@ -104,7 +104,7 @@ def on_every_core(call: Callable[..., object], *arguments: Any) -> float:
         return sum(pool.map(per_second, [call] * n, [SECONDS] * n))
 
 
-def limits(table: Table, place: Path) -> None:
+def limits(table: Table, directory: Path) -> None:
     private, rs256 = generate_private_key("RS256"), RSAAlgorithm(RSAAlgorithm.SHA256)
     public, signature = private.public_key(), rs256.sign(b"claims", private)
     table.add(STATEMENTS, per_second(lambda: connection.fetch_rows("SELECT 1", {})[0]))
@@ -112,12 +112,14 @@ def limits(table: Table, place: Path) -> None:
     table.add("RSA verifications", per_second(lambda: rs256.verify(b"claims", public, signature)))
     table.add("Argon2id by argon2-cffi alone", on_every_core(argon2.PasswordHasher().hash, PASSWORD))
     table.add(HASHES, on_every_core(argon2id.digest, b"password", b"saltsaltsaltsalt", RFC_9106_LOW_MEMORY))
-    with serving(place, workers=1, application="config.tests.support.wsgi_applications:empty") as server:
+    with run_server(
+        directory, workers=1, application="config.tests.support.wsgi_applications:empty"
+    ) as server:
         (measurement,) = measure(server.port, me(""), seconds=SECONDS)
     table.add(EMPTY, measurement)
 
 
-def memory(served: Served) -> float:
+def memory(served: LiveServer) -> float:
     """MiB of the largest worker: its proportional set size (PSS)."""
     found = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in served.workers()]
     return max(int(text.partition("\nPss:")[2].split()[0]) for text in found) / 1024
@@ -141,10 +143,10 @@ def sign_ups() -> list[Scenario]:
     return [sending((request("POST", "register", body) for body in bodies), 202) for _ in range(4)]
 
 
-def one_worker(table: Table, place: Path, accounts: Sequence[Account], env: Mapping[str, str]) -> str:
+def one_worker(table: Table, directory: Path, accounts: Sequence[Account], env: Mapping[str, str]) -> str:
     """Measure one worker; returns an access token."""
     start = time.perf_counter()
-    with serving(place, workers=1, **env) as served:
+    with run_server(directory, workers=1, **env) as served:
         table.add("seconds from the start to the first response", time.perf_counter() - start)
         pairs = [
             served.post("login", {"email": account.email, "password": PASSWORD}).json()
@@ -161,9 +163,9 @@ def one_worker(table: Table, place: Path, accounts: Sequence[Account], env: Mapp
 
 
 def two_workers(
-    table: Table, place: Path, accounts: Sequence[Account], access: str, env: Mapping[str, str]
+    table: Table, directory: Path, accounts: Sequence[Account], access: str, env: Mapping[str, str]
 ) -> None:
-    with serving(place, workers=2, **env) as served:
+    with run_server(directory, workers=2, **env) as served:
         measure(served.port, me(access, 64), seconds=1)  # opens the database connection of each thread
         table.add("MiB of a worker before its first hash", memory(served))
         endpoints = {

@@ -28,7 +28,7 @@ from django.utils import timezone
 
 from accounts.models import Creator
 from accounts.passwords.hashers import Argon2Hasher
-from config.tests.support.live_server import FULL_COST, NO_LIMITS, Served, serving
+from config.tests.support.live_server import FULL_COST, NO_LIMITS, LiveServer, run_server
 from config.tests.support.proofs import whole
 from tenancy.context import OPERATOR, using_alias
 
@@ -114,7 +114,7 @@ class Times:
 class Prober:
     """Measures over one persistent connection, as an attacker would."""
 
-    def __init__(self, served: Served, superuser: psycopg.Connection) -> None:
+    def __init__(self, served: LiveServer, superuser: psycopg.Connection) -> None:
         self.connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
         self.superuser = superuser
         self.number = 0
@@ -181,7 +181,7 @@ class Prober:
 
 @pytest.fixture
 def prober(tmp_path: Path, superuser: psycopg.Connection) -> Iterator[Prober]:
-    with serving(tmp_path, workers=1, **FULL_COST, **NO_LIMITS) as served:
+    with run_server(tmp_path, workers=1, **FULL_COST, **NO_LIMITS) as served:
         prober = Prober(served, superuser)
         for path in BODIES:
             for email in prober.addresses("unknown", 5):

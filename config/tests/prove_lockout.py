@@ -14,7 +14,7 @@ from accounts.tests.support import lockout_bursts
 from accounts.tests.support.flows import all_at_once
 from accounts.tests.support.lockout_bursts import marks
 from config.tests.support.accounts import PASSWORD, make_creator
-from config.tests.support.live_server import FULL_COST, Served, serving
+from config.tests.support.live_server import FULL_COST, LiveServer, run_server
 from config.tests.support.proofs import whole
 
 __all__ = ["marks"]
@@ -22,26 +22,28 @@ ROUNDS = whole(20, short=3)
 
 
 @pytest.fixture(scope="module")
-def served(django_db_setup: None, marks: Path) -> Iterator[Served]:
+def served(django_db_setup: None, marks: Path) -> Iterator[LiveServer]:
     counting = {
         "DJANGO_SETTINGS_MODULE": "config.tests.support.counting_settings",
         "HASH_MARKS": str(marks),
         "HASH_SECONDS": "0",
     }
-    with serving(marks.parent, workers=4, **counting, **FULL_COST) as service:
+    with run_server(marks.parent, workers=4, **counting, **FULL_COST) as service:
         yield service
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_only_five_of_200_guesses_are_verified(
-    served: Served, marks: Path, number: int, known: bool, monkeypatch: pytest.MonkeyPatch
+    served: LiveServer, marks: Path, number: int, known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lockout_bursts, "CONCURRENT", lockout_bursts.BURST)
-    lockout_bursts.assert_five_mean_five(served, marks, f"round-{number}@example.com", known=known)
+    lockout_bursts.assert_lockout_after_five_guesses(
+        served, marks, f"round-{number}@example.com", known=known
+    )
 
 
-def test_lock_ends_at_its_second(served: Served, superuser: Any) -> None:
+def test_lock_ends_at_its_second(served: LiveServer, superuser: Any) -> None:
     make_creator("ada@example.com")
     for number in range(5):
         served.post("login", {"email": "ada@example.com", "password": "wrong"}, ip=f"192.0.2.{number}")
@@ -68,7 +70,7 @@ def test_lock_ends_at_its_second(served: Served, superuser: Any) -> None:
     assert first_success - float(end) < 1
 
 
-def test_concurrent_right_passwords_lock_no_account(served: Served) -> None:
+def test_concurrent_right_passwords_lock_no_account(served: LiveServer) -> None:
     make_creator("ada@example.com")
 
     def sign_in(number: int) -> int:
@@ -81,7 +83,7 @@ def test_concurrent_right_passwords_lock_no_account(served: Served) -> None:
     assert statuses == [200] * 20
 
 
-def test_reservation_of_a_killed_process_expires(served: Served, superuser: Any) -> None:
+def test_reservation_of_a_killed_process_expires(served: LiveServer, superuser: Any) -> None:
     make_creator("ada@example.com")
     for _ in range(5):
         lockout_bursts.reserve_and_die("ada@example.com")

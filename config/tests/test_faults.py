@@ -23,7 +23,7 @@ from config.tests.support.consistency_load import (
     running_load,
 )
 from config.tests.support.external_servers import Env, Redis, own_postgres, own_redis, pgbouncer, remote_host
-from config.tests.support.live_server import NO_LIMITS, Served, serving
+from config.tests.support.live_server import NO_LIMITS, LiveServer, run_server
 from config.tests.support.urls import POST_BODIES
 
 pytestmark = [pytest.mark.slow, pytest.mark.no_database]
@@ -50,7 +50,7 @@ def new_creators(server: EmbeddedPostgres) -> list[SimulatedCreator]:
 
 
 @contextmanager
-def under_load(served: Served, creators: list[SimulatedCreator]) -> Iterator[None]:
+def under_load(served: LiveServer, creators: list[SimulatedCreator]) -> Iterator[None]:
     with running_load(creators, served.call):
         assert wait_until(lambda: min(len(creator.names) for creator in creators) > 2, within=20)
         yield
@@ -72,7 +72,7 @@ def assert_recovered(creators: list[SimulatedCreator], since: float) -> None:
 
 
 def assert_outage_survived(
-    served: Served,
+    served: LiveServer,
     server: EmbeddedPostgres,
     creators: list[SimulatedCreator],
     recovered_at: float,
@@ -127,7 +127,7 @@ def test_postgresql_fails_and_recovers(
     creators = new_creators(server)
     with (
         connect(server, urls) as env,
-        serving(tmp_path, workers=2, **NO_LIMITS, **env) as served,
+        run_server(tmp_path, workers=2, **NO_LIMITS, **env) as served,
         under_load(served, creators),
     ):
         fault(server)
@@ -142,7 +142,7 @@ def test_network_to_postgresql_is_cut(cluster: Cluster, tmp_path: Path) -> None:
     creators = new_creators(server)
     with (
         remote_host(server, env) as host,
-        serving(tmp_path, workers=2, **NO_LIMITS, **host.env) as served,
+        run_server(tmp_path, workers=2, **NO_LIMITS, **host.env) as served,
         under_load(served, creators),
     ):
         host.cut_network()
@@ -184,7 +184,7 @@ def test_full_disk_refuses_and_loses_nothing(small_disk: Path, tmp_path: Path) -
         creators = new_creators(server)
         env["PROMETHEUS_MULTIPROC_DIR"] = str(small_disk / "metrics")  # as with `make run`
         (small_disk / "metrics").mkdir()
-        with serving(tmp_path, workers=2, **NO_LIMITS, **env) as served, under_load(served, creators):
+        with run_server(tmp_path, workers=2, **NO_LIMITS, **env) as served, under_load(served, creators):
             ballast = fill(small_disk)
             assert wait_until(
                 lambda: any(response.status == 503 for response in responses(creators)), within=30
@@ -222,7 +222,7 @@ def test_redis_fails_and_recovers(cluster: Cluster, tmp_path: Path, fault: Calla
     creators = new_creators(server)
     with (
         own_redis() as redis,
-        serving(tmp_path, workers=2, **NO_LIMITS, **env, REDIS_URL=redis.url) as served,
+        run_server(tmp_path, workers=2, **NO_LIMITS, **env, REDIS_URL=redis.url) as served,
         under_load(served, creators),
     ):
         fault(redis)
@@ -237,7 +237,7 @@ def test_redis_fails_and_recovers(cluster: Cluster, tmp_path: Path, fault: Calla
 def test_killed_worker_is_replaced_and_loses_nothing(cluster: Cluster, tmp_path: Path) -> None:
     server, env = cluster
     creators = new_creators(server)
-    with serving(tmp_path, workers=2, **NO_LIMITS, **env) as served, under_load(served, creators):
+    with run_server(tmp_path, workers=2, **NO_LIMITS, **env) as served, under_load(served, creators):
         for _ in range(4):
             assert wait_until(lambda: len(served.workers()) == 2, within=20)
             os.kill(served.workers()[0], signal.SIGKILL)

@@ -55,11 +55,11 @@ sys.exit(main())
 @pytest.mark.parametrize(
     ("given", "expected", "unexpected"),
     [
-        ({}, "mails are files here", "EMAIL_URL"),
+        ({}, "emails are files here", "EMAIL_URL"),
         ({"EMAIL_URL": "smtp://h"}, "the server of EMAIL_URL", "files"),
     ],
 )
-def test_first_steps_name_the_place_of_mails(
+def test_first_steps_name_the_folder_of_mails(
     tmp_path: Path, given: dict[str, str], expected: str, unexpected: str
 ) -> None:
     instance = Instance("127.0.0.1", (socket.AF_INET, "127.0.0.1"), 8000, tmp_path, "", given)

@@ -1,4 +1,4 @@
-"""Models, migrations and database say the same; every migration can be taken back."""
+"""Models, migrations and database match; every migration can be reversed."""
 
 import os
 import re
@@ -55,7 +55,7 @@ def manage(*arguments: str, **environment: str) -> Any:
 
 
 def ours(database: psycopg.Connection) -> dict[str, list[str]]:
-    """All that stands in the schema: tables, functions, policies."""
+    """All objects of the schema: tables, functions, policies."""
     queries = {
         "tables": "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
                   "AND relkind IN ('r', 'p', 'v', 'm')",
@@ -110,7 +110,7 @@ FILL_AS: dict[str, dict[str, Any]] = {
 
 
 def fill(database: psycopg.Connection) -> dict[str, list[Any]]:
-    """A row in every table of ours, put in by the superuser: table → its rows."""
+    """A row in every table of ours, inserted by the superuser: table → its rows."""
     models = [
         *tenant_models(apps),
         *apps.get_app_config("accounts").get_models(),
@@ -122,9 +122,9 @@ def fill(database: psycopg.Connection) -> dict[str, list[Any]]:
         tenant = TENANT if model in tenant_models(apps) else None
         row = sample_row(model, tenant, rows) | FILL_AS.get(table, {})
         rows[model] = row
-        columns, places = ", ".join(f'"{name}"' for name in row), ", ".join(["%s"] * len(row))
+        columns, placeholders = ", ".join(f'"{name}"' for name in row), ", ".join(["%s"] * len(row))
         values = adapted(model, row, connection)
-        database.execute(f"INSERT INTO {table} ({columns}) VALUES ({places})".encode(), values)
+        database.execute(f"INSERT INTO {table} ({columns}) VALUES ({placeholders})".encode(), values)
     return contents(database, [model._meta.db_table for model in rows])
 
 

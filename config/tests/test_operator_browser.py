@@ -17,19 +17,19 @@ from selenium.webdriver.common.keys import Keys
 from config.launcher.process import wait_until
 from config.tests.support.accounts import Person
 from config.tests.support.browser import CONTRASTS, Browser, browsing, requires_chromium, served
-from config.tests.support.live_server import Served
+from config.tests.support.live_server import LiveServer
 from config.tests.support.operators import code_of, make_operator
 
 pytestmark = [pytest.mark.slow, requires_chromium]
 
 __all__ = ["served"]
 PHONE, LAPTOP = (360, 740), (1280, 800)
-CONFIRM = "/admin/confirm/"
+REAUTHENTICATION = "/admin/confirm/"
 VISIBLE = CONTRASTS.replace(".map(e =>", ".filter(e => e.checkVisibility()).map(e =>")
 
 
 @pytest.fixture
-def browser(served: Served, tmp_path: Path) -> Iterator[Browser]:
+def browser(served: LiveServer, tmp_path: Path) -> Iterator[Browser]:
     with browsing(served, tmp_path) as browser:
         yield browser
 
@@ -85,12 +85,12 @@ def recovery_codes(browser: Browser) -> list[str]:
     return [each.text for each in browser.find_elements(By.CSS_SELECTOR, ".recovery-codes code")]
 
 
-def confirm(browser: Browser, person: Person) -> None:
-    assert wait_until(lambda: CONFIRM in browser.current_url, within=5), browser.current_url
+def reauthenticate(browser: Browser, person: Person) -> None:
+    assert wait_until(lambda: REAUTHENTICATION in browser.current_url, within=5), browser.current_url
     browser.press(person.password, Keys.ENTER)
 
 
-def test_newcomer_sets_up_the_second_factor_by_keyboard(browser: Browser) -> None:
+def test_new_operator_sets_up_the_second_factor_by_keyboard(browser: Browser) -> None:
     nora = make_operator("nora@example.com", "support", with_app=False)
     browser.go("/admin/")
     check_page(browser, "sign-in")
@@ -133,9 +133,9 @@ def test_operator_renews_recovery_codes_by_keyboard(browser: Browser) -> None:
     browser.arrive("/admin/second-factor/")
     check_page(browser, "second-factor")
     press_button(browser, "New recovery codes")
-    assert wait_until(lambda: CONFIRM in browser.current_url, within=5)
+    assert wait_until(lambda: REAUTHENTICATION in browser.current_url, within=5)
     check_page(browser, "confirm")
-    confirm(browser, olga)
+    reauthenticate(browser, olga)
     browser.arrive("/admin/second-factor/")
     assert "Please repeat the action" in browser.find_element(By.CSS_SELECTOR, ".messagelist").text
     press_button(browser, "New recovery codes")
@@ -150,7 +150,7 @@ def test_superuser_changes_a_role_by_keyboard(browser: Browser) -> None:
     browser.go("/admin/accounts/operator/")
     check_page(browser, "operators")
     browser.find_element(By.LINK_TEXT, sam.email).send_keys(Keys.ENTER)
-    confirm(browser, olga)
+    reauthenticate(browser, olga)
     browser.arrive(f"/admin/accounts/operator/{sam.id}/change/")
     check_page(browser, "operator")
     browser.find_element(By.CSS_SELECTOR, "input[name=role]:checked").send_keys(Keys.ARROW_DOWN)

@@ -21,11 +21,11 @@ from accounts.services.operators import justification
 from accounts.services.operators.support import SUPPORT_ACTIONS
 from audit.requests.client_info import ClientInfo
 from config.tests.support.accounts import Person, make_creator, sign_in
-from config.tests.support.operators import confirm, enter, give_password, make_operator
+from config.tests.support.operators import give_password, make_operator, reauthenticate, sign_in_operator
 from tenancy.context import OPERATOR, using_alias
 
 GO = "go"  # allowed
-STEP = "step"  # allowed after reauthentication
+REAUTH = "step"  # allowed after reauthentication
 NO = "no"  # forbidden or not found
 IN = "in"  # redirected to the sign-in
 CODE = "code"  # redirected to the second factor
@@ -39,14 +39,14 @@ def of(support: str, security: str, superuser: str) -> Row:
 
 
 ALL, SUPERUSERS, NOBODY = of(GO, GO, GO), of(NO, NO, GO), of(NO, NO, NO)
-SECURITY, SECURITY_CONFIRMED, SUPERUSERS_CONFIRMED = of(NO, GO, GO), of(NO, STEP, STEP), of(NO, NO, STEP)
+SECURITY, SECURITY_REAUTH, SUPERUSERS_REAUTH = of(NO, GO, GO), of(NO, REAUTH, REAUTH), of(NO, NO, REAUTH)
 
 TABLE: dict[str, Row] = {
     "GET login": (GO, GO, GO, GO, GO, CODE, CODE),
-    "GET confirm": ALL,
+    "GET reauthenticate": ALL,
     "GET second_factor": (GO, GO, GO, IN, IN, CODE, GO),
-    "GET second_factor_set_up": (STEP, STEP, STEP, IN, IN, GO, CODE),
-    "POST recovery_codes": of(STEP, STEP, STEP),
+    "GET second_factor_set_up": (REAUTH, REAUTH, REAUTH, IN, IN, GO, CODE),
+    "POST recovery_codes": of(REAUTH, REAUTH, REAUTH),
     "GET index": ALL,
     "GET password_change": ALL,
     "GET password_change_done": ALL,
@@ -62,21 +62,21 @@ TABLE: dict[str, Row] = {
     "POST accounts_creator_action unlock": ALL,
     "POST accounts_creator_action end_sessions": ALL,
     "POST accounts_creator_action send_reset": ALL,
-    "POST accounts_creator_action mark_verified": SECURITY_CONFIRMED,
-    "POST accounts_creator_action deactivate": SECURITY_CONFIRMED,
-    "POST accounts_creator_action reactivate": SECURITY_CONFIRMED,
-    "POST accounts_creator_action delete": SUPERUSERS_CONFIRMED,
+    "POST accounts_creator_action mark_verified": SECURITY_REAUTH,
+    "POST accounts_creator_action deactivate": SECURITY_REAUTH,
+    "POST accounts_creator_action reactivate": SECURITY_REAUTH,
+    "POST accounts_creator_action delete": SUPERUSERS_REAUTH,
     "GET accounts_apikey_changelist": SECURITY,
-    "GET accounts_apikey_revoke": SECURITY_CONFIRMED,
-    "POST accounts_apikey_revoke": SECURITY_CONFIRMED,
+    "GET accounts_apikey_revoke": SECURITY_REAUTH,
+    "POST accounts_apikey_revoke": SECURITY_REAUTH,
     "GET accounts_refusedmail_changelist": ALL,
     "GET accounts_operator_changelist": SUPERUSERS,
-    "GET accounts_operator_change": SUPERUSERS_CONFIRMED,
+    "GET accounts_operator_change": SUPERUSERS_REAUTH,
     "GET accounts_operator_history": SUPERUSERS,
     "POST accounts_operator_add": NOBODY,
-    "POST accounts_operator_change": SUPERUSERS_CONFIRMED,
+    "POST accounts_operator_change": SUPERUSERS_REAUTH,
     "POST accounts_operator_delete": NOBODY,
-    "ACTION accounts_operator.reset_second_factor": SUPERUSERS_CONFIRMED,
+    "ACTION accounts_operator.reset_second_factor": SUPERUSERS_REAUTH,
     "GET axes_accessattempt_changelist": ALL,
     "GET axes_accessattempt_change": ALL,
     "GET axes_accessattempt_change of-an-operator": SUPERUSERS,
@@ -90,7 +90,7 @@ TABLE: dict[str, Row] = {
     "GET audit_auditlog_change": SECURITY,
     "GET audit_auditlog_history": SECURITY,
     "GET audit_auditlog_overview": SECURITY,
-    "POST audit_auditlog_export": SECURITY_CONFIRMED,
+    "POST audit_auditlog_export": SECURITY_REAUTH,
     "POST audit_auditlog_add": NOBODY,
     "POST audit_auditlog_change": NOBODY,
     "POST audit_auditlog_delete": NOBODY,
@@ -155,13 +155,13 @@ class Fixtures:
 
 # the arguments of a route
 OBJECTS: dict[str, Callable[[Fixtures, Caller, str], list[Any]]] = {
-    "app_list": lambda _cast, _caller, label: [label],
-    "accounts_creator_change": lambda cast, caller, _: [cast.creator(caller)],
-    "accounts_creator_action": lambda cast, caller, action: [cast.creator(caller, action), action],
-    "accounts_operator_": lambda cast, _caller, _: [cast.sam.id],
-    "accounts_apikey_revoke": lambda cast, _caller, _: [cast.api_key()],
-    "axes_accessattempt_": lambda cast, _caller, whose: [cast.attempt("admin" if whose else "api")],
-    "audit_auditlog_": lambda cast, _caller, _: [cast.event()],
+    "app_list": lambda _fixtures, _caller, label: [label],
+    "accounts_creator_change": lambda fixtures, caller, _: [fixtures.creator(caller)],
+    "accounts_creator_action": lambda fixtures, caller, action: [fixtures.creator(caller, action), action],
+    "accounts_operator_": lambda fixtures, _caller, _: [fixtures.sam.id],
+    "accounts_apikey_revoke": lambda fixtures, _caller, _: [fixtures.api_key()],
+    "axes_accessattempt_": lambda fixtures, _caller, whose: [fixtures.attempt("admin" if whose else "api")],
+    "audit_auditlog_": lambda fixtures, _caller, _: [fixtures.event()],
 }
 WITHOUT_OBJECT = ("_changelist", "_add", "_overview", "_export")
 FORMS: dict[str, dict[str, Any]] = {
@@ -204,19 +204,19 @@ def test_table_has_exactly_the_existing_pages_and_actions() -> None:
 
 
 @pytest.fixture
-def cast(superuser: psycopg.Connection, transactional_db: None) -> Fixtures:
+def fixtures(superuser: psycopg.Connection, transactional_db: None) -> Fixtures:
     return Fixtures(superuser)
 
 
 def operator(role: str) -> Caller:
     person = make_operator(f"{role}@example.com", role)
-    return Caller(enter(person), person)
+    return Caller(sign_in_operator(person), person)
 
 
-def callers(cast: Fixtures) -> dict[str, Caller]:
+def callers(fixtures: Fixtures) -> dict[str, Caller]:
     """A client for each kind of caller, signed in as far as possible."""
-    creator = Client(headers={"Authorization": f"Bearer {cast.ada.access}"})
-    creator.post("/admin/login/", {"username": cast.ada.email, "password": cast.ada.password})
+    creator = Client(headers={"Authorization": f"Bearer {fixtures.ada.access}"})
+    creator.post("/admin/login/", {"username": fixtures.ada.email, "password": fixtures.ada.password})
     return {
         **{role: operator(role) for role in ("support", "security", "superuser")},
         "creator": Caller(creator),
@@ -226,13 +226,13 @@ def callers(cast: Fixtures) -> dict[str, Caller]:
     }
 
 
-def ask(caller: Caller, row: str, cast: Fixtures) -> Any:
+def send(caller: Caller, row: str, fixtures: Fixtures) -> Any:
     """Send the request of a row."""
     method, target, more = f"{row} ".split(" ", 2)
     route, _, action = target.partition(".")
     make = next((make for name, make in OBJECTS.items() if f"{route}_".startswith(name)), None)
     has_object = make and not route.endswith(WITHOUT_OBJECT)
-    arguments = make(cast, caller, more.strip()) if make and has_object else []
+    arguments = make(fixtures, caller, more.strip()) if make and has_object else []
     if method == "ACTION":
         form = {"action": action, ACTION_CHECKBOX_NAME: [str(each) for each in arguments]}
         return caller.client.post(reverse(f"admin:{route}_changelist"), form)
@@ -245,7 +245,7 @@ def outcome(client: Client, response: Any) -> str:
     if location.startswith("/admin/login/"):
         onward = client.get(location).headers.get("Location", "")
         return CODE if onward.startswith("/admin/second-factor/") else IN
-    for page, result in (("/admin/second-factor/", CODE), ("/admin/confirm/", STEP)):
+    for page, result in (("/admin/second-factor/", CODE), ("/admin/confirm/", REAUTH)):
         if location.startswith(page):
             return result
     if response.status_code in {403, 404, 405} or (location == "/admin/" and _is_missing(client)):
@@ -258,29 +258,30 @@ def _is_missing(client: Client) -> bool:
     return "Perhaps it was deleted?" in client.get("/admin/").content.decode()
 
 
-def rights(cast: Fixtures) -> list[Any]:
+def rights(fixtures: Fixtures) -> list[Any]:
     query = "SELECT id, is_active, is_superuser, email, password FROM creators WHERE is_staff ORDER BY id"
     return [
-        *cast.superuser.execute(query),
-        *cast.superuser.execute("SELECT * FROM creators_groups ORDER BY id"),
+        *fixtures.superuser.execute(query),
+        *fixtures.superuser.execute("SELECT * FROM creators_groups ORDER BY id"),
     ]
 
 
-def test_every_page_is_allowed_as_the_table_says(cast: Fixtures) -> None:
-    by_role = callers(cast)
-    before = rights(cast)
+def test_every_page_is_allowed_as_the_table_says(fixtures: Fixtures) -> None:
+    by_role = callers(fixtures)
+    before = rights(fixtures)
     results = {
-        row: tuple(outcome(each.client, ask(each, row, cast)) for each in by_role.values()) for row in TABLE
+        row: tuple(outcome(each.client, send(each, row, fixtures)) for each in by_role.values())
+        for row in TABLE
     }
     assert results == TABLE
-    assert rights(cast) == before
+    assert rights(fixtures) == before
 
 
 @pytest.mark.parametrize("role", CALLERS[:3])
-def test_reauthentication_allows_what_requires_it(cast: Fixtures, role: str) -> None:
+def test_reauthentication_allows_what_requires_it(fixtures: Fixtures, role: str) -> None:
     caller = operator(role)
     assert caller.person
-    confirm(caller.client, caller.person)
+    reauthenticate(caller.client, caller.person)
     for row, cells in TABLE.items():
-        if cells[CALLERS.index(role)] == STEP:
-            assert outcome(caller.client, ask(caller, row, cast)) == GO, row
+        if cells[CALLERS.index(role)] == REAUTH:
+            assert outcome(caller.client, send(caller, row, fixtures)) == GO, row

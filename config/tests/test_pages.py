@@ -21,7 +21,7 @@ from config.tests.support.browser import (
     requires_chromium,
     served,
 )
-from config.tests.support.live_server import Served
+from config.tests.support.live_server import LiveServer
 
 __all__ = ["served"]
 pytestmark = [pytest.mark.slow, requires_chromium]
@@ -29,7 +29,7 @@ NEW, WEAK = "another lovely sentence", "creator accounts password"
 
 
 @pytest.fixture(scope="module")
-def browser(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def browser(served: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     with browsing(served, tmp_path_factory.mktemp("profile")) as browser:
         yield browser
 
@@ -47,7 +47,7 @@ def last_link(run_jobs: Any) -> Callable[[], str]:
     return find
 
 
-def can_sign_in(served: Served, email: str, password: str) -> bool:
+def can_sign_in(served: LiveServer, email: str, password: str) -> bool:
     return served.post("login", {"email": email, "password": password}).status == 200
 
 
@@ -81,14 +81,14 @@ def reset_by_keyboard(
     check_page("reset-done")
 
 
-def test_reset_by_keyboard(browser: Browser, served: Served, last_link: Callable[[], str]) -> None:
+def test_reset_by_keyboard(browser: Browser, served: LiveServer, last_link: Callable[[], str]) -> None:
     make_creator("ada@example.com", display_name="Ada")
     reset_by_keyboard(browser, last_link, browser.check_page)
     assert can_sign_in(served, "ada@example.com", NEW)
     assert not can_sign_in(served, "ada@example.com", PASSWORD)
 
 
-def test_confirmation_by_keyboard(browser: Browser, served: Served, last_link: Callable[[], str]) -> None:
+def test_confirmation_by_keyboard(browser: Browser, served: LiveServer, last_link: Callable[[], str]) -> None:
     served.post("register", {"email": "zoe@example.com", "password": PASSWORD})
     browser.go(last_link())
     browser.check_page("verify")
@@ -104,7 +104,7 @@ def test_confirmation_by_keyboard(browser: Browser, served: Served, last_link: C
 
 
 def test_internationalized_domain_is_found(
-    browser: Browser, served: Served, last_link: Callable[[], str]
+    browser: Browser, served: LiveServer, last_link: Callable[[], str]
 ) -> None:
     make_creator("zoe@xn--bcher-kva.example")
     browser.go("/account/password-reset/")
@@ -132,7 +132,7 @@ def test_other_pages_pass_the_checks(browser: Browser, path: str) -> None:
 
 
 def test_link_token_is_sent_to_no_other_host(
-    browser: Browser, served: Served, last_link: Callable[[], str]
+    browser: Browser, served: LiveServer, last_link: Callable[[], str]
 ) -> None:
     make_creator("ada@example.com")
     served.post("password/reset", {"email": "ada@example.com"})
@@ -147,7 +147,7 @@ def test_link_token_is_sent_to_no_other_host(
 
 
 def test_reset_in_german_without_javascript(
-    served: Served, last_link: Callable[[], str], tmp_path: Path
+    served: LiveServer, last_link: Callable[[], str], tmp_path: Path
 ) -> None:
     make_creator("ada@example.com")
     with browsing(served, tmp_path, language="de", script=False) as browser:

@@ -25,7 +25,7 @@ from config.tests.support.consistency_load import (
     running_load,
 )
 from config.tests.support.external_servers import documented_config, find_program, free_port, own_postgres
-from config.tests.support.live_server import NO_LIMITS, Served, serving
+from config.tests.support.live_server import NO_LIMITS, LiveServer, run_server
 
 pytestmark = pytest.mark.slow
 SLOW_CLIENTS = 64
@@ -84,8 +84,8 @@ def nginx() -> Iterator[Nginx]:
 
 
 @pytest.fixture
-def proxied(nginx: Nginx, transactional_db: None, tmp_path: Path) -> Iterator[Served]:
-    with serving(tmp_path, workers=1, **NO_LIMITS) as served:
+def proxied(nginx: Nginx, transactional_db: None, tmp_path: Path) -> Iterator[LiveServer]:
+    with run_server(tmp_path, workers=1, **NO_LIMITS) as served:
         nginx.write(served.port)
         with nginx.running():
             yield replace(served, port=nginx.port)
@@ -103,7 +103,7 @@ def send_head(port: int, path: str, length: int) -> socket.socket:
     return send(port, f"{head}Content-Length: {length}\r\n\r\n")
 
 
-def test_half_sent_requests_block_nobody_and_time_out(proxied: Served) -> None:
+def test_half_sent_requests_block_nobody_and_time_out(proxied: LiveServer) -> None:
     start = "POST /api/v1/auth/login HTTP/1.1\r\nHost: localhost\r\n"
     body = f"{start}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{"
     clients = [send(proxied.port, text) for text in (start, body) for _ in range(SLOW_CLIENTS // 2)]
@@ -120,7 +120,7 @@ def test_half_sent_requests_block_nobody_and_time_out(proxied: Served) -> None:
             client.close()
 
 
-def test_bodies_and_headers_are_limited(proxied: Served) -> None:
+def test_bodies_and_headers_are_limited(proxied: LiveServer) -> None:
     long = proxied.post("login", {"email": "a" * 100_000})
     assert (long.status, long.code) == (413, "body_too_large")
     assert proxied.post("login", {"email": "a" * 2**21}).status == 413
@@ -130,7 +130,7 @@ def test_bodies_and_headers_are_limited(proxied: Served) -> None:
 
 def test_response_waits_until_the_body_is_sent(transactional_db: None, tmp_path: Path) -> None:
     login = "/api/v1/auth/login"
-    with serving(tmp_path, workers=1, **NO_LIMITS) as served:
+    with run_server(tmp_path, workers=1, **NO_LIMITS) as served:
         for path, size, status in ((login, 100_000, 413), (login, 2**20, 413), ("/nowhere", 60_000, 404)):
             with send_head(served.port, path, size) as client:
                 time.sleep(0.3)  # enough for a server that responds and closes early
@@ -141,7 +141,7 @@ def test_response_waits_until_the_body_is_sent(transactional_db: None, tmp_path:
 
 def test_drained_bodies_hold_few_threads(transactional_db: None, tmp_path: Path) -> None:
     with (
-        serving(tmp_path, workers=1, **NO_LIMITS | {"RATE_LIMIT_REFRESH": "1/m"}) as served,
+        run_server(tmp_path, workers=1, **NO_LIMITS | {"RATE_LIMIT_REFRESH": "1/m"}) as served,
         ExitStack() as clients,
     ):
         served.post("refresh", {})
@@ -154,7 +154,7 @@ def test_drained_bodies_hold_few_threads(transactional_db: None, tmp_path: Path)
             assert time.monotonic() - began < 1
 
 
-def test_client_address_comes_from_nginx(proxied: Served, superuser: psycopg.Connection) -> None:
+def test_client_address_comes_from_nginx(proxied: LiveServer, superuser: psycopg.Connection) -> None:
     proxied.post("login", {"email": "ada@example.com", "password": "wrong"}, ip="203.0.113.9")
     rows = superuser.execute("SELECT host(ip_address) FROM audit_personal_data").fetchall()
     assert rows == [("127.0.0.1",)]
@@ -170,7 +170,7 @@ def test_stopped_server_finishes_its_requests(
         "HASH_MARKS": str(marks),
         "HASH_SECONDS": "1",
     }
-    with serving(tmp_path, workers=1, **NO_LIMITS, **slow) as served, ThreadPoolExecutor(1) as pool:
+    with run_server(tmp_path, workers=1, **NO_LIMITS, **slow) as served, ThreadPoolExecutor(1) as pool:
         body = {"email": account.email, "password": account.password}
         reply = pool.submit(served.post, "login", body)
         assert wait_until(marks.exists, within=10)
@@ -188,13 +188,13 @@ def test_a_release_causes_no_failed_request(nginx: Nginx, tmp_path: Path) -> Non
         creators = [SimulatedCreator(account) for account in insert_creators(superuser, 6)]
         release = NO_LIMITS | env | {"PUBLIC_URL": f"http://127.0.0.1:{nginx.port}"}
         with ExitStack() as new, ExitStack() as load, ExitStack() as old:
-            first = old.enter_context(serving(tmp_path, workers=2, **release))
+            first = old.enter_context(run_server(tmp_path, workers=2, **release))
             nginx.write(first.port)
             new.enter_context(nginx.running())
             load.enter_context(running_load(creators, replace(first, port=nginx.port).call))
             assert wait_until(lambda: min(len(creator.names) for creator in creators) > 2, within=20)
             migrate(env)
-            nginx.write(new.enter_context(serving(tmp_path, workers=2, **release)).port)
+            nginx.write(new.enter_context(run_server(tmp_path, workers=2, **release)).port)
             nginx.reload()
             time.sleep(2)
             old.close()

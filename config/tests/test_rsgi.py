@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from config.launcher.process import wait_until
-from config.tests.support.live_server import NO_LIMITS, STANDARD_LIMITS, Reply, Served, serving
+from config.tests.support.live_server import NO_LIMITS, STANDARD_LIMITS, LiveServer, Reply, run_server
 
 pytestmark = pytest.mark.slow
 THREADS = 6
@@ -28,8 +28,8 @@ MALFORMED = (
 
 
 @pytest.fixture(scope="module")
-def served(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(
+def served(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    with run_server(
         tmp_path_factory.mktemp("served"),
         workers=1,
         PUBLIC_URL="https://localhost",
@@ -42,7 +42,7 @@ def served(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> I
         yield service
 
 
-def log_lines(served: Served) -> list[dict[str, object]]:
+def log_lines(served: LiveServer) -> list[dict[str, object]]:
     """The log; each line is a JSON object."""
     return [json.loads(line) for line in served.log.read_text().splitlines()]
 
@@ -56,14 +56,14 @@ def assert_refused(reply: Reply, status: int = 400) -> None:
     "path", [b"/healthz?a", b"/healthz", b"/metrics?a", b"/api/v1/auth/me?a", b"/api/schema?a"]
 )
 @pytest.mark.parametrize("kind", MALFORMED)
-def test_malformed_content_type_gets_a_problem_response(served: Served, path: bytes, kind: bytes) -> None:
+def test_malformed_content_type_gets_a_problem_response(served: LiveServer, path: bytes, kind: bytes) -> None:
     refused = served.send(b"GET " + path, b"Content-Type: " + kind)
     assert_refused(refused)
     (line,) = [line for line in log_lines(served) if line["request_id"] == refused.headers["x-request-id"]]
     assert (line["message"], line["status"]) == ("request", 400)
 
 
-def test_malformed_content_type_gets_a_page_outside_the_api(served: Served) -> None:
+def test_malformed_content_type_gets_a_page_outside_the_api(served: LiveServer) -> None:
     for path in (b"/account/password-reset/?a", b"/admin/login/?a"):
         refused = served.send(b"POST " + path, b"Content-Type: " + MALFORMED[0])
         assert (refused.status, refused.headers["content-type"]) == (400, "text/html; charset=utf-8")
@@ -73,7 +73,7 @@ def test_malformed_content_type_gets_a_page_outside_the_api(served: Served) -> N
         assert_refused(served.send(b"GET " + path, b"Content-Type: " + MALFORMED[1]), 404)
 
 
-def test_malformed_requests_count_for_the_rate_limit(served: Served) -> None:
+def test_malformed_requests_count_for_the_rate_limit(served: LiveServer) -> None:
     for _ in range(3):
         assert_refused(served.send(b"POST /api/v1/auth/refresh", b"Content-Type: x/y; a*=bogus''b"))
     limited = served.send(b"POST /api/v1/auth/refresh", b"Content-Type: x/y; a*=bogus''b")
@@ -91,13 +91,13 @@ def test_malformed_requests_count_for_the_rate_limit(served: Served) -> None:
         (b"X_Forwarded_Proto: https",),
     ],
 )
-def test_client_cannot_claim_https(served: Served, lines: tuple[bytes, ...]) -> None:
+def test_client_cannot_claim_https(served: LiveServer, lines: tuple[bytes, ...]) -> None:
     assert "strict-transport-security" not in served.send(b"GET /healthz", *lines).headers
     proxied = served.send(b"GET /healthz", b"X-Forwarded-Proto: https", b"X-Forwarded-Proto: https")
     assert "strict-transport-security" in proxied.headers
 
 
-def test_half_sent_bodies_hold_no_thread(served: Served) -> None:
+def test_half_sent_bodies_hold_no_thread(served: LiveServer) -> None:
     with ExitStack() as clients:
         for _ in range(2 * THREADS):
             client = clients.enter_context(socket.create_connection(("127.0.0.1", served.port), 10))
@@ -106,7 +106,7 @@ def test_half_sent_bodies_hold_no_thread(served: Served) -> None:
             assert served.call("GET", "/healthz").status == 200
 
 
-def test_body_in_many_pieces_arrives_whole(served: Served) -> None:
+def test_body_in_many_pieces_arrives_whole(served: LiveServer) -> None:
     body = json.dumps({"email": "ada@example.com", "password": "x" * 60_000}).encode()
 
     with socket.create_connection(("127.0.0.1", served.port), 10) as client:
@@ -118,7 +118,7 @@ def test_body_in_many_pieces_arrives_whole(served: Served) -> None:
         assert (response.status, json.loads(response.read())["code"]) == (401, "invalid_credentials")
 
 
-def test_incomplete_body_is_not_processed(served: Served) -> None:
+def test_incomplete_body_is_not_processed(served: LiveServer) -> None:
     """The received part is valid JSON, but shorter than its Content-Length."""
     body = json.dumps({"email": "ada@example.com", "password": "wrong"}).encode()
 
@@ -136,20 +136,20 @@ def test_incomplete_body_is_not_processed(served: Served) -> None:
     assert login_count() == before
 
 
-def test_http_1_0_needs_no_host(served: Served) -> None:
+def test_http_1_0_needs_no_host(served: LiveServer) -> None:
     with socket.create_connection(("127.0.0.1", served.port), 10) as client:
         client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
         assert b" 200 " in client.recv(1024).partition(b"\r\n")[0]
 
 
-def test_environment_of_the_process_adds_no_header(served: Served) -> None:
+def test_environment_of_the_process_adds_no_header(served: LiveServer) -> None:
     assert served.call("GET", "/metrics").status == 200  # with an additional header it would need an API key
 
 
 def test_endless_response_waits_for_its_client(tmp_path: Path) -> None:
     chunks = tmp_path / "chunks"
     with (
-        serving(
+        run_server(
             tmp_path,
             workers=1,
             application="config.tests.support.wsgi_applications:endless",
@@ -171,7 +171,9 @@ def test_endless_response_waits_for_its_client(tmp_path: Path) -> None:
 
 
 def test_error_outside_of_django_is_a_problem_response(tmp_path: Path) -> None:
-    with serving(tmp_path, workers=1, application="config.tests.support.wsgi_applications:failing") as served:
+    with run_server(
+        tmp_path, workers=1, application="config.tests.support.wsgi_applications:failing"
+    ) as served:
         failed = served.send(b"GET /failing")
         assert_refused(failed, 500)
         assert served.call("GET", "/healthz").status == 200

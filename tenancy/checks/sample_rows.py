@@ -16,7 +16,7 @@ Rows = Mapping[type[Model], Row]
 
 _VALUES: dict[str, Callable[[], Any]] = {
     "BooleanField": lambda: False,
-    "BinaryField": lambda: b"sample_row",
+    "BinaryField": lambda: b"sample",
     "DateField": lambda: timezone.now().date(),
     "DateTimeField": timezone.now,
     "GenericIPAddressField": lambda: "192.0.2.1",  # RFC 5737: reserved for documentation
@@ -66,6 +66,6 @@ def _value(field: Field, others: Rows) -> Any:
 
 def _text_or_number(field: Field) -> Any:
     if "Char" in field.get_internal_type() or "Text" in field.get_internal_type():
-        text = f"sample_row-{uuid.uuid4().hex}" + "@example.invalid" * isinstance(field, EmailField)
+        text = f"sample-{uuid.uuid4().hex}" + "@example.invalid" * isinstance(field, EmailField)
         return text[: field.max_length or None]
     return 0

@@ -8,7 +8,7 @@ from tenancy.commands import OperatorCommand
 
 
 class Command(OperatorCommand):
-    help = "Mark mail to ADDRESS as undeliverable. The owner of the account sees it at the next sign-in."
+    help = "Mark email to ADDRESS as undeliverable. The owner of the account sees it at the next sign-in."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("address", type=stored_address)

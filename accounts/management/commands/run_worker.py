@@ -8,7 +8,7 @@ from tenancy.commands import OperatorCommand
 
 
 class Command(OperatorCommand):
-    help = "Deliver queued mail and run maintenance until SIGTERM or Ctrl-C."
+    help = "Deliver queued emails and run maintenance until SIGTERM or Ctrl-C."
 
     def handle(self, *args: Any, **options: Any) -> None:
         worker = Worker(f"{socket.gethostname()[:40]}-{os.getpid()}")

@@ -10,7 +10,7 @@ from accounts.management.arguments import address as stored_address
 
 
 class Command(BaseCommand):
-    help = "Send a mail to ADDRESS and print its headers, the server, the user and the server's reply."
+    help = "Send an email to ADDRESS and print its headers, the server, the user and the server's reply."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("address", type=stored_address)
@@ -42,4 +42,4 @@ class Command(BaseCommand):
         kind = "from the first byte" if backend.use_ssl else "by STARTTLS"
         tls = f"{receipt.tls} {kind}, certificate verified" if receipt.tls else "none"
         self.stdout.write(f"TLS: {tls}")
-        self.stdout.write(f"Answer: {receipt.reply}")
+        self.stdout.write(f"Reply: {receipt.reply}")

@@ -1,4 +1,4 @@
-"""Operators and their roles, which only superusers and the console can change."""
+"""Operators and their roles, which only superusers and commands can change."""
 
 from uuid import UUID
 
@@ -56,7 +56,7 @@ def change_rights(operator_id: UUID, *, role: str, is_active: bool, by: UUID, cl
     """
     with tenant_scope(operator_id):
         locked = Operator.objects.select_for_update().filter(pk__in=[by, operator_id]).order_by("pk")
-        operators = {each.pk: each for each in locked}
+        operators = {operator.pk: operator for operator in locked}
         actor, operator = operators.get(by), operators.get(operator_id)
         if operator is None or actor is None or actor == operator:
             raise PermissionDenied

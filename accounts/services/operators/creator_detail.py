@@ -43,5 +43,7 @@ def get_detail(*, creator_id: UUID, operator_id: UUID) -> CreatorDetail:
         failure_counts=lockout.failure_counts(creator.email) if creator.holds_email else [],
         end_user_sessions=end_users.live_sessions(creator_id).count(),
         events=queries.entries(queries.events_of(creator_id).order_by("-id")[:MAX_ROWS]),
-        actions={name: each for name, each in support.SUPPORT_ACTIONS.items() if each.applies_to(creator)},
+        actions={
+            name: action for name, action in support.SUPPORT_ACTIONS.items() if action.applies_to(creator)
+        },
     )

@@ -26,10 +26,10 @@ def authenticate(*, email: str, password: str, client: ClientInfo) -> Creator | 
     operator = Creator.objects.filter(email=email, holds_email=True, is_staff=True, is_active=True).first()
     encoded = operator.password if operator else None
     outcome = lockout.verify_password(email=email, password=password, encoded=encoded, scope=SCOPE)
-    if operator is None or not outcome.verdict.is_right:
+    if operator is None or not outcome.result.is_right:
         _record_failure(Event.LOGIN_FAILED, email, operator, outcome.locked_until, client)
         return None
-    if outcome.verdict.needs_upgrade:
+    if outcome.result.needs_upgrade:
         new_hash = password_hashing.hash_password(password)
         Creator.objects.filter(pk=operator.pk, password=encoded).update(password=new_hash)
         operator.refresh_from_db()
@@ -37,17 +37,17 @@ def authenticate(*, email: str, password: str, client: ClientInfo) -> Creator | 
     return operator
 
 
-def reauthenticate(operator: Creator, *, answer: str, client: ClientInfo) -> bool:
+def reauthenticate(operator: Creator, *, credential: str, client: ClientInfo) -> bool:
     """Check the password or a TOTP code of an operator who is signed in.
 
     Raises:
-        AccountLockedError, RateLimitedError: the answer was not checked.
+        AccountLockedError, RateLimitedError: the credential was not checked.
 
     """
-    if mfa.is_totp_code(answer):
-        is_right = mfa.verify_totp_code(operator, code=answer, client=client)
+    if mfa.is_totp_code(credential):
+        is_right = mfa.verify_totp_code(operator, code=credential, client=client)
     else:
-        is_right = verify_password(operator, password=answer, client=client)
+        is_right = verify_password(operator, password=credential, client=client)
     if is_right:
         record(Event.OPERATOR_CONFIRMED, client=client, creator_id=operator.pk)
     return is_right
@@ -58,9 +58,9 @@ def verify_password(operator: Creator, *, password: str, client: ClientInfo) -> 
     outcome = lockout.verify_password(
         email=operator.email, password=password, encoded=operator.password, scope=SCOPE
     )
-    if not outcome.verdict.is_right:
+    if not outcome.result.is_right:
         _record_failure(Event.PASSWORD_CHECK_FAILED, operator.email, operator, outcome.locked_until, client)
-    return outcome.verdict.is_right
+    return outcome.result.is_right
 
 
 def change_password(operator: Creator, *, new_password: str, client: ClientInfo) -> None:

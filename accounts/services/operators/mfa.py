@@ -139,7 +139,7 @@ def renew_recovery_codes(authenticator: Authenticator, *, client: ClientInfo) ->
 
 
 def reset(operator_id: UUID, *, client: ClientInfo, by: UUID | None = None) -> bool:
-    """Delete the authenticator and its recovery codes; False if there is none. `by` is None on the console.
+    """Delete the authenticator and its recovery codes; False if there is none. A command has no `by`.
 
     The operator's sessions end too, and the next sign-in sets up a new authenticator.
     """
@@ -195,7 +195,7 @@ def _digest(code: str) -> bytes:
 
 def _count_attempt(operator: Creator, verify: Callable[[], VerificationResult], client: ClientInfo) -> bool:
     outcome = lockout.count_attempt(verify, email=operator.email, scope=SCOPE)
-    if outcome.verdict.is_right:
+    if outcome.result.is_right:
         return True
     with tenant_scope(operator.pk):
         record(Event.SECOND_FACTOR_FAILED, client=client, creator_id=operator.pk)

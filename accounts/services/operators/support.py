@@ -49,7 +49,7 @@ def perform(name: str, *, creator_id: UUID, operator_id: UUID, client: ClientInf
         JustificationRequiredError: the operator gave none within the last hour.
         CreatorNotFoundError: no creator has this id; operators are not creators.
         AddressTakenError: another account has verified the address.
-        RateLimitedError: the address got too many mails.
+        RateLimitedError: the address got too many emails.
 
     """
     action = SUPPORT_ACTIONS[name]

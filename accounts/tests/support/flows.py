@@ -60,7 +60,9 @@ def events(superuser: psycopg.Connection, *, of: Any = None) -> list[str]:
 @contextmanager
 def log_lines() -> Iterator[io.StringIO]:
     """The service's formatted log."""
-    (handler,) = (each for each in logging.getLogger().handlers if type(each) is logging.StreamHandler)
+    (handler,) = (
+        handler for handler in logging.getLogger().handlers if type(handler) is logging.StreamHandler
+    )
     lines = io.StringIO()
     original = handler.setStream(lines)
     try:

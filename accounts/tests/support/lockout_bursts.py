@@ -10,7 +10,7 @@ import pytest
 from accounts import sql
 from accounts.tests.support.flows import all_at_once
 from config.tests.support.accounts import PASSWORD, make_creator
-from config.tests.support.live_server import Served
+from config.tests.support.live_server import LiveServer
 
 BURST = 200
 LOCK, LEASE = timedelta(minutes=30), timedelta(seconds=20)
@@ -18,7 +18,7 @@ CONCURRENT = 50  # threads; the service has 16
 
 
 def reserve_and_die(email: str) -> None:
-    """What a process leaves that is killed while it verifies a password."""
+    """The reservation of a process that is killed while it verifies a password."""
     reserved = sql.lockout_reserve(
         login_scope="api", address=email, reservation=uuid4(), max_failures=5, lock_duration=LOCK, lease=LEASE
     )
@@ -38,7 +38,7 @@ def mixed_case(email: str, number: int) -> str:
     return "".join(c.upper() if (number >> (i % 8)) & 1 else c for i, c in enumerate(email))
 
 
-def burst(served: Served, email: str, tries: int, *, first: int = 0) -> Counter[str]:
+def burst(served: LiveServer, email: str, tries: int, *, first: int = 0) -> Counter[str]:
     """Wrong passwords for one address, each in another spelling and from another client address."""
 
     def attempt(number: int) -> str:
@@ -52,7 +52,7 @@ def burst(served: Served, email: str, tries: int, *, first: int = 0) -> Counter[
     return codes
 
 
-def assert_five_are_verified(served: Served, marks: Path, email: str) -> None:
+def assert_five_are_verified(served: LiveServer, marks: Path, email: str) -> None:
     before = hashes_computed(marks)
     codes = burst(served, email, BURST)
     assert codes.total() == BURST
@@ -66,7 +66,7 @@ def assert_five_are_verified(served: Served, marks: Path, email: str) -> None:
     assert codes == {"invalid_credentials": 5, "account_locked": BURST - 5}
 
 
-def assert_five_mean_five(served: Served, marks: Path, email: str, *, known: bool) -> None:
+def assert_lockout_after_five_guesses(served: LiveServer, marks: Path, email: str, *, known: bool) -> None:
     """Of 200 parallel guesses five are verified; then the right password is refused, too."""
     if known:
         make_creator(email)
@@ -75,7 +75,7 @@ def assert_five_mean_five(served: Served, marks: Path, email: str, *, known: boo
     assert (right.status, right.code) == (429, "account_locked")
 
 
-def assert_right_passwords_lock_no_account(served: Served) -> None:
+def assert_right_passwords_lock_no_account(served: LiveServer) -> None:
     make_creator("ada@example.com")
 
     def sign_in(number: int) -> int:

@@ -10,7 +10,7 @@ from tenancy.commands import OperatorCommand
 class Command(OperatorCommand):
     help = (
         "Print the seals of the audit log as JSON lines. Store them where this machine can't write: "
-        "`verify_audit --against FILE` then finds a cut-off end and a chain that was written again."
+        "`verify_audit --against FILE` then finds a truncated or rebuilt chain."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

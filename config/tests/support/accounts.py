@@ -59,4 +59,4 @@ def no_lockout(settings: Any) -> None:
     """Disable the lockout, for tests that send many wrong passwords."""
     settings.MAX_FAILED_LOGIN_ATTEMPTS = 1_000_000
     with using_alias(OPERATOR):
-        lockout.keep_limits()
+        lockout.store_limits()

@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from config.launcher.process import wait_until
-from config.tests.support.live_server import NO_LIMITS, Served, serving
+from config.tests.support.live_server import NO_LIMITS, LiveServer, run_server
 
 CHROMIUM, DRIVER = (
     shutil.which(name, path=f"{os.environ['PATH']}:/usr/lib/chromium")
@@ -56,7 +56,7 @@ return [style.outlineStyle, parseFloat(style.outlineWidth)];
 
 
 class Browser(Chrome):
-    served: Served
+    served: LiveServer
 
     def go(self, path: str) -> None:
         self.get(self.served.url + path)
@@ -127,7 +127,7 @@ class Browser(Chrome):
 
 @contextmanager
 def browsing(
-    served: Served, profile: Path, *, language: str = "en", script: bool = True
+    served: LiveServer, profile: Path, *, language: str = "en", script: bool = True
 ) -> Iterator[Browser]:
     options = ChromeOptions()
     options.binary_location = str(CHROMIUM)
@@ -147,6 +147,6 @@ def browsing(
 
 
 @pytest.fixture(scope="module")
-def served(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(tmp_path_factory.mktemp("pages"), workers=1, **NO_LIMITS) as service:
+def served(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    with run_server(tmp_path_factory.mktemp("pages"), workers=1, **NO_LIMITS) as service:
         yield service

@@ -130,7 +130,10 @@ def running_load(creators: Sequence[SimulatedCreator], call: Call) -> Iterator[N
 
 def responses(creators: Sequence[SimulatedCreator]) -> list[Response]:
     """In the order of the requests."""
-    return sorted((one for creator in creators for one in creator.responses), key=lambda one: one.at)
+    return sorted(
+        (response for creator in creators for response in creator.responses),
+        key=lambda response: response.at,
+    )
 
 
 def token_claim(token: str, name: str) -> str:

@@ -18,7 +18,7 @@ from config.tests.support.consistency_load import (
     running_load,
 )
 from config.tests.support.environment import DATABASE
-from config.tests.support.live_server import NO_LIMITS, Served, serving
+from config.tests.support.live_server import NO_LIMITS, LiveServer, run_server
 
 WRONG = "not the password of anybody"
 
@@ -30,14 +30,14 @@ def is_disconnected(superuser: psycopg.Connection) -> bool:
     return row == (0,)
 
 
-def log_in(served: Served, account: Account, password: str = PASSWORD) -> str:
+def log_in(served: LiveServer, account: Account, password: str = PASSWORD) -> str:
     """The code of the problem response, "" on success."""
     return served.post("login", {"email": account.email, "password": password}).code
 
 
 def run_until_killed(directory: Path, creators: list[SimulatedCreator], *, seconds: float) -> None:
     """Kill master and workers at once."""
-    with serving(directory, workers=2, **NO_LIMITS) as served, running_load(creators, served.call):
+    with run_server(directory, workers=2, **NO_LIMITS) as served, running_load(creators, served.call):
         before = len(responses(creators))
         assert wait_until(lambda: len(responses(creators)) > before + 4 * len(creators), within=30)
         time.sleep(seconds)
@@ -48,7 +48,7 @@ def run_until_killed(directory: Path, creators: list[SimulatedCreator], *, secon
 def kill_under_load(directory: Path, superuser: psycopg.Connection, *, rounds: int) -> None:
     *accounts, locked, nearly_locked = insert_creators(superuser, 10)
     creators = [SimulatedCreator(account) for account in accounts]
-    with serving(directory, workers=1, **NO_LIMITS) as served:
+    with run_server(directory, workers=1, **NO_LIMITS) as served:
         assert [log_in(served, locked, WRONG) for _ in range(5)] == ["invalid_credentials"] * 5
         assert [log_in(served, nearly_locked, WRONG) for _ in range(4)] == ["invalid_credentials"] * 4
     for number in range(rounds):
@@ -56,7 +56,7 @@ def kill_under_load(directory: Path, superuser: psycopg.Connection, *, rounds: i
         assert wait_until(lambda: is_disconnected(superuser), within=10)
         assert_consistent(superuser, creators)
     assert {response.status for response in responses(creators)} == {200, 0}  # nobody was locked out
-    with serving(directory, workers=1, **NO_LIMITS) as served:
+    with run_server(directory, workers=1, **NO_LIMITS) as served:
         # the failure counts survived, and none was added
         assert log_in(served, locked) == "account_locked"
         assert [log_in(served, account) for account in accounts] == [""] * len(accounts)

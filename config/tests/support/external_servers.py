@@ -49,9 +49,9 @@ def manage(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextlib.contextmanager
-def own_postgres(place: Path, **settings: str) -> Iterator[tuple[EmbeddedPostgres, Env]]:
+def own_postgres(directory: Path, **settings: str) -> Iterator[tuple[EmbeddedPostgres, Env]]:
     """A separate, migrated cluster that a test may stop; yields the server and its database URLs."""
-    with EmbeddedPostgres(place / "postgres", settings=settings) as server:
+    with EmbeddedPostgres(directory / "postgres", settings=settings) as server:
         server.ensure_database("auth", ROLES)
         users = (ROLES.app, ROLES.operator, ROLES.owner)
         env = {name: server.url(user, "auth") for name, user in zip(DATABASE_URLS, users, strict=True)}
@@ -59,7 +59,7 @@ def own_postgres(place: Path, **settings: str) -> Iterator[tuple[EmbeddedPostgre
             result = manage(command, **env)
             assert result.returncode == 0, result.stderr
         yield server, env
-    shutil.rmtree(place, ignore_errors=True)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 @dataclass
@@ -126,20 +126,20 @@ def pgbouncer(server: EmbeddedPostgres, env: Env, **changes: str) -> Iterator[En
     urls = {name: urlsplit(env[name]) for name in ("DATABASE_URL", "OPERATOR_DATABASE_URL")}
     user = server_user(server.data, lambda _line: None)
     with tempfile.TemporaryDirectory(prefix="pgbouncer-") as directory:
-        place = Path(directory)
+        folder = Path(directory)
         users = [f'"{url.username}" "{unquote(str(url.password))}"\n' for url in urls.values()]
-        (place / "users.txt").write_text("".join(users))
+        (folder / "users.txt").write_text("".join(users))
         ini = documented_config("ini", "[pgbouncer]").replace("auth = host=10.0.0.5 port=5432", "* = host={}")
         ini = ini.format(server.socket_directory).replace("6432", f"{port}\nunix_socket_dir =")
         for name, value in changes.items():
             ini = re.sub(f"{name} = .*", f"{name} = {value}", ini)
-        (place / "pgbouncer.ini").write_text(ini.replace("/etc/pgbouncer", directory))
-        for path in (place, *place.iterdir()):
+        (folder / "pgbouncer.ini").write_text(ini.replace("/etc/pgbouncer", directory))
+        for path in (folder, *folder.iterdir()):
             user.chown(path, 0o700)
-        log = place / "log"
+        log = folder / "log"
         with log.open("wb") as output:
             stop_policy = StopPolicy(signal.SIGINT, 5, user.uid, user.gid)
-            command: list[str | Path] = [program, place / "pgbouncer.ini"]
+            command: list[str | Path] = [program, folder / "pgbouncer.ini"]
             child = ManagedProcess(
                 command, env={"PATH": os.environ["PATH"]}, stop_policy=stop_policy, output=output
             )

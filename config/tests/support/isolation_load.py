@@ -20,7 +20,7 @@ import pytest
 from config.tests.support.accounts import PASSWORD, Person, make_creator
 from config.tests.support.environment import server
 from config.tests.support.external_servers import free_port, own_redis, pgbouncer
-from config.tests.support.live_server import Served, serving
+from config.tests.support.live_server import LiveServer, run_server
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def served(
     django_db_setup: None,
     marks: Path,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Served]:
+) -> Iterator[LiveServer]:
     with ExitStack() as running:
         env = running.enter_context(pgbouncer(server, dict(os.environ)))
         env["REDIS_URL"] = running.enter_context(own_redis()).url
@@ -36,7 +36,7 @@ def served(
         env |= {"HASH_SECONDS": "0.1", "LOG_LEVEL": "INFO"}
         env["PORT"] = str(free_port())  # the same for both: the kernel distributes the connections
         services = [
-            running.enter_context(serving(tmp_path_factory.mktemp("served"), workers=2, **env))
+            running.enter_context(run_server(tmp_path_factory.mktemp("served"), workers=2, **env))
             for _ in range(2)
         ]
         yield services[0]
@@ -59,7 +59,7 @@ class Tenant:
     end_user_sessions: list[str] = field(default_factory=list)
 
 
-def create_tenants(served: Served, count: int) -> list[Tenant]:
+def create_tenants(served: LiveServer, count: int) -> list[Tenant]:
     tenants = []
     for number in range(count):
         mark = f"tenant-{number}-{secrets.token_hex(4)}"
@@ -70,7 +70,7 @@ def create_tenants(served: Served, count: int) -> list[Tenant]:
     return tenants
 
 
-def mixed_requests(served: Served, tenants: Sequence[Tenant], count: int, seed: int) -> Counter[str]:
+def mixed_requests(served: LiveServer, tenants: Sequence[Tenant], count: int, seed: int) -> Counter[str]:
     """Send `count` random requests over one connection; per endpoint, how many responses showed the tenant's mark."""
     rng, seen = random.Random(seed), Counter[str]()
     connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
@@ -111,7 +111,7 @@ def _possible_requests(tenant: Tenant, other: Tenant) -> list[tuple[str, str, An
     ]
 
 
-def assert_isolated(served: Served, count: int) -> None:
+def assert_isolated(served: LiveServer, count: int) -> None:
     tenants, threads = create_tenants(served, TENANTS), 8
     with ThreadPoolExecutor(threads) as pool:
         send = partial(mixed_requests, served, tenants, count // threads)
@@ -120,7 +120,7 @@ def assert_isolated(served: Served, count: int) -> None:
     assert expected <= {endpoint for endpoint, count in seen.items() if count}, seen
 
 
-def log_in(served: Served, person: Person, **more: Any) -> Any:
+def log_in(served: LiveServer, person: Person, **more: Any) -> Any:
     reply = served.post("login", {"email": person.email, "password": PASSWORD}, **more)
     assert reply.status == 200, reply
     return reply.json()

@@ -47,7 +47,7 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Served:
+class LiveServer:
     """A running server. It trusts one proxy, so that `ip` sets the client address of a request."""
 
     port: int
@@ -97,9 +97,9 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(
+def run_server(
     directory: Path, *, workers: int = 4, application: str = "config.wsgi:application", **env: str
-) -> Iterator[Served]:
+) -> Iterator[LiveServer]:
     """Start the server and wait until it is ready. `env` overrides the tests' environment."""
     port = int(env.pop("PORT", 0)) or free_port()
     environ: Mapping[str, str] = {
@@ -120,14 +120,14 @@ def serving(
     with log.open("wb") as output:
         child = ManagedProcess(command, env=environ, cwd=ROOT, output=output)
     try:
-        served = Served(port, log, child)
+        served = LiveServer(port, log, child)
         _wait_until_ready(served)
         yield served
     finally:
         child.stop()
 
 
-def _wait_until_ready(served: Served) -> None:
+def _wait_until_ready(served: LiveServer) -> None:
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while time.monotonic() < deadline and served.child.poll() is None:
         with contextlib.suppress(OSError, http.client.HTTPException):

@@ -50,20 +50,19 @@ def give_password(person: Person, client: Client | None = None) -> Client:
     return client
 
 
-def enter(person: Person) -> Client:
+def sign_in_operator(person: Person) -> Client:
     """A client that has signed in with both factors."""
     client = give_password(person)
     with using_alias(OPERATOR):
-        Authenticator.objects.filter(user_id=person.id).update(
-            last_step=0
-        )  # so that the current code works again
-    response = client.post("/admin/second-factor/", {"answer": code_of(person)})
+        # so that the current code works again
+        Authenticator.objects.filter(user_id=person.id).update(last_step=0)
+    response = client.post("/admin/second-factor/", {"credential": code_of(person)})
     assert response.status_code == 302, response.content.decode()
     return client
 
 
-def confirm(client: Client, person: Person) -> Any:
+def reauthenticate(client: Client, person: Person) -> Any:
     """Reauthenticate, which allows dangerous actions for some minutes."""
-    response = client.post("/admin/confirm/", {"answer": person.password})
+    response = client.post("/admin/confirm/", {"credential": person.password})
     assert response.status_code == 302, response.content.decode()
     return response

@@ -12,7 +12,7 @@ from django.db import connections
 from config.tests.support.accounts import PASSWORD, make_creator, sign_in
 from config.tests.support.client import API
 from config.tests.support.dataset import populate
-from config.tests.support.operators import enter, make_operator
+from config.tests.support.operators import make_operator, sign_in_operator
 
 Calls = dict[str, Callable[[], Any]]
 
@@ -21,7 +21,7 @@ class FrequentCalls:
     """Frequent calls of Ada, of her end user and of Olga, an operator."""
 
     def __init__(self, domain: str = "example.com") -> None:
-        self.api, self.olga = API(), enter(make_operator(f"olga@{domain}"))
+        self.api, self.olga = API(), sign_in_operator(make_operator(f"olga@{domain}"))
         self.ada = sign_in(make_creator(f"ada@{domain}", display_name="Ada"))
         opened = self.api.post("/api/v1/end-users/sessions", {"creator": str(self.ada.id)}).json()
         self.end_user, self.pair = opened["session"], {"refresh": self.ada.refresh}
