@@ -56,5 +56,5 @@ def validated(serializer: type[Serializer], request: Request) -> dict[str, Any]:
 
 @cache
 def _shared(serializer: type[Serializer]) -> Serializer:
-    """One instance for all requests: `run_validation` keeps no state, and making the fields is slow."""
+    """One instance for all requests, since making the fields is slow. Fields must keep no state."""
     return serializer()

@@ -4,6 +4,8 @@ import json
 from typing import Any
 from uuid import UUID
 
+from django.core.validators import MaxLengthValidator, MinLengthValidator
+from django.utils.functional import lazy
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.validators import ProhibitSurrogateCharactersValidator
@@ -28,6 +30,13 @@ class Text(serializers.CharField):
             for validator in self.validators
             if not isinstance(validator, ProhibitSurrogateCharactersValidator)
         ]
+        for validator in self.validators:
+            if isinstance(validator, MaxLengthValidator | MinLengthValidator):
+                validator.message = self._length_message(validator.code, validator.limit_value)
+
+    def _length_message(self, code: str, limit: Any) -> Any:
+        """Formatted for each error. DRF's keeps the language of the first, and `validated` shares fields."""
+        return lazy(lambda: str(self.error_messages[code]).format(**{code: limit}), str)()
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):

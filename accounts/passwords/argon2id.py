@@ -12,8 +12,8 @@ cores compute 13.2 hashes a second, and 9.5 with argon2-cffi's wheel as it is.
 Threads. A hash has ARGON2_PARALLELISM lanes. If no other hash is under way on the machine, each lane
 gets a thread, which is the fastest for one sign-in. If others are, all lanes run in one thread: the
 cores are in use anyway, and threads that wait for each other cost throughput. Each hash holds a shared
-lock on LOCK_FILE in DATA_DIR, so the processes that share DATA_DIR detect each other's hashes. The first hash
-creates the file, and DATA_DIR if it is missing. If that fails, each hash uses one thread.
+lock on LOCK_FILE in DATA_DIR, so the processes that share DATA_DIR detect each other's hashes. The first
+hash creates the file. If it can't, because there is no DATA_DIR for example, each hash uses one thread.
 """
 
 import fcntl
@@ -101,7 +101,6 @@ def _exclusive_use() -> Iterator[bool]:
 
 def _open_lock_file() -> int | None:
     with suppress(OSError):
-        settings.DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
         return os.open(settings.DATA_DIR / LOCK_FILE, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     return None
 

@@ -185,7 +185,7 @@ def threads(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> l
 
     monkeypatch.setattr(argon2id, "core", core)
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
-    settings.DATA_DIR = tmp_path / "data"
+    settings.DATA_DIR = tmp_path
     return counts
 
 
@@ -227,10 +227,10 @@ def test_lanes_run_in_one_thread_while_another_thread_hashes(
 def test_lanes_run_in_one_thread_without_a_lock_file(
     threads: list[int], settings: Any, tmp_path: Path
 ) -> None:
-    (tmp_path / "file").touch()
-    settings.DATA_DIR = tmp_path / "file" / "data"
+    settings.DATA_DIR = tmp_path / "missing"
     assert Argon2Hasher().verify("right", hasher_of(FOUR_LANES).encode("right", "saltsaltsalt"))
     assert threads == [1, 1]
+    assert not settings.DATA_DIR.exists()  # made by a command of another user, the service could not use it
 
 
 def test_two_hash_at_a_time_at_a_lower_priority(monkeypatch: pytest.MonkeyPatch) -> None:

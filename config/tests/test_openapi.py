@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from rest_framework.utils.formatting import lazy_format
 
 from accounts.api.endpoints import endpoints
 from accounts.api.openapi import AccessTokenScheme
@@ -16,6 +17,7 @@ from accounts.exceptions import AccountsError, AdminError
 from accounts.tests.support.flows import all_at_once
 from config.openapi import _document
 from config.tests.support.client import API
+from config.tests.support.urls import POST_BODIES
 
 UNDOCUMENTED = ("account/", ".well-known/change-password", "api/schema", "api/docs/")
 PROBLEM = "application/problem+json"
@@ -163,3 +165,28 @@ def test_document_is_yaml_if_the_client_accepts_neither_form(api: API, accept: s
 def test_page_has_no_options(api: API) -> None:
     refused = api.call("OPTIONS", "/api/docs/")
     assert (refused.status_code, refused.json()["code"]) == (405, "method_not_allowed")
+
+
+def test_length_errors_have_the_language_of_each_request(api: API) -> None:
+    """Serializers are shared by all requests of a process."""
+    body = POST_BODIES["/api/v1/auth/register"] | {"display_name": "x" * 500}
+    details = [
+        api.post("register", body, **{"Accept-Language": language}).json()["errors"][0]["detail"]
+        for language in ("de", "en", "de")
+    ]
+    assert details[0] == details[2]
+    assert details[1] == "Ensure this field has no more than 100 characters."
+    assert details[0] != details[1]
+
+
+def test_shared_serializers_keep_no_state() -> None:
+    """DRF's lazy_format stores the first text that it formats, and is not thread-safe while it does."""
+    for endpoint in endpoints():
+        serializer = endpoint.operation and endpoint.operation.request
+        if isinstance(serializer, type):
+            messages = [
+                getattr(validator, "message", None)
+                for field in serializer().fields.values()
+                for validator in field.validators
+            ]
+            assert not [message for message in messages if isinstance(message, lazy_format)], serializer
