@@ -150,6 +150,20 @@ def test_later_migrations_keep_every_row(fresh: psycopg.Connection) -> None:
     assert contents(fresh, list(before)) == before
 
 
+def test_a_database_with_another_history_is_refused_in_one_line(fresh: psycopg.Connection) -> None:
+    assert manage("migrate", "--verbosity=0").stderr == ""
+    newer = "INSERT INTO django_migrations (app, name, applied) VALUES ('accounts', '0999_newer', now())"
+    fresh.execute(newer)
+    assert manage("migrate", "--verbosity=0").returncode == 0  # the release before a newer one
+    fresh.execute("DELETE FROM django_migrations WHERE name = '0002_functions' AND app = 'accounts'")
+    done = manage("migrate", "--verbosity=0")
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "CommandError: the database was made by another version, which has accounts.0999_newer: "
+        "it can't be upgraded"
+    )
+
+
 def operations() -> Iterator[tuple[str, Any]]:
     """Name of the migration → each of its operations, of our apps, in order."""
     loader = MigrationLoader(None, ignore_no_migrations=True)

@@ -1,8 +1,10 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.core.management.commands import migrate
+from django.db import connections
+from django.db.migrations.loader import MigrationLoader
 
 from tenancy.context import using_alias
 from tenancy.routers import OWNER
@@ -17,5 +19,18 @@ class Command(migrate.Command):
             parser.set_defaults(database=OWNER)
 
     def handle(self, *args: Any, **options: Any) -> None:
+        _refuse_other_history(options["database"])
         with using_alias(options["database"]):  # also for data migrations
             super().handle(*args, **options)
+
+
+def _refuse_other_history(alias: str) -> None:
+    """A pending migration before an applied one that is unknown: migrating would fail midway."""
+    loader = MigrationLoader(connections[alias])
+    known, applied = set(loader.disk_migrations), set(loader.applied_migrations)
+    for app, unknown in sorted(applied - known):
+        if any(label == app and name < unknown for label, name in known - applied):
+            message = (
+                f"the database was made by another version, which has {app}.{unknown}: it can't be upgraded"
+            )
+            raise CommandError(message)
